@@ -1,0 +1,231 @@
+"""The kernel as Python sees it. `engine.bridge` is its only importer.
+
+Every call may be made from any thread. Calls that wait (for a lock, the disk, a sync) let
+other Python threads run. Errors are raised as subclasses of `engine.errors.HoldfastError`.
+Dictionaries that cross here have fixed keys, named in each docstring.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, final
+
+Value = None | int | float | str | bytes
+Row = tuple[Value, ...]
+
+ERROR_CODES: dict[str, int]
+"""Name -> code of every error the kernel can raise."""
+
+def inspect(path: str) -> dict[str, Any]:
+    """Look at a database without opening it: takes no lock, changes nothing.
+
+    Keys: exists (bool), page_size, pages, database_id (hex), format_version, incarnation,
+    checkpoint_lsn, checkpoint_at (Unix seconds), redo_lsn, wal_bytes, wal_segments,
+    last_lsn (end of the written segments' headers; 0 when not scanned), doublewrite_pages,
+    clean_shutdown (marker present), recovery_needed (marker present),
+    recovery_state (text or None), holder (dict pid, host, since, alive; or None).
+    """
+
+def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
+    """Check a backup directory against its manifest. Keys: files, bytes, pages, end_lsn, taken_at."""
+
+def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str, Any]:
+    """Rebuild a database in the empty or missing directory `target`. It needs recovery to its
+    end LSN afterwards: open it. Keys: pages, bytes, end_lsn."""
+
+def sniff_csv(path: str, sample_bytes: int = 1 << 20) -> dict[str, Any]:
+    """Guess how a CSV file is written. Keys: delimiter, quote, encoding, header (bool),
+    columns [{name, type}], sample [[str]]."""
+
+def describe_source(path: str) -> dict[str, Any]:
+    """What an import would read. Keys: kind (sqlite|csv|jsonl), tables [{name, columns, rows
+    (or None), indexes, primary_key, without (list of things not carried over)}]."""
+
+@final
+class Job:
+    """A long work's handle: share it with the call, read it from another thread."""
+
+    def __init__(self) -> None: ...
+    def cancel(self) -> None: ...
+    @property
+    def cancelled(self) -> bool: ...
+    def progress(self) -> dict[str, Any]:
+        """Keys: stage (text), done, total (units: `unit`), unit (bytes|rows|pages|records), rows."""
+
+@final
+class Store:
+    """One open database."""
+
+    @staticmethod
+    def create(path: str, options: dict[str, Any]) -> Store: ...
+    @staticmethod
+    def open(path: str, options: dict[str, Any]) -> Store:
+        """Open a cleanly closed database. Raises RecoveryNeeded where it was not closed.
+
+        Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
+        sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
+        checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
+        image_every_changes, read_only, verify_reads (bool).
+        """
+    def begin(self, isolation: str, read_only: bool = False) -> Transaction:
+        """Isolation: "read_committed" | "repeatable_read" | "serializable"."""
+    def trees(self) -> list[str]: ...
+    def tables(self) -> list[str]: ...
+    def table_schema(self, name: str) -> str:
+        """The schema as JSON: {"name", "columns": [{"name", "type", "declared", "not_null"}],
+        "primary_key": [column names], "indexes": [{"name", "columns", "unique"}], "rows"}."""
+    def checkpoint(self) -> dict[str, Any]: ...
+    def flush(self) -> None: ...
+    def status(self) -> dict[str, Any]:
+        """Keys: state (open|failed|closed), reason, read_only, page_size, log {...}, checkpoint {...},
+        cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}}."""
+    def transactions(self) -> list[dict[str, Any]]:
+        """Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks, waiting_for (txn id or None),
+        first_lsn, undo_bytes."""
+    def locks(self) -> list[dict[str, Any]]:
+        """Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}]."""
+    def wait_for_graph(self) -> list[dict[str, Any]]:
+        """Keys: waiter, holder, resource, mode, since_s."""
+    def abort_transaction(self, txn: int) -> bool: ...
+    def drain_events(self, limit: int = 1000) -> tuple[list[dict[str, Any]], int]:
+        """What happened since the last call, and how many events were missed.
+        Keys of an event: kind, at (Unix seconds), and the kind's own fields."""
+    def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
+        """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}]."""
+    def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
+    def page_info(self, page: int) -> dict[str, Any]: ...
+    def backup(self, target: str, job: Job | None = None) -> dict[str, Any]:
+        """Full backup while in use. Keys: pages, bytes, end_lsn, seconds."""
+    def rotate_log(self) -> None: ...
+    def set_read_only(self, value: bool) -> None: ...
+    def import_file(self, path: str, plan: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
+        """Import, all or nothing. `plan`: kind; tables {source name: new name}; for CSV also delimiter,
+        quote, encoding, header, columns [{name, type}], primary_key. Keys: tables [{name, rows}], rows, seconds."""
+    def export_file(self, path: str, kind: str, tables: Sequence[str], job: Job | None = None) -> dict[str, Any]: ...
+    def load(self, spec: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
+        """A measured workload inside the kernel. `spec`: threads, operations, value_bytes, read_share,
+        batch, seed, tree, keys. Keys: operations, seconds, per_second, latency {name: {p50_us, p99_us, max_us}}."""
+    def close(self) -> dict[str, Any]:
+        """Clean shutdown. Keys: aborted (number of live transactions aborted)."""
+
+@final
+class Transaction:
+    @property
+    def id(self) -> int: ...
+    @property
+    def status(self) -> str:
+        """active | committed | aborted | doomed"""
+    @property
+    def isolation(self) -> str: ...
+    def tree(self, name: str, create: bool = True) -> Tree: ...
+    def drop_tree(self, name: str) -> None: ...
+    def create_table(self, schema: str) -> Table:
+        """`schema` as in Store.table_schema."""
+    def table(self, name: str) -> Table: ...
+    def drop_table(self, name: str) -> None: ...
+    def create_index(self, table: str, name: str, columns: Sequence[str], unique: bool = False) -> None: ...
+    def drop_index(self, table: str, name: str) -> None: ...
+    def savepoint(self, name: str) -> None: ...
+    def rollback_to(self, name: str) -> None: ...
+    def lock(self, name: str, mode: str = "exclusive", timeout_s: float | None = None) -> None:
+        """Advisory lock; mode: shared | exclusive | intention_shared | intention_exclusive."""
+    def unlock(self, name: str) -> None: ...
+    def commit(self) -> int: ...
+    def abort(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> bool: ...
+
+@final
+class Tree:
+    """An ordered mutable mapping of bytes to bytes within one transaction."""
+
+    @property
+    def name(self) -> str: ...
+    def __getitem__(self, key: bytes) -> bytes: ...
+    def __setitem__(self, key: bytes, value: bytes) -> None: ...
+    def __delitem__(self, key: bytes) -> None: ...
+    def __contains__(self, key: object) -> bool: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __reversed__(self) -> Iterator[bytes]: ...
+    def __eq__(self, other: object) -> bool: ...
+    def get(self, key: bytes, default: Any = None) -> Any: ...
+    def keys(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
+    def values(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
+    def items(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
+    def pop(self, key: bytes, *default: Any) -> Any: ...
+    def popitem(self) -> tuple[bytes, bytes]: ...
+    def setdefault(self, key: bytes, default: bytes | None = None) -> bytes: ...
+    def update(self, *arguments: Any, **named: Any) -> None: ...
+    def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int: ...
+    def clear(self) -> None: ...
+
+@final
+class Cursor:
+    """Lazy, ordered iteration; keeps only its last key between steps."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+@final
+class Table:
+    """Typed rows within one transaction. Rows are tuples in column order."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def columns(self) -> list[str]: ...
+    @property
+    def schema(self) -> str: ...
+    def __len__(self) -> int: ...
+    def insert(self, row: Row | dict[str, Value]) -> tuple[Value, ...]:
+        """Returns the primary key (a hidden, growing row id where none was declared)."""
+    def insert_many(self, rows: Sequence[Row]) -> int: ...
+    def get(self, key: Value | tuple[Value, ...]) -> Row | None: ...
+    def update(self, key: Value | tuple[Value, ...], changes: dict[str, Value]) -> bool: ...
+    def delete(self, key: Value | tuple[Value, ...]) -> bool: ...
+    def rows(self, start: Any = None, stop: Any = None, reverse: bool = False) -> RowCursor:
+        """By primary key, start <= key < stop."""
+    def page(self, after: tuple[Value, ...] | None = None, limit: int = 200, index: str | None = None,
+             reverse: bool = False, start: Any = None, stop: Any = None,
+             cell_limit: int = 0) -> list[tuple[tuple[Value, ...], Row]]:
+        """One page of (position, row) in key or index order, beginning after the position `after`; `start` and
+        `stop` bound the key or the indexed columns. With `cell_limit` > 0, text and blobs are cut to so many bytes.
+        A position is opaque; `key_of` gives a row's primary key."""
+    def key_of(self, position: tuple[Value, ...]) -> tuple[Value, ...]: ...
+    def by_index(self, index: str, key: Value | tuple[Value, ...]) -> list[Row]: ...
+
+@final
+class RowCursor:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Row: ...
+
+@final
+class Recovery:
+    """A recovery in progress. Its steps are called in order by the stages of `engine.recovery`."""
+
+    @staticmethod
+    def begin(path: str, options: dict[str, Any]) -> Recovery:
+        """Takes LOCK; raises DatabaseOpenElsewhere. Changes nothing else."""
+    def discover_log(self, job: Job) -> dict[str, Any]:
+        """Keys: segments [{number, start_lsn, bytes, incarnation}], gaps [text], bytes, checkpoint_lsn, redo_lsn."""
+    def validate_log(self, job: Job) -> dict[str, Any]:
+        """Keys: end_lsn, entries, bytes, end_reason (text). Raises WalCorrupted where the log is damaged before its end."""
+    def restore_doublewrite(self, job: Job) -> dict[str, Any]:
+        """Keys: pages_found, pages_restored."""
+    def analyse(self, job: Job) -> dict[str, Any]:
+        """Keys: start_lsn, end_lsn, records, bytes, losers [{txn, started_at, changes, first_lsn}], dirty_pages,
+        redo_lsn, committed, seconds."""
+    def redo(self, job: Job) -> dict[str, Any]:
+        """Keys: records, applied, skipped, pages, bytes, seconds."""
+    def undo(self, job: Job) -> dict[str, Any]:
+        """Keys: transactions, records, seconds."""
+    def check(self, job: Job) -> dict[str, Any]:
+        """As Store.check."""
+    def damaged_indexes(self) -> list[dict[str, Any]]:
+        """Secondary indexes that cannot be trusted. Keys: table, index, reason."""
+    def rebuild_index(self, table: str, index: str, job: Job) -> dict[str, Any]: ...
+    def finish(self) -> Store:
+        """Checkpoint, markers, and the open store."""
+    def abandon(self) -> None:
+        """Stop here; the database still needs recovery. Releases LOCK."""
+

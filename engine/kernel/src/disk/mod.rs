@@ -1,0 +1,65 @@
+//! The only code that touches files.
+//!
+//! The kernel sees a database directory through [`Disk`]: paths are relative to it, with
+//! forward slashes ("wal/000000000001.wal"). The same kernel runs on the operating system
+//! ([`os`]), on a simulated disk that loses, tears and reorders what was not synced
+//! ([`memory`]), and on a disk whose every call can be made to fail ([`faults`]).
+//!
+//! Assumptions about a medium: what a completed `sync` covered is there after a crash; what
+//! was not synced may be there whole, in part (in 512-byte sectors), or not at all, in any
+//! order; a new or removed name is certain only after `sync_dir`.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+
+pub mod faults;
+pub mod memory;
+pub mod os;
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; writes are refused.
+    Read,
+    /// Must exist.
+    Write,
+    /// Created where it is missing, kept as it is where it exists.
+    Create,
+}
+
+/// A database directory. Every method may be called from many threads.
+pub trait Disk: Send + Sync {
+    /// Opens a file. A missing one gives `IoError` with the field `missing = 1`.
+    fn open(&self, path: &str, mode: OpenMode) -> Result<Arc<dyn File>>;
+    /// Removes a file; removing one that is not there is no error.
+    fn remove(&self, path: &str) -> Result<()>;
+    /// The names of the files in a folder ("" is the database directory), sorted; empty for a
+    /// folder that does not exist.
+    fn list(&self, folder: &str) -> Result<Vec<String>>;
+    /// Makes names created in or removed from `folder` durable. Nothing to do on Windows.
+    fn sync_dir(&self, folder: &str) -> Result<()>;
+    /// Bytes that can still be allocated, where the medium tells.
+    fn free_bytes(&self) -> Result<u64>;
+    /// True where the file exists.
+    fn exists(&self, path: &str) -> Result<bool> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok(self.list(folder)?.iter().any(|n| n == name))
+    }
+}
+
+/// An open file. Positioned reads and writes only, so that threads never share a cursor.
+pub trait File: Send + Sync {
+    /// Fills `buffer` from `offset` as far as the file reaches; returns the bytes read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+    /// Writes all of `bytes`; the file grows where it must.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+    /// Makes sure that blocks for the first `size` bytes exist (new ones read as zeros), so that
+    /// later writes there cannot meet a full disk.
+    fn allocate(&self, size: u64) -> Result<()>;
+    /// Cuts the file to `size` bytes.
+    fn truncate(&self, size: u64) -> Result<()>;
+    fn size(&self) -> Result<u64>;
+    /// Returns once everything written and allocated before the call is on the medium.
+    fn sync(&self) -> Result<()>;
+}

@@ -1,0 +1,9 @@
+//! The storage kernel of Holdfast.
+//!
+//! Layers, lowest first; imports only go down:
+//! `types`, `error` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
+//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`.
+
+pub mod disk;
+pub mod error;
+pub mod types;

@@ -1,0 +1,268 @@
+"""Frozen values that cross from the engine to its users. No behaviour beyond small answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Isolation(StrEnum):
+    """What a transaction may see of others. Source: Berenson et al. 1995."""
+
+    READ_COMMITTED = "read_committed"
+    REPEATABLE_READ = "repeatable_read"
+    SERIALIZABLE = "serializable"
+
+
+class SyncMode(StrEnum):
+    """When a commit is on the medium: at once; within an interval; when the system likes."""
+
+    DURABLE = "durable"
+    INTERVAL = "interval"
+    OFF = "off"
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class DatabaseState(StrEnum):
+    """What `info` says of a database that is not open here."""
+
+    CLEAN = "clean"
+    NEEDS_RECOVERY = "needs_recovery"
+    DAMAGED = "damaged"
+    OPEN_ELSEWHERE = "open_elsewhere"
+
+
+class Outcome(StrEnum):
+    """How long work ended."""
+
+    SUCCEEDED = "succeeded"
+    WARNINGS = "succeeded_with_warnings"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One histogram, in microseconds."""
+
+    count: int = 0
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+    max_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    last_lsn: int
+    durable_lsn: int
+    bytes_total: int
+    """Size of the segments on disk."""
+    segments: int
+    segment_bytes: int
+    entries_written: int
+    bytes_written: int
+    """Since the database was opened."""
+    syncs: int
+    rotations: int
+    sync_mode: SyncMode
+    truncation_lsn: int
+    pinned_by: str
+    """What keeps the oldest log: "checkpoint", "transaction 12", "snapshot 9", "backup", ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStatus:
+    lsn: int
+    at: float
+    """Unix seconds."""
+    redo_lsn: int
+    count: int
+    last_duration_s: float
+    last_pages: int
+    redo_bytes: int
+    """Log that a recovery would have to read if the power failed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    frames: int
+    used: int
+    dirty: int
+    page_size: int
+    hits: int
+    misses: int
+    evictions: int
+    pages_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionCounters:
+    active: int
+    begun: int
+    committed: int
+    aborted: int
+    deadlocks: int
+    lock_waits: int
+    conflicts: int
+    oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """One immutable sample of a running engine."""
+
+    at: float
+    state: str
+    """open | failed | closed"""
+    reason: str
+    read_only: bool
+    pages: int
+    free_pages: int
+    log: LogStatus
+    checkpoint: CheckpointStatus
+    cache: CacheStatus
+    transactions: TransactionCounters
+    waiters: int
+    latency: dict[str, Latency] = field(default_factory=dict)
+    """By operation: get, put, commit, sync, lock_wait, checkpoint, page_read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionInfo:
+    id: int
+    started_at: float
+    age_s: float
+    isolation: Isolation
+    status: str
+    changes: int
+    log_bytes: int
+    locks: int
+    waiting_for: int | None
+    first_lsn: int
+    undo_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockWaiter:
+    txn: int
+    mode: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockInfo:
+    resource: str
+    mode: str
+    holders: tuple[int, ...]
+    waiters: tuple[LockWaiter, ...]
+    since_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEdge:
+    """`waiter` waits for `holder`."""
+
+    waiter: int
+    holder: int
+    resource: str
+    mode: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of a check."""
+
+    code: int
+    page: int | None
+    tree: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    ok: bool
+    pages: int
+    bytes: int
+    records: int
+    seconds: float
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One sign that a recovery is needed."""
+
+    name: str
+    """recovery_marker | unclean_shutdown | doublewrite | stale_recovery_lock | unfinished_log"""
+    title: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnInfo:
+    name: str
+    type: str
+    """null | integer | real | text | blob | any"""
+    declared: str
+    not_null: bool
+    primary_key: int
+    """1-based place in the primary key; 0 where it is not part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    name: str
+    rows: int
+    columns: tuple[ColumnInfo, ...]
+    primary_key: tuple[str, ...]
+    indexes: tuple[IndexInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseInfo:
+    """What can be told of a database without opening it."""
+
+    path: str
+    state: DatabaseState
+    indicators: tuple[Indicator, ...]
+    page_size: int
+    pages: int
+    wal_bytes: int
+    wal_segments: int
+    checkpoint_lsn: int
+    checkpoint_at: float
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupInfo:
+    path: str
+    taken_at: float
+    end_lsn: int
+    pages: int
+    bytes: int
+    verified_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in the engine; `fields` are the kind's own."""
+
+    kind: str
+    at: float
+    fields: dict[str, Any] = field(default_factory=dict)
