@@ -5,7 +5,7 @@ other Python threads run. Errors are raised as subclasses of `engine.errors.Hold
 Dictionaries that cross here have fixed keys, named in each docstring.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, final
 
 Value = None | int | float | str | bytes
@@ -100,7 +100,9 @@ class Store:
     def import_file(self, path: str, plan: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
         """Import, all or nothing. `plan`: kind; tables {source name: new name}; for CSV also delimiter,
         quote, encoding, header, columns [{name, type}], primary_key. Keys: tables [{name, rows}], rows, seconds."""
-    def export_file(self, path: str, kind: str, tables: Sequence[str], job: Job | None = None) -> dict[str, Any]: ...
+    def export_file(
+        self, path: str, kind: str, tables: Sequence[str], job: Job | None = None
+    ) -> dict[str, Any]: ...
     def load(self, spec: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
         """A measured workload inside the kernel. `spec`: threads, operations, value_bytes, read_share,
         batch, seed, tree, keys. Keys: operations, seconds, per_second, latency {name: {p50_us, p99_us, max_us}}."""
@@ -149,9 +151,15 @@ class Tree:
     def __reversed__(self) -> Iterator[bytes]: ...
     def __eq__(self, other: object) -> bool: ...
     def get(self, key: bytes, default: Any = None) -> Any: ...
-    def keys(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
-    def values(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
-    def items(self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False) -> Cursor: ...
+    def keys(
+        self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Cursor: ...
+    def values(
+        self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Cursor: ...
+    def items(
+        self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Cursor: ...
     def pop(self, key: bytes, *default: Any) -> Any: ...
     def popitem(self) -> tuple[bytes, bytes]: ...
     def setdefault(self, key: bytes, default: bytes | None = None) -> bytes: ...
@@ -185,9 +193,16 @@ class Table:
     def delete(self, key: Value | tuple[Value, ...]) -> bool: ...
     def rows(self, start: Any = None, stop: Any = None, reverse: bool = False) -> RowCursor:
         """By primary key, start <= key < stop."""
-    def page(self, after: tuple[Value, ...] | None = None, limit: int = 200, index: str | None = None,
-             reverse: bool = False, start: Any = None, stop: Any = None,
-             cell_limit: int = 0) -> list[tuple[tuple[Value, ...], Row]]:
+    def page(
+        self,
+        after: tuple[Value, ...] | None = None,
+        limit: int = 200,
+        index: str | None = None,
+        reverse: bool = False,
+        start: Any = None,
+        stop: Any = None,
+        cell_limit: int = 0,
+    ) -> list[tuple[tuple[Value, ...], Row]]:
         """One page of (position, row) in key or index order, beginning after the position `after`; `start` and
         `stop` bound the key or the indexed columns. With `cell_limit` > 0, text and blobs are cut to so many bytes.
         A position is opaque; `key_of` gives a row's primary key."""
@@ -228,4 +243,3 @@ class Recovery:
         """Checkpoint, markers, and the open store."""
     def abandon(self) -> None:
         """Stop here; the database still needs recovery. Releases LOCK."""
-

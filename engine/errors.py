@@ -1,0 +1,475 @@
+"""Every coded error of Holdfast, one class for each entry of `resources/errors.toml`.
+
+An error never holds stored keys or values: it may be logged, shown and mailed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from engine.catalogue import Answers, Category, Entry, ErrorCard, entries, field_text
+from engine.types import Indicator, Severity
+
+
+class HoldfastError(Exception):
+    """Anything that Holdfast refuses or fails to do; raised as one of its subclasses.
+
+    `fields` are those the catalogue names, `metadata` whatever else was known.
+    """
+
+    code: ClassVar[int] = -1
+
+    def __init__(self, **fields: Any) -> None:
+        known = self.entry.fields
+        self.fields: dict[str, Any] = fields
+        self.metadata: dict[str, Any] = {k: v for k, v in fields.items() if k not in known}
+        super().__init__(self.entry.render(fields))
+
+    @property
+    def entry(self) -> Entry:
+        """This error in the catalogue."""
+        return entries()[self.code]
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def title(self) -> str:
+        return self.entry.render_title(self.fields)
+
+    @property
+    def message(self) -> str:
+        """What happened, with the fields in place."""
+        return str(self.args[0])
+
+    @property
+    def suggested_action(self) -> str:
+        """What to do, of this very case where it is known, else of errors of this kind."""
+        return str(self.fields.get("suggested_action") or self.entry.suggested_action)
+
+    @property
+    def severity(self) -> Severity:
+        return self.entry.severity
+
+    @property
+    def category(self) -> Category:
+        return self.entry.category
+
+    @property
+    def answers(self) -> Answers:
+        return self.entry.answers
+
+    @property
+    def operation(self) -> str:
+        """What was being done, or empty."""
+        return field_text(self.fields.get("operation"))
+
+    @property
+    def resource(self) -> str:
+        """What it was done to (a path, a table, a tree, a page), or empty."""
+        for name in ("resource", "path", "file", "table", "tree", "page_id"):
+            if text := field_text(self.fields.get(name)):
+                return text
+        return ""
+
+    def is_critical_recovery_failure(self) -> bool:
+        """Whether a person has to act."""
+        return self.entry.critical
+
+    def is_retryable(self) -> bool:
+        """Whether the same may succeed later or with other parameters."""
+        return self.entry.retryable
+
+    def is_recoverable(self) -> bool:
+        """Whether another way to the goal exists."""
+        return self.entry.recoverable
+
+    def as_card(self) -> ErrorCard:
+        """The words of this error for a person."""
+        entry = self.entry
+        details = tuple((k, text) for k, v in self.fields.items() if (text := field_text(v)))
+        return ErrorCard(
+            code=self.code,
+            name=entry.name,
+            title=self.title,
+            message=self.message,
+            severity=entry.severity,
+            answers=entry.answers,
+            suggested_action=self.suggested_action,
+            action=entry.action,
+            action_label=entry.action_label,
+            runbook=entry.runbook,
+            details=details,
+            causes=_causes(self),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape that `--json` prints: code, name, message, suggested_action, fields."""
+        return {
+            "code": self.code,
+            "name": self.name,
+            "message": self.message,
+            "suggested_action": self.suggested_action,
+            "fields": self.fields,
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), default=str)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The cause is not part of an exception's own pickle, and a chain must survive a copy.
+        return _restore, (type(self), self.fields, self.__cause__, dict(self.__dict__))
+
+
+def _restore(
+    kind: type[HoldfastError], fields: dict[str, Any], cause: BaseException | None, state: dict[str, Any]
+) -> HoldfastError:
+    error = kind(**fields)
+    error.__dict__.update(state)
+    error.__cause__ = cause
+    return error
+
+
+def _causes(error: BaseException) -> tuple[str, ...]:
+    chain: list[str] = []
+    cause = error.__cause__
+    while cause is not None and len(chain) < 20:
+        if isinstance(cause, HoldfastError):
+            chain.append(f"{cause.title} ({cause.name}, {cause.code}): {cause.message}")
+        else:
+            # The text of a foreign exception may hold data; its kind does not.
+            chain.append(type(cause).__name__)
+        cause = cause.__cause__
+    return tuple(chain)
+
+
+class InternalError(HoldfastError):
+    code = -1
+
+
+class InvalidArgument(HoldfastError):
+    code = -2
+
+
+class NotSupported(HoldfastError):
+    code = -3
+
+
+class IoError(HoldfastError):
+    code = -10
+
+
+class DiskFull(HoldfastError):
+    code = -11
+
+
+class StoreFailed(HoldfastError):
+    code = -12
+
+
+class StoreClosed(HoldfastError):
+    code = -13
+
+
+class DatabaseNotFound(HoldfastError):
+    code = -14
+
+
+class DatabaseExists(HoldfastError):
+    code = -15
+
+
+class DatabaseOpenElsewhere(HoldfastError):
+    code = -16
+
+
+class ReadOnlyDatabase(HoldfastError):
+    code = -17
+
+
+class FormatUnsupported(HoldfastError):
+    code = -18
+
+
+class NotADatabase(HoldfastError):
+    code = -19
+
+
+class PageNotFound(HoldfastError):
+    code = -20
+
+
+class ChecksumMismatch(HoldfastError):
+    code = -21
+
+
+class PageDamaged(HoldfastError):
+    code = -22
+
+
+class CacheExhausted(HoldfastError):
+    code = -23
+
+
+class ForkedHandle(HoldfastError):
+    code = -24
+
+
+class PermissionDenied(HoldfastError):
+    code = -25
+
+
+class ControlDamaged(HoldfastError):
+    code = -26
+
+
+class OutOfMemory(HoldfastError):
+    code = -27
+
+
+class HandlesExhausted(HoldfastError):
+    code = -28
+
+
+class TransactionBusy(HoldfastError):
+    code = -30
+
+
+class TransactionEnded(HoldfastError):
+    code = -31
+
+
+class Deadlock(HoldfastError):
+    code = -32
+
+
+class LockTimeout(HoldfastError):
+    code = -33
+
+
+class WriteConflict(HoldfastError):
+    code = -34
+
+
+class SnapshotTooOld(HoldfastError):
+    code = -35
+
+
+class TransactionAborted(HoldfastError):
+    code = -36
+
+
+class SavepointNotFound(HoldfastError):
+    code = -37
+
+
+class RowChanged(HoldfastError):
+    code = -38
+
+
+class TreeNotFound(HoldfastError):
+    code = -40
+
+
+class KeyTooLong(HoldfastError):
+    code = -42
+
+
+class ValueTooLong(HoldfastError):
+    code = -43
+
+
+class TableNotFound(HoldfastError):
+    code = -50
+
+
+class TableExists(HoldfastError):
+    code = -51
+
+
+class UniqueViolation(HoldfastError):
+    code = -52
+
+
+class NotNullViolation(HoldfastError):
+    code = -53
+
+
+class ColumnNotFound(HoldfastError):
+    code = -54
+
+
+class TypeMismatch(HoldfastError):
+    code = -55
+
+
+class BadInput(HoldfastError):
+    code = -56
+
+
+class UnsupportedSource(HoldfastError):
+    code = -57
+
+
+class IndexNotFound(HoldfastError):
+    code = -58
+
+
+class SchemaInvalid(HoldfastError):
+    code = -59
+
+
+class RecoveryNeeded(HoldfastError):
+    code = -60
+
+    indicators: tuple[Indicator, ...] = ()
+    """The signs that were found, where the caller looked for them."""
+
+
+class Cancelled(HoldfastError):
+    code = -61
+
+
+class BackupDamaged(HoldfastError):
+    code = -62
+
+
+class TargetNotEmpty(HoldfastError):
+    code = -63
+
+
+class ConfigInvalid(HoldfastError):
+    code = -64
+
+
+class KernelMissing(HoldfastError):
+    code = -65
+
+
+class BackupTargetInUse(HoldfastError):
+    code = -66
+
+
+class RecoveryImpossible(HoldfastError):
+    code = -70
+
+
+class WalCorrupted(HoldfastError):
+    code = -71
+
+
+class InsufficientResources(HoldfastError):
+    code = -72
+
+
+class DatabaseLocked(HoldfastError):
+    code = -73
+
+
+class PartialRecoveryFailure(HoldfastError):
+    code = -74
+
+    def is_critical_recovery_failure(self) -> bool:
+        """Without a way back a person has to act; with one, recovery can simply be run again."""
+        return not self.fields.get("rollback_available", False)
+
+
+class InconsistentState(HoldfastError):
+    code = -75
+
+
+class RecoveryConfigurationError(HoldfastError):
+    code = -76
+
+
+class RecoveryPermissionError(HoldfastError):
+    code = -77
+
+
+class RecoveryDependencyError(HoldfastError):
+    code = -78
+
+
+class RecoveryTimeout(HoldfastError):
+    code = -79
+
+
+class RecoveryProgress(HoldfastError):
+    code = -80
+
+
+class RecoveryRollbackFailed(HoldfastError):
+    code = -81
+
+    def is_critical_recovery_failure(self) -> bool:
+        """As far as the failed rollback itself says so; unknown counts as yes."""
+        return bool(self.fields.get("manual_intervention_needed", True))
+
+
+class RecoveryStageDependencyFailed(HoldfastError):
+    code = -82
+
+
+class RecoveryVerificationFailed(HoldfastError):
+    code = -83
+
+    def is_critical_recovery_failure(self) -> bool:
+        """As far as the failed check itself says so; unknown counts as yes."""
+        return bool(self.fields.get("critical", True))
+
+
+def by_code() -> dict[int, type[HoldfastError]]:
+    """Every error class by its code."""
+    return {kind.code: kind for kind in HoldfastError.__subclasses__()}
+
+
+def from_kernel(code: int, fields: Mapping[str, Any], cause: BaseException | None = None) -> HoldfastError:
+    """The exception for an error of the kernel; it is raised by the caller."""
+    kind = by_code().get(code)
+    if kind is None:
+        detail = f"the kernel reported the unknown code {code}"
+        error: HoldfastError = InternalError(**{**fields, "detail": detail})
+    else:
+        error = kind(**fields)
+    error.__cause__ = cause
+    return error
+
+
+def from_exception(error: BaseException, operation: str = "") -> HoldfastError:
+    """Any exception as a coded one: what is coded stays as it is, the rest gets its place.
+
+    The text of a foreign exception is not taken over, for it may hold stored data.
+    """
+    if isinstance(error, HoldfastError):
+        return error
+    coded = _coded(error, operation)
+    coded.__cause__ = error
+    return coded
+
+
+def _coded(error: BaseException, operation: str) -> HoldfastError:
+    if isinstance(error, MemoryError):
+        return OutOfMemory(operation=operation)
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled(operation=operation or "The work")
+    if isinstance(error, OSError):
+        return _os_error(error, operation or "use")
+    where = f" while trying to {operation}" if operation else ""
+    return InternalError(detail=f"{type(error).__name__}{where}")
+
+
+def _os_error(error: OSError, operation: str) -> HoldfastError:
+    fields = {"operation": operation, "path": str(error.filename or ""), "os_error": error.strerror or ""}
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return DiskFull(**fields)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied(**fields)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return HandlesExhausted(**fields)
+    if error.errno == errno.ENOMEM:
+        return OutOfMemory(**fields)
+    return IoError(**fields)

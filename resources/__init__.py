@@ -1,0 +1,1 @@
+"""Files that ship with Holdfast: error words, icons, themes, samples, runbooks."""

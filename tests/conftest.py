@@ -1,0 +1,43 @@
+"""What every test gets: a quiet platform and directories of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+# Set before anything imports Qt. A real display is used where the caller asks for one.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+WINDOWS = ("APPDATA", "LOCALAPPDATA")
+
+
+@pytest.fixture(autouse=True)
+def private_user_directories(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep settings and recent files of the person who runs the tests out of them."""
+    home = tmp_path_factory.mktemp("home")
+    for name in (
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+        "APPDATA",
+        "LOCALAPPDATA",
+    ):
+        monkeypatch.setenv(name, str(home / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def no_thread_of_the_engine_outlives_its_test() -> Iterator[None]:
+    """Threads of Holdfast are named; one that is still there after the test is a leak."""
+    before = set(threading.enumerate())
+    yield
+    late = [t for t in threading.enumerate() if t not in before and t.name.startswith("holdfast-")]
+    for thread in late:
+        thread.join(timeout=5)
+    leaked = [thread.name for thread in late if thread.is_alive()]
+    assert not leaked, f"threads left behind: {leaked}"
