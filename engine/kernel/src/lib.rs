@@ -6,4 +6,8 @@
 
 pub mod disk;
 pub mod error;
+pub mod events;
+pub mod lock;
+pub mod stats;
+pub mod sync;
 pub mod types;

@@ -1,0 +1,454 @@
+//! The lock table: who holds what, who waits for whom, and how a wait ends.
+//!
+//! Invariants, under the table's mutex: a transaction waits in at most one place; a wait
+//! without an outcome stands in exactly one queue or one holder's list of stamp waiters; a
+//! queue without holders and waiters is not kept.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::deadlock::{choose_victim, find_cycle};
+use super::queue::{Answer, Queue, Request};
+use super::{Edge, LockCounters, LockInfo, LockOptions, Mode, Resource, WaiterInfo, Work};
+use crate::error::{Code, Error, Field, Result};
+use crate::events::EventQueue;
+use crate::stats::{Counter, Stats, Timed};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::types::TxnId;
+
+/// Locks of one database. Every method may be called from any thread.
+pub struct LockTable {
+    options: LockOptions,
+    state: Mutex<State>,
+    stats: Arc<Stats>,
+    events: Arc<EventQueue>,
+}
+
+#[derive(Default)]
+struct State {
+    participants: HashMap<TxnId, Participant>,
+    queues: HashMap<Resource, Queue>,
+    counters: LockCounters,
+}
+
+struct Participant {
+    work: Arc<dyn Work>,
+    held: Vec<Resource>,
+    wait: Option<Wait>,
+    doomed: Option<Error>,
+    stamp_waiters: Vec<TxnId>,
+}
+
+struct Wait {
+    resource: Resource,
+    mode: Mode,
+    place: Place,
+    since: Instant,
+    /// Set by whoever ends the wait; the waiting thread takes it away.
+    outcome: Option<Result<()>>,
+    signal: Arc<Condvar>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Queue,
+    Stamp { holder: TxnId },
+}
+
+impl LockTable {
+    pub fn new(options: LockOptions, stats: Arc<Stats>, events: Arc<EventQueue>) -> Self {
+        LockTable { options, state: Mutex::new(State::default()), stats, events }
+    }
+
+    /// Makes a transaction known. Only known ones can hold, wait, or be waited for.
+    pub fn register(&self, txn: TxnId, work: Arc<dyn Work>) {
+        let participant =
+            Participant { work, held: Vec::new(), wait: None, doomed: None, stamp_waiters: Vec::new() };
+        self.state.lock().participants.insert(txn, participant);
+    }
+
+    /// Forgets a transaction that has committed or been rolled back: releases its locks and
+    /// wakes those who wait for its stamps. A wait of its own ends with `TransactionEnded`.
+    pub fn ended(&self, txn: TxnId) {
+        let mut state = self.state.lock();
+        state.withdraw(txn);
+        let Some(participant) = state.participants.remove(&txn) else { return };
+        for resource in &participant.held {
+            state.release(txn, resource);
+        }
+        for waiter in participant.stamp_waiters {
+            state.settle(waiter, Ok(()));
+        }
+        if let Some(wait) = participant.wait {
+            wait.signal.notify_one();
+        }
+    }
+
+    /// Locks `resource`, waiting at most `timeout` (the table's own where it is `None`).
+    ///
+    /// A lock that is held already is upgraded to the join of both modes. Raises `Deadlock`
+    /// where this transaction has to give way, `LockTimeout`, or what it was doomed with.
+    pub fn acquire(
+        &self,
+        txn: TxnId,
+        resource: Resource,
+        mode: Mode,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        let Some(request) = state.request(txn, &resource, mode)? else { return Ok(()) };
+        state.queues.entry(resource.clone()).or_default().enqueue(request);
+        self.wait(state, txn, Wait::new(resource, request.mode, Place::Queue), timeout)
+    }
+
+    /// Locks `resource` where that needs no waiting; false where it does.
+    pub fn try_acquire(&self, txn: TxnId, resource: Resource, mode: Mode) -> Result<bool> {
+        Ok(self.state.lock().request(txn, &resource, mode)?.is_none())
+    }
+
+    /// Gives one lock back before the transaction ends; false where it was not held.
+    pub fn release(&self, txn: TxnId, resource: &Resource) -> bool {
+        let mut state = self.state.lock();
+        let Some(participant) = state.participants.get_mut(&txn) else { return false };
+        let Some(place) = participant.held.iter().rposition(|held| held == resource) else {
+            return false;
+        };
+        participant.held.swap_remove(place);
+        state.release(txn, resource);
+        true
+    }
+
+    /// Gives every lock back; the transaction stays known.
+    pub fn release_all(&self, txn: TxnId) {
+        let mut state = self.state.lock();
+        let Some(participant) = state.participants.get_mut(&txn) else { return };
+        for resource in std::mem::take(&mut participant.held) {
+            state.release(txn, &resource);
+        }
+    }
+
+    /// The locks that a transaction holds, with their modes.
+    pub fn held(&self, txn: TxnId) -> Vec<(Resource, Mode)> {
+        let state = self.state.lock();
+        let Some(participant) = state.participants.get(&txn) else { return Vec::new() };
+        let mode = |resource| state.queues.get(resource).and_then(|queue| queue.held_mode(txn));
+        participant.held.iter().filter_map(|held| Some((held.clone(), mode(held)?))).collect()
+    }
+
+    /// Waits until `holder`, the writer of a record's stamp, has ended; the caller then reads
+    /// the record again. Returns at once where `holder` is not known.
+    pub fn wait_for_stamp(
+        &self,
+        waiter: TxnId,
+        holder: TxnId,
+        resource: Resource,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        state.usable(waiter)?;
+        if waiter == holder {
+            return Ok(());
+        }
+        let Some(participant) = state.participants.get_mut(&holder) else { return Ok(()) };
+        participant.stamp_waiters.push(waiter);
+        self.wait(state, waiter, Wait::new(resource, Mode::Exclusive, Place::Stamp { holder }), timeout)
+    }
+
+    /// Condemns a transaction: a wait of its own ends with `error` now, later ones fail with it.
+    /// The first error stays; its locks stay too, until [`ended`](LockTable::ended).
+    pub fn doom(&self, txn: TxnId, error: Error) {
+        self.state.lock().doom(txn, error);
+    }
+
+    /// What the transaction was condemned with.
+    pub fn doomed(&self, txn: TxnId) -> Option<Error> {
+        self.state.lock().participants.get(&txn)?.doomed.clone()
+    }
+
+    /// The first transaction that `txn` waits for at this moment.
+    pub fn waiting_for(&self, txn: TxnId) -> Option<TxnId> {
+        self.state.lock().blockers(txn).first().copied()
+    }
+
+    /// Every locked or awaited resource, in a stable order.
+    pub fn locks(&self) -> Vec<LockInfo> {
+        self.state.lock().locks()
+    }
+
+    /// Every edge of the wait-for graph at this moment.
+    pub fn wait_for_graph(&self) -> Vec<Edge> {
+        let state = self.state.lock();
+        let mut edges = Vec::new();
+        for (waiter, wait) in state.waits() {
+            edges.extend(state.blockers(waiter).into_iter().map(|holder| wait.edge(waiter, holder)));
+        }
+        edges.sort_by_key(|edge| (edge.waiter, edge.holder));
+        edges
+    }
+
+    pub fn counters(&self) -> LockCounters {
+        let state = self.state.lock();
+        LockCounters {
+            waiting_now: state.waits().count() as u64,
+            transactions: state.participants.len() as u64,
+            ..state.counters
+        }
+    }
+
+    fn wait(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        txn: TxnId,
+        wait: Wait,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let (signal, since) = (Arc::clone(&wait.signal), wait.since);
+        let timeout = timeout.unwrap_or(self.options.timeout);
+        // A timeout too far away to be written as an instant is none.
+        let deadline = since.checked_add(timeout);
+        if let Some(participant) = state.participants.get_mut(&txn) {
+            participant.wait = Some(wait);
+        }
+        state.counters.waits += 1;
+        self.stats.add(Counter::LockWaits, 1);
+        self.break_cycles(&mut state, txn);
+        let outcome = loop {
+            if let Some(outcome) = state.take_outcome(txn) {
+                break outcome;
+            }
+            match deadline {
+                None => signal.wait(&mut state),
+                Some(deadline) if Instant::now() < deadline => {
+                    signal.wait_until(&mut state, deadline);
+                }
+                Some(_) => break Err(self.time_out(&mut state, txn, timeout)),
+            }
+        };
+        drop(state);
+        self.stats.record(Timed::LockWait, since.elapsed());
+        outcome
+    }
+
+    fn time_out(&self, state: &mut State, txn: TxnId, timeout: Duration) -> Error {
+        let holders = state.blockers(txn).iter().map(TxnId::to_string).collect::<Vec<_>>();
+        state.withdraw(txn);
+        state.counters.timeouts += 1;
+        self.stats.add(Counter::LockTimeouts, 1);
+        let error = Error::new(Code::LockTimeout)
+            .with("timeout_s", timeout.as_secs_f64())
+            .with("holders", holders);
+        match state.participants.get_mut(&txn).and_then(|participant| participant.wait.take()) {
+            Some(wait) => {
+                error.with("resource", wait.resource.to_string()).with("mode", wait.mode.name())
+            }
+            None => error,
+        }
+    }
+
+    /// Dooms victims until no cycle leads through `txn` any more.
+    fn break_cycles(&self, state: &mut State, txn: TxnId) {
+        while let Some(cycle) = find_cycle(txn, |waiter| state.blockers(waiter)) {
+            let members =
+                cycle.iter().filter_map(|txn| Some((*txn, state.participants.get(txn)?.work.as_ref())));
+            let Some(victim) = choose_victim(self.options.victim, members) else { return };
+            let story = state.tell_cycle(&cycle);
+            self.events.push(
+                "deadlock",
+                vec![
+                    ("victim", Field::from(victim.0)),
+                    ("cycle", Field::from(story.clone())),
+                    ("policy", Field::from(self.options.victim.name())),
+                ],
+            );
+            state.counters.deadlocks += 1;
+            self.stats.add(Counter::Deadlocks, 1);
+            let error = Error::new(Code::Deadlock).with("victim", victim.0).with("cycle", story);
+            state.doom(victim, error);
+        }
+    }
+}
+
+impl Wait {
+    fn new(resource: Resource, mode: Mode, place: Place) -> Self {
+        let signal = Arc::new(Condvar::new());
+        Wait { resource, mode, place, since: Instant::now(), outcome: None, signal }
+    }
+
+    /// This wait's resource, without holders or waiters yet.
+    fn info(&self, since: Duration) -> LockInfo {
+        let resource = self.resource.clone();
+        LockInfo { resource, mode: self.mode, holders: Vec::new(), waiters: Vec::new(), since }
+    }
+
+    fn edge(&self, waiter: TxnId, holder: TxnId) -> Edge {
+        let (resource, since) = (self.resource.clone(), self.since.elapsed());
+        Edge { waiter, holder, resource, mode: self.mode, since }
+    }
+}
+
+impl State {
+    /// The transaction, where it may begin a wait or take a lock.
+    fn usable(&mut self, txn: TxnId) -> Result<&mut Participant> {
+        let ended = || Error::new(Code::TransactionEnded).with("transaction", txn.0);
+        let participant = self.participants.get_mut(&txn).ok_or_else(ended)?;
+        if let Some(error) = &participant.doomed {
+            return Err(error.clone());
+        }
+        if participant.wait.is_some() {
+            return Err(Error::new(Code::TransactionBusy).with("transaction", txn.0));
+        }
+        Ok(participant)
+    }
+
+    /// Serves a request at once, or tells what to queue.
+    fn request(&mut self, txn: TxnId, resource: &Resource, mode: Mode) -> Result<Option<Request>> {
+        self.usable(txn)?;
+        let answer = match self.queues.get_mut(resource) {
+            Some(queue) => queue.request(txn, mode, Instant::now),
+            None => self.queues.entry(resource.clone()).or_default().request(txn, mode, Instant::now),
+        };
+        match answer {
+            Answer::Held => Ok(None),
+            Answer::Busy(request) => Ok(Some(request)),
+            Answer::Granted(request) => {
+                self.remember(request, resource);
+                Ok(None)
+            }
+        }
+    }
+
+    fn remember(&mut self, request: Request, resource: &Resource) {
+        let Some(participant) = self.participants.get_mut(&request.txn) else { return };
+        // An upgrade is in the list already.
+        if !request.is_upgrade {
+            participant.held.push(resource.clone());
+        }
+    }
+
+    fn release(&mut self, txn: TxnId, resource: &Resource) {
+        if self.queues.get_mut(resource).is_some_and(|queue| queue.release(txn)) {
+            self.serve(resource);
+        }
+    }
+
+    /// Grants what can be granted now, and drops the queue where nobody is left.
+    fn serve(&mut self, resource: &Resource) {
+        let Some(queue) = self.queues.get_mut(resource) else { return };
+        if queue.waiting.is_empty() {
+            if queue.is_empty() {
+                self.queues.remove(resource);
+            }
+            return;
+        }
+        for request in queue.serve(Instant::now()) {
+            self.remember(request, resource);
+            self.finish(request.txn, Ok(()));
+        }
+        if self.queues.get(resource).is_some_and(Queue::is_empty) {
+            self.queues.remove(resource);
+        }
+    }
+
+    fn doom(&mut self, txn: TxnId, error: Error) {
+        let Some(participant) = self.participants.get_mut(&txn) else { return };
+        participant.doomed.get_or_insert_with(|| error.clone());
+        self.settle(txn, Err(error));
+    }
+
+    /// Ends a wait from outside: takes it out of where it stands and wakes its thread.
+    fn settle(&mut self, txn: TxnId, outcome: Result<()>) {
+        self.withdraw(txn);
+        self.finish(txn, outcome);
+    }
+
+    /// Hands a waiting thread its outcome; the first one counts.
+    fn finish(&mut self, txn: TxnId, outcome: Result<()>) {
+        let Some(participant) = self.participants.get_mut(&txn) else { return };
+        if let Some(wait) = &mut participant.wait {
+            wait.outcome.get_or_insert(outcome);
+            wait.signal.notify_one();
+        }
+    }
+
+    /// Takes a wait without an outcome out of its queue or list; others may move up.
+    fn withdraw(&mut self, txn: TxnId) {
+        let Some(wait) = self.wait_of(txn) else { return };
+        match wait.place {
+            Place::Queue => {
+                let resource = wait.resource.clone();
+                if let Some(queue) = self.queues.get_mut(&resource) {
+                    queue.withdraw(txn);
+                }
+                self.serve(&resource);
+            }
+            Place::Stamp { holder } => {
+                if let Some(holder) = self.participants.get_mut(&holder) {
+                    holder.stamp_waiters.retain(|waiter| *waiter != txn);
+                }
+            }
+        }
+    }
+
+    fn take_outcome(&mut self, txn: TxnId) -> Option<Result<()>> {
+        let Some(participant) = self.participants.get_mut(&txn) else {
+            return Some(Err(Error::new(Code::TransactionEnded).with("transaction", txn.0)));
+        };
+        let outcome = participant.wait.as_mut()?.outcome.take()?;
+        participant.wait = None;
+        Some(outcome)
+    }
+
+    /// The wait of a transaction that has not been decided yet.
+    fn wait_of(&self, txn: TxnId) -> Option<&Wait> {
+        self.participants.get(&txn)?.wait.as_ref().filter(|wait| wait.outcome.is_none())
+    }
+
+    fn waits(&self) -> impl Iterator<Item = (TxnId, &Wait)> {
+        self.participants.keys().filter_map(|txn| Some((*txn, self.wait_of(*txn)?)))
+    }
+
+    fn blockers(&self, txn: TxnId) -> Vec<TxnId> {
+        let Some(wait) = self.wait_of(txn) else { return Vec::new() };
+        match wait.place {
+            Place::Queue => {
+                self.queues.get(&wait.resource).map_or_else(Vec::new, |queue| queue.blockers(txn))
+            }
+            Place::Stamp { holder } => vec![holder],
+        }
+    }
+
+    /// A cycle in words, one line for each participant.
+    fn tell_cycle(&self, cycle: &[TxnId]) -> Vec<String> {
+        let next = cycle.iter().cycle().skip(1);
+        let told = cycle.iter().zip(next).filter_map(|(waiter, holder)| {
+            let wait = self.wait_of(*waiter)?;
+            let (mode, resource) = (wait.mode, &wait.resource);
+            Some(format!("transaction {waiter} waits for transaction {holder}: {mode} on {resource}"))
+        });
+        told.collect()
+    }
+
+    fn locks(&self) -> Vec<LockInfo> {
+        let now = Instant::now();
+        let mut locks: HashMap<&Resource, LockInfo> =
+            self.queues.iter().map(|(resource, queue)| (resource, queue.info(resource, now))).collect();
+        for (txn, wait) in self.waits() {
+            let waited = now.saturating_duration_since(wait.since);
+            let info = locks.entry(&wait.resource).or_insert_with(|| wait.info(waited));
+            info.waiters.push(WaiterInfo { txn, mode: wait.mode, since: waited });
+            if let Place::Stamp { holder } = wait.place {
+                // A stamp is an exclusive lock; it has stood at least as long as the wait.
+                info.since = info.since.max(waited);
+                if !info.holders.iter().any(|(txn, _)| *txn == holder) {
+                    info.holders.push((holder, Mode::Exclusive));
+                }
+            }
+        }
+        let mut locks: Vec<LockInfo> = locks.into_values().collect();
+        for info in &mut locks {
+            info.waiters.sort_by(|a, b| b.since.cmp(&a.since).then(a.txn.cmp(&b.txn)));
+        }
+        locks.sort_by(|a, b| a.resource.cmp(&b.resource));
+        locks
+    }
+}
