@@ -16,6 +16,9 @@ use crate::error::Result;
 pub mod faults;
 pub mod memory;
 pub mod os;
+mod simulated;
+#[cfg(test)]
+mod tests;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
