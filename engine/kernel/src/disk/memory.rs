@@ -129,7 +129,8 @@ impl MemoryDisk {
     /// Every file as it is seen now.
     pub fn snapshot(&self) -> BTreeMap<String, Vec<u8>> {
         let medium = self.medium.lock();
-        let bytes = |inode: &u64| medium.inodes.get(inode).map(|i| i.current.clone()).unwrap_or_default();
+        let bytes =
+            |inode: &u64| medium.inodes.get(inode).map(|i| i.current.clone()).unwrap_or_default();
         medium.names.iter().map(|(path, inode)| (path.clone(), bytes(inode))).collect()
     }
 
@@ -251,7 +252,11 @@ impl MemoryFile {
         let mut medium = self.medium.lock();
         enter(&mut medium, self.life, call)?;
         if !self.writable {
-            return Err(Error::io(call.name(), &self.path, &std::io::ErrorKind::PermissionDenied.into()));
+            return Err(Error::io(
+                call.name(),
+                &self.path,
+                &std::io::ErrorKind::PermissionDenied.into(),
+            ));
         }
         let before = medium.inode(self.inode)?.current.len() as u64;
         if medium.lacks_room(grown_to.saturating_sub(before)) {

@@ -99,7 +99,10 @@ fn retry_sharing<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> 
             Err(e)
                 if cfg!(windows)
                     && wait_ms <= 640
-                    && matches!(e.raw_os_error(), Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)) =>
+                    && matches!(
+                        e.raw_os_error(),
+                        Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
+                    ) =>
             {
                 std::thread::sleep(std::time::Duration::from_millis(wait_ms));
                 wait_ms *= 2;

@@ -301,7 +301,8 @@ impl Medium {
 
     pub(super) fn insert_durable(&mut self, path: &str, bytes: Vec<u8>) {
         self.used += bytes.len() as u64;
-        let inode = self.new_inode(Inode { current: bytes.clone(), durable: bytes, pending: Vec::new() });
+        let inode =
+            self.new_inode(Inode { current: bytes.clone(), durable: bytes, pending: Vec::new() });
         self.names.insert(path.to_owned(), inode);
         self.durable_names.insert(path.to_owned(), inode);
     }
