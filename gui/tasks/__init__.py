@@ -1,0 +1,8 @@
+"""How the interface works with an engine: threads, answers, samples, events, jobs."""
+
+from gui.tasks.engine_session import EngineSession
+from gui.tasks.error_cards import error_card
+from gui.tasks.sampler import Sample
+from gui.tasks.worker import Answer, Worker
+
+__all__ = ["Answer", "EngineSession", "Sample", "Worker", "error_card"]

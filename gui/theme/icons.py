@@ -1,0 +1,70 @@
+"""Icons: SVG line drawings from `resources/icons`, painted in the colours in force.
+
+An icon is drawn when it is painted, never kept as a bitmap of one theme, so that a change of
+theme or of screen density needs no one to fetch it again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+
+from PySide6.QtCore import QByteArray, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QIcon, QIconEngine, QPainter, QPixmap
+from PySide6.QtSvg import QSvgRenderer
+
+from gui.theme.tokens import Tone, colors, tone_color
+
+Paint = Tone | str
+"""A tone, or the name of a field of `Colors`."""
+
+
+@lru_cache(maxsize=512)
+def _renderer(name: str, color: str) -> QSvgRenderer:
+    drawing = (files("resources") / "icons" / f"{name}.svg").read_text("utf-8")
+    return QSvgRenderer(QByteArray(drawing.replace("currentColor", color).encode()))
+
+
+def _color_of(paint: Paint) -> QColor:
+    return tone_color(paint) if isinstance(paint, Tone) else QColor(getattr(colors(), paint))
+
+
+class _SvgEngine(QIconEngine):
+    def __init__(self, name: str, paint: Paint, active: Paint) -> None:
+        super().__init__()
+        self._name, self._paint, self._active = name, paint, active
+
+    def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:
+        chosen = self._active if state == QIcon.State.On else self._paint
+        color = QColor(colors().border_strong) if mode == QIcon.Mode.Disabled else _color_of(chosen)
+        side = min(rect.width(), rect.height())
+        box = QRectF(0, 0, side, side)
+        box.moveCenter(QRectF(rect).center())
+        _renderer(self._name, color.name()).render(painter, box)
+
+    def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
+        image = QPixmap(size)
+        image.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(image)
+        self.paint(painter, QRect(0, 0, size.width(), size.height()), mode, state)
+        painter.end()
+        return image
+
+    def clone(self) -> QIconEngine:
+        return _SvgEngine(self._name, self._paint, self._active)
+
+
+def icon(name: str, paint: Paint = "text_muted", active: Paint | None = None) -> QIcon:
+    """The icon `name`, in the colour `paint`; `active` is used while it is checked."""
+    return QIcon(_SvgEngine(name, paint, active if active is not None else paint))
+
+
+def pixmap(name: str, side: int, paint: Paint = "text_muted", ratio: float = 1.0) -> QPixmap:
+    """The icon as a picture `side` logical pixels wide, for a screen of density `ratio`."""
+    image = QPixmap(round(side * ratio), round(side * ratio))
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    _renderer(name, _color_of(paint).name()).render(painter, QRectF(0, 0, image.width(), image.height()))
+    painter.end()
+    image.setDevicePixelRatio(ratio)
+    return image

@@ -1,0 +1,45 @@
+"""Shared widgets: they know values and the theme, never the engine."""
+
+from gui.widgets.basics import (
+    ElidedLabel,
+    Pill,
+    button,
+    column,
+    label,
+    row,
+    rule,
+    set_look,
+    tool_button,
+)
+from gui.widgets.card import Card
+from gui.widgets.charts import TimeLine
+from gui.widgets.confirm_bar import ConfirmBar
+from gui.widgets.empty_state import EmptyState
+from gui.widgets.error_card import ErrorCard
+from gui.widgets.page_header import PageHeader
+from gui.widgets.score_ring import ScoreRing
+from gui.widgets.stat_tile import StatTile
+from gui.widgets.stepper import Step, Stepper, StepState
+
+__all__ = [
+    "Card",
+    "ConfirmBar",
+    "ElidedLabel",
+    "EmptyState",
+    "ErrorCard",
+    "PageHeader",
+    "Pill",
+    "ScoreRing",
+    "StatTile",
+    "Step",
+    "StepState",
+    "Stepper",
+    "TimeLine",
+    "button",
+    "column",
+    "label",
+    "row",
+    "rule",
+    "set_look",
+    "tool_button",
+]

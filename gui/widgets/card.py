@@ -1,0 +1,41 @@
+"""A card: a titled surface that holds one thing."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from gui.theme import Space
+from gui.widgets.basics import Item, column, label, row
+
+
+class Card(QFrame):
+    """A bordered surface with an optional title; put content into `body`, small things into `head`."""
+
+    def __init__(self, title: str = "", hint: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("surface", "card")
+        self.body: QVBoxLayout = column(gap=Space.S)
+        self.head: QHBoxLayout = row(gap=Space.S)
+        self.title = label(title, "strong")
+        self.hint = label(hint, "caption")
+        outer = column(margin=(Space.L, Space.M, Space.L, Space.L), gap=Space.M)
+        if title:
+            self.head.addWidget(self.title)
+            self.head.addWidget(self.hint)
+            self.head.addStretch(1)
+            outer.addLayout(self.head)
+            self.setAccessibleName(title)
+        outer.addLayout(self.body, 1)
+        self.setLayout(outer)
+
+    def add(self, *items: Item) -> None:
+        """Put items into the body, one below the other."""
+        for item in items:
+            if item is None:
+                self.body.addStretch(1)
+            elif isinstance(item, int):
+                self.body.addSpacing(item)
+            elif isinstance(item, QWidget):
+                self.body.addWidget(item)
+            else:
+                self.body.addLayout(item)

@@ -1,0 +1,164 @@
+"""A chart of figures over the last minutes, with marks for what happened."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QColor, QFont
+from PySide6.QtWidgets import QWidget
+
+from gui.theme import Size, colors
+
+KEPT_SECONDS = 15 * 60
+_CAPACITY = KEPT_SECONDS * 10
+
+
+@dataclass(slots=True)
+class _Series:
+    name: str
+    curve: pg.PlotDataItem
+    fill: bool
+    at: np.ndarray = field(default_factory=lambda: np.zeros(_CAPACITY))
+    value: np.ndarray = field(default_factory=lambda: np.zeros(_CAPACITY))
+    used: int = 0
+
+    def add(self, at: float, value: float) -> None:
+        if self.used == _CAPACITY:
+            # Half is given up at once, so that the copy is paid once in some minutes.
+            keep = _CAPACITY // 2
+            self.at[:keep] = self.at[-keep:]
+            self.value[:keep] = self.value[-keep:]
+            self.used = keep
+        self.at[self.used], self.value[self.used] = at, value
+        self.used += 1
+
+
+class _Axis(pg.AxisItem):
+    """Values in the words of `show`."""
+
+    def __init__(self, orientation: str, show: Callable[[float], str]) -> None:
+        super().__init__(orientation)
+        self._show = show
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [self._show(value) for value in values]
+
+
+def _relative(seconds: float) -> str:
+    if seconds > -0.5:
+        return "now"
+    return f"{seconds:.0f} s" if seconds > -120 else f"{seconds / 60:.0f} min"
+
+
+class TimeLine(pg.PlotWidget):
+    """Lines over the last `window_s` seconds. Keeps 15 minutes in buffers of fixed size.
+
+    Call `add` for each sample and `refresh` once per tick; nothing is drawn while hidden.
+    """
+
+    def __init__(self, show: Callable[[float], str], window_s: float = 120.0, parent: QWidget | None = None) -> None:
+        self._bottom = _Axis("bottom", _relative)
+        self._left = _Axis("left", show)
+        super().__init__(parent, axisItems={"bottom": self._bottom, "left": self._left})
+        self._window_s = window_s
+        self._series: list[_Series] = []
+        self._marks: deque[tuple[float, pg.InfiniteLine]] = deque()
+        self.setMenuEnabled(False)
+        self.setMouseEnabled(x=False, y=False)
+        self.hideButtons()
+        self.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setXRange(-window_s, 0, padding=0)
+        self.setYRange(0, 1, padding=0.02)
+        self._left.setWidth(68)
+        self.setMinimumHeight(130)
+        self._paint()
+
+    def add_series(self, name: str, fill: bool = False) -> int:
+        """A new line; returns its number for `add`."""
+        curve = self.plot([], [], name=name)
+        curve.setDownsampling(auto=True, method="peak")
+        self._series.append(_Series(name, curve, fill))
+        self._paint()
+        return len(self._series) - 1
+
+    def add(self, series: int, at: float, value: float) -> None:
+        """One figure of a line, at a moment in Unix seconds. Moments must not run backwards."""
+        self._series[series].add(at, value)
+
+    def mark(self, at: float, text: str) -> None:
+        """A vertical mark for something that happened."""
+        line = pg.InfiniteLine(
+            0,
+            pen=self._mark_pen(),
+            label=text,
+            labelOpts={"position": 0.92, "color": colors().text_muted, "movable": False},
+        )
+        line.label.setFont(_small_font())
+        self.addItem(line)
+        self._marks.append((at, line))
+        if len(self._marks) > 60:
+            self.removeItem(self._marks.popleft()[1])
+
+    def set_window(self, seconds: float) -> None:
+        """How much of the past is shown."""
+        self._window_s = seconds
+        self.setXRange(-seconds, 0, padding=0)
+        self.refresh()
+
+    def refresh(self, now: float | None = None) -> None:
+        """Draw what was added since the last call."""
+        if not self.isVisible():
+            return
+        now = time.time() if now is None else now
+        top = 0.0
+        for series in self._series:
+            at, value = series.at[: series.used], series.value[: series.used]
+            first = int(np.searchsorted(at, now - self._window_s - 2))
+            series.curve.setData(at[first:] - now, value[first:])
+            if series.used > first:
+                top = max(top, float(value[first:].max()))
+        self.setYRange(0, top * 1.15 if top > 0 else 1, padding=0)
+        for at, line in self._marks:
+            line.setValue(at - now)
+            line.setVisible(at > now - self._window_s)
+
+    def changeEvent(self, event: QEvent) -> None:
+        # Qt calls this while the base class is still being made.
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_marks"):
+            self._paint()
+        super().changeEvent(event)
+
+    def _mark_pen(self) -> pg.QtGui.QPen:
+        return pg.mkPen(colors().text_faint, width=1, style=Qt.PenStyle.DashLine)
+
+    def _paint(self) -> None:
+        now = colors()
+        self.setBackground(now.surface)
+        for axis in (self._bottom, self._left):
+            axis.setPen(pg.mkPen(now.border))
+            axis.setTextPen(pg.mkPen(now.text_faint))
+            axis.setStyle(tickFont=_small_font(), tickLength=0)
+        self.showGrid(x=False, y=True, alpha=0.10 if now.is_dark else 0.14)
+        for place, series in enumerate(self._series):
+            color = QColor(now.series[place % len(now.series)])
+            series.curve.setPen(pg.mkPen(color, width=2))
+            if series.fill:
+                color.setAlpha(34)
+                series.curve.setFillLevel(0)
+                series.curve.setBrush(pg.mkBrush(color))
+        for _, line in self._marks:
+            line.setPen(self._mark_pen())
+            line.label.setColor(now.text_muted)
+
+
+def _small_font() -> QFont:
+    font = QFont()
+    font.setPixelSize(Size.CAPTION)
+    return font
