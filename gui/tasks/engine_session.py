@@ -69,7 +69,9 @@ class EngineSession(QObject):
         self._sampler.start()
         self._gather.start()
 
-    def run(self, work: Callable[[Any], Any], receiver: QObject | None = None, channel: str = "main") -> Answer:
+    def run(
+        self, work: Callable[[Any], Any], receiver: QObject | None = None, channel: str = "main"
+    ) -> Answer:
         """Do `work(database)` on the thread of `channel`; the answer comes by signal."""
         worker = self._channels.get(channel)
         if worker is None:

@@ -38,8 +38,8 @@ class _SvgEngine(QIconEngine):
         chosen = self._active if state == QIcon.State.On else self._paint
         color = QColor(colors().border_strong) if mode == QIcon.Mode.Disabled else _color_of(chosen)
         side = min(rect.width(), rect.height())
-        box = QRectF(0, 0, side, side)
-        box.moveCenter(QRectF(rect).center())
+        # Where the room is wider than high, the rest of it is the distance to the text.
+        box = QRectF(rect.left(), rect.top() + (rect.height() - side) / 2, side, side)
         _renderer(self._name, color.name()).render(painter, box)
 
     def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:

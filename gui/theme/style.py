@@ -16,9 +16,7 @@ from gui.theme.tokens import Colors, Size, Space
 
 def style_sheet(now: Colors) -> str:
     """The application's style sheet in these colours."""
-    values: dict[str, object] = {
-        name: value for name, value in asdict(now).items() if isinstance(value, str)
-    }
+    values: dict[str, object] = {name: value for name, value in asdict(now).items() if isinstance(value, str)}
     values.update({f"space_{n.lower()}": getattr(Space, n) for n in ("XS", "S", "M", "L", "XL")})
     values.update({f"size_{n.lower()}": getattr(Size, n) for n in vars(Size) if n.isupper()})
     values.update(radius=Space.RADIUS, radius_small=Space.RADIUS_SMALL)

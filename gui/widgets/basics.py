@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPaintEvent, QPainter
+from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -61,7 +61,7 @@ def button(
     if icon_name:
         paint = "on_accent" if kind in ("primary", "danger") else "text_muted"
         made.setIcon(icon(icon_name, paint, "accent" if kind in ("quiet", "nav") else paint))
-        made.setIconSize(QSize(16, 16))
+        made.setIconSize(QSize(20, 16) if text else QSize(16, 16))
     if on_click is not None:
         made.clicked.connect(lambda _checked=False: on_click())
     made.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -81,7 +81,9 @@ def tool_button(icon_name: str, name: str, on_click: Callable[[], object] | None
     return made
 
 
-def _fill(layout: QBoxLayout, items: tuple[Item, ...], margin: int | tuple[int, int, int, int], gap: int) -> None:
+def _fill(
+    layout: QBoxLayout, items: tuple[Item, ...], margin: int | tuple[int, int, int, int], gap: int
+) -> None:
     layout.setSpacing(gap)
     sides = (margin,) * 4 if isinstance(margin, int) else margin
     layout.setContentsMargins(*sides)

@@ -62,7 +62,9 @@ class TimeLine(pg.PlotWidget):
     Call `add` for each sample and `refresh` once per tick; nothing is drawn while hidden.
     """
 
-    def __init__(self, show: Callable[[float], str], window_s: float = 120.0, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, show: Callable[[float], str], window_s: float = 120.0, parent: QWidget | None = None
+    ) -> None:
         self._bottom = _Axis("bottom", _relative)
         self._left = _Axis("left", show)
         super().__init__(parent, axisItems={"bottom": self._bottom, "left": self._left})

@@ -24,7 +24,9 @@ class ConfirmBar(QFrame):
         self._text = label("", wrap=True)
         self._yes = button("", self._confirm, "danger")
         self._no = button("", self._dismiss)
-        self.setLayout(row(self._icon, self._text, self._no, self._yes, margin=(Space.L, Space.S, Space.L, Space.S)))
+        self.setLayout(
+            row(self._icon, self._text, self._no, self._yes, margin=(Space.L, Space.S, Space.L, Space.S))
+        )
         self.layout().setStretchFactor(self._text, 1)
         self.hide()
 

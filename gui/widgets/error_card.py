@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPlainTextEdit, QSizePolicy, QWidget
 
 from engine.catalogue import ErrorCard as CardWords
@@ -23,12 +23,14 @@ class ErrorCard(QFrame):
     action_requested = Signal(str)
     dismissed = Signal()
 
-    def __init__(self, words: CardWords, can_do: Callable[[str], bool] | None = None, parent: QWidget | None = None):
+    def __init__(
+        self, words: CardWords, can_do: Callable[[str], bool] | None = None, parent: QWidget | None = None
+    ):
         super().__init__(parent)
         self.words = words
         self._tone = Tone.WARN if words.severity in (Severity.LOW, Severity.MEDIUM) else Tone.BAD
         self.setProperty("surface", "card")
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self.setAccessibleName(self.tr("Error: {title}").format(title=words.title))
         self.setAccessibleDescription(words.message)
         self._details = QPlainTextEdit(self._technical())
@@ -36,7 +38,9 @@ class ErrorCard(QFrame):
         self._details.setReadOnly(True)
         self._details.setFixedHeight(130)
         self._details.hide()
-        whole = column(self._head(), answers := self._answers(), self._actions(can_do), self._details, gap=Space.M)
+        whole = column(
+            self._head(), answers := self._answers(), self._actions(can_do), self._details, gap=Space.M
+        )
         whole.setContentsMargins(Space.L, Space.L, Space.L, Space.L)
         answers.setContentsMargins(34, 0, 0, 0)
         self.setLayout(whole)
@@ -80,7 +84,9 @@ class ErrorCard(QFrame):
         line = row(margin=(34, 0, 0, 0))
         words = self.words
         if words.action_label and (can_do is None or can_do(words.action)):
-            line.addWidget(button(words.action_label, lambda: self.action_requested.emit(words.action), "primary"))
+            line.addWidget(
+                button(words.action_label, lambda: self.action_requested.emit(words.action), "primary")
+            )
         if self._details.toPlainText():
             self._toggle = button(self.tr("Show details"), self._toggle_details, "quiet")
             line.addWidget(self._toggle)
@@ -89,6 +95,14 @@ class ErrorCard(QFrame):
         line.addWidget(button(self.tr("Dismiss"), self._dismiss, "quiet"))
         bar.setLayout(line)
         return bar
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        # Wrapped text is as high as its width makes it, which a row of cards does not ask.
+        self._fit()
+        super().resizeEvent(event)
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(self.layout().heightForWidth(self.width()))
 
     def _technical(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.words.details]
@@ -101,6 +115,7 @@ class ErrorCard(QFrame):
         shown = self._details.isHidden()
         self._details.setVisible(shown)
         self._toggle.setText(self.tr("Hide details") if shown else self.tr("Show details"))
+        self._fit()
 
     def _dismiss(self) -> None:
         self.hide()
