@@ -1,0 +1,57 @@
+"""The one way in which Python writes a file that must never be seen half written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+_TRIES = 20
+_PAUSE_S = 0.05
+
+
+def write_atomically(path: Path, content: str | bytes, *, private: bool = True) -> None:
+    """Replace `path` by `content`: afterwards it holds either the old or the new, in full.
+
+    The content is on the medium before it gets the name (Pillai et al. 2014). `private`
+    leaves the file readable to its owner only. Raises `OSError`; the old file is then intact.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not private and os.name != "nt":
+            temporary.chmod(0o644)
+        _replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable. Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(source: Path, target: Path) -> None:
+    # On Windows a scanner or indexer may hold the target open for a moment.
+    for attempt in range(_TRIES):
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if os.name != "nt" or attempt == _TRIES - 1:
+                raise
+            time.sleep(_PAUSE_S)
