@@ -2,7 +2,8 @@
 //!
 //! Layers, lowest first; imports only go down:
 //! `types`, `error` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
-//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`.
+//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
+//! compiled with the feature `extension-module` only.
 
 pub mod disk;
 pub mod error;
