@@ -1,12 +1,57 @@
-"""What every page of the main window is."""
+"""What every page of the main window is, and what it may ask of the window."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
-from gui.tasks import EngineSession
-from gui.theme import Space
+from gui.actions import Actions
+from gui.session import Preferences
+from gui.tasks import EngineSession, Jobs
+from gui.theme import Space, ThemeManager
 from gui.widgets import PageHeader, column
+
+
+class Shell(QObject):
+    """The window as its pages see it. Pages ask by signal; none of them knows the window."""
+
+    open_requested = Signal(object)
+    """Open the database at this `Path`, with guidance where it needs recovery."""
+    create_requested = Signal(object)
+    """Make a new database at this `Path`, and open it."""
+    page_requested = Signal(str)
+    """Show the page of this id."""
+    error_raised = Signal(object, str)
+    """Show the card of this error, with the operation that failed."""
+    told = Signal(str)
+    """Say this in the status strip for a moment."""
+    session_opened = Signal(object, object)
+    """An open `engine.Database` and its `Path` are to be shown: a recovery has ended well."""
+    recovery_needed = Signal(object, object)
+    """The database at this `Path` needs recovery, as its `RecoveryNeeded` error says. The recovery
+    page, already in view, guides through it and ends with `session_opened`."""
+
+    def __init__(self, actions: Actions, jobs: Jobs, preferences: Preferences, theme: ThemeManager) -> None:
+        super().__init__()
+        self.actions = actions
+        self.jobs = jobs
+        self.preferences = preferences
+        self.theme = theme
+
+    def open(self, path: Path) -> None:
+        self.open_requested.emit(path)
+
+    def show_page(self, page_id: str) -> None:
+        self.page_requested.emit(page_id)
+
+    def show_error(self, error: BaseException, operation: str = "") -> None:
+        self.error_raised.emit(error, operation)
+
+    def tell(self, text: str) -> None:
+        self.told.emit(text)
 
 
 class Page(QFrame):
@@ -14,23 +59,28 @@ class Page(QFrame):
 
     `attach` and `detach` come on the interface thread when a database was opened and before it
     is closed. `entered` and `left` say when the page is looked at, so that nothing is fetched
-    or drawn for nobody.
+    or drawn for nobody. `add_actions` registers what the page can do, once.
     """
 
-    page_id = ""
-    icon_name = ""
+    page_id: ClassVar[str] = ""
+    icon_name: ClassVar[str] = ""
 
-    def __init__(self, title: str, subtitle: str = "", parent: QWidget | None = None) -> None:
+    def __init__(self, shell: Shell, title: str, subtitle: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.shell = shell
+        self.title = title
+        self.session: EngineSession | None = None
         self.setProperty("surface", "page")
         self.setObjectName(f"page-{self.page_id}")
         self.setAccessibleName(title)
-        self.title = title
-        self.session: EngineSession | None = None
         self.header = PageHeader(title, subtitle)
         self.body: QVBoxLayout = column(margin=(Space.XL, 0, Space.XL, Space.XL), gap=Space.M)
-        self.setLayout(column(self.header, gap=0))
-        self.layout().addLayout(self.body, 1)
+        whole = column(self.header, gap=0)
+        whole.addLayout(self.body, 1)
+        self.setLayout(whole)
+
+    def add_actions(self, actions: Actions) -> None:
+        """Register the actions of this page."""
 
     def attach(self, session: EngineSession) -> None:
         """A database was opened."""

@@ -4,6 +4,7 @@ from gui.widgets.basics import (
     ElidedLabel,
     Pill,
     button,
+    clear,
     column,
     label,
     row,
@@ -19,6 +20,7 @@ from gui.widgets.error_card import ErrorCard
 from gui.widgets.page_header import PageHeader
 from gui.widgets.score_ring import ScoreRing
 from gui.widgets.stat_tile import StatTile
+from gui.widgets.status_strip import StatusStrip
 from gui.widgets.stepper import Step, Stepper, StepState
 
 __all__ = [
@@ -31,11 +33,13 @@ __all__ = [
     "Pill",
     "ScoreRing",
     "StatTile",
+    "StatusStrip",
     "Step",
     "StepState",
     "Stepper",
     "TimeLine",
     "button",
+    "clear",
     "column",
     "label",
     "row",

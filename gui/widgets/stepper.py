@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from gui.theme import Space, Tone, pixmap
-from gui.widgets.basics import label, set_look
+from gui.widgets.basics import column, label, set_look
 
 
 class StepState(StrEnum):
@@ -51,7 +51,10 @@ class Stepper(QWidget):
         self._grid.setHorizontalSpacing(Space.M)
         self._grid.setVerticalSpacing(Space.S - 1)
         self._grid.setColumnStretch(2, 1)
-        self.setLayout(self._grid)
+        whole = column(gap=0)
+        whole.addLayout(self._grid)
+        whole.addStretch(1)
+        self.setLayout(whole)
         self._steps: list[Step] = []
         self._lines: list[tuple[QLabel, QLabel, QLabel, QLabel]] = []
 

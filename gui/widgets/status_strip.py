@@ -1,0 +1,137 @@
+"""The strip below every page: state, health, log, oldest transaction, waiters, last backup.
+
+Each item is a button that leads to the page that explains it. A figure that is old says so.
+"""
+
+from __future__ import annotations
+
+import time
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QFrame, QPushButton, QWidget
+
+from engine.types import StoreStatus
+from gui.theme import Space, Tone, icon
+from gui.widgets import formats
+from gui.widgets.basics import button, label, row, set_look
+from gui.widgets.score_ring import tone_of_score
+
+STALE_S = 3.0
+_TOLD_MS = 6000
+
+
+class StatusStrip(QFrame):
+    """Shows a sample; asks for a page by `page_requested` and for the jobs by `jobs_requested`."""
+
+    page_requested = Signal(str)
+    jobs_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("surface", "strip")
+        self.setFixedHeight(30)
+        self._sampled_at = 0.0
+        self._state = self._item(self.tr("State of the engine"), "overview")
+        self._health = self._item(self.tr("Health score"), "overview")
+        self._log = self._item(self.tr("Size of the log"), "log")
+        self._oldest = self._item(self.tr("Oldest transaction"), "activity")
+        self._waiters = self._item(self.tr("Transactions that wait"), "activity")
+        self._backup = self._item(self.tr("Last backup"), "backups")
+        self._told = label("", "caption")
+        self._jobs = button("", self.jobs_requested.emit, "status")
+        self._jobs.setAccessibleName(self.tr("Jobs"))
+        self._items = (self._state, self._health, self._log, self._oldest, self._waiters, self._backup)
+        self.setLayout(
+            row(*self._items, None, self._told, self._jobs, margin=(Space.S, 0, Space.S, 0), gap=2)
+        )
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.timeout.connect(lambda: self._told.setText(""))
+        self._age = QTimer(self)
+        self._age.setInterval(1000)
+        self._age.timeout.connect(self._check_age)
+        self.show_jobs(0, None)
+        self.show_nothing()
+
+    def show_nothing(self) -> None:
+        """No database is open."""
+        self._age.stop()
+        for item in self._items[1:]:
+            item.hide()
+        self._put(self._state, "database", self.tr("No database open"), None)
+
+    def show_status(self, at: float, status: StoreStatus, score: float | None) -> None:
+        """One sample of the engine, taken at the moment `at`."""
+        self._sampled_at = at
+        if not self._age.isActive():
+            self._age.start()
+        for item in self._items:
+            item.show()
+        self._show_state(status)
+        if score is None:
+            self._health.hide()
+        else:
+            text = self.tr("Health {score}").format(score=round(score))
+            self._put(self._health, "health", text, tone_of_score(score))
+        self._put(
+            self._log, "log", self.tr("Log {size}").format(size=formats.size(status.log.bytes_total)), None
+        )
+        age = status.transactions.oldest_age_s
+        active = status.transactions.active
+        text = (
+            self.tr("Oldest {age}").format(age=formats.duration(age)) if active else self.tr("No transaction")
+        )
+        self._put(self._oldest, "clock", text, Tone.WARN if active and age > 60 else None)
+        waits = self.tr("%n waiting", "", status.waiters)
+        self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
+
+    def show_backup(self, at: float | None) -> None:
+        """When the last backup was taken; None where there is none."""
+        if at is None:
+            self._put(self._backup, "backups", self.tr("No backup"), Tone.WARN)
+        else:
+            old = time.time() - at > 3 * 86400
+            text = self.tr("Backup {ago}").format(ago=formats.ago(at))
+            self._put(self._backup, "backups", text, Tone.WARN if old else None)
+
+    def show_jobs(self, running: int, share: float | None) -> None:
+        """How many jobs run, and how far the first of them is."""
+        if not running:
+            self._put(self._jobs, "jobs", self.tr("Jobs"), None)
+            return
+        text = self.tr("%n job(s)", "", running)
+        self._put(self._jobs, "jobs", text if share is None else f"{text}  {share:.0%}", Tone.ACCENT)
+
+    def tell(self, text: str) -> None:
+        """Say something for a moment."""
+        self._told.setText(text)
+        self._quiet.start(_TOLD_MS)
+
+    def _show_state(self, status: StoreStatus) -> None:
+        if status.state == "open" and status.read_only:
+            self._put(self._state, "lock", self.tr("Read-only"), Tone.WARN)
+        elif status.state == "open":
+            self._put(self._state, "success", self.tr("Open"), Tone.GOOD)
+        else:
+            self._put(self._state, "error", self.tr("Stopped: {why}").format(why=status.reason), Tone.BAD)
+
+    def _check_age(self) -> None:
+        age = time.time() - self._sampled_at
+        if age > STALE_S:
+            text = self.tr("No answer for {age}").format(age=formats.duration(age))
+            self._put(self._state, "clock", text, Tone.WARN)
+
+    def _item(self, name: str, page_id: str) -> QPushButton:
+        made = button("", lambda: self.page_requested.emit(page_id), "status")
+        made.setToolTip(name)
+        return made
+
+    def _put(self, item: QPushButton, icon_name: str, text: str, tone: Tone | None) -> None:
+        look = (icon_name, str(tone))
+        if item.text() != text:
+            item.setText(text)
+            item.setAccessibleName(f"{item.toolTip()}: {text}")
+        if item.property("look") != look:
+            item.setProperty("look", look)
+            item.setIcon(icon(icon_name, tone if tone is not None else "text_faint"))
+            set_look(item, tone="" if tone is None else str(tone))
