@@ -9,6 +9,7 @@ pub mod disk;
 pub mod error;
 pub mod events;
 pub mod lock;
+pub mod rows;
 pub mod stats;
 pub mod sync;
 pub mod types;

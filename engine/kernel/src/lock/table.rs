@@ -236,7 +236,7 @@ impl LockTable {
         self.stats.add(Counter::LockTimeouts, 1);
         let error = Error::new(Code::LockTimeout)
             .with("timeout_s", timeout.as_secs_f64())
-            .with("holders", holders);
+            .with("holder", holders.join(", "));
         match state.participants.get_mut(&txn).and_then(|participant| participant.wait.take()) {
             Some(wait) => {
                 error.with("resource", wait.resource.to_string()).with("mode", wait.mode.name())
@@ -289,13 +289,13 @@ impl Wait {
 impl State {
     /// The transaction, where it may begin a wait or take a lock.
     fn usable(&mut self, txn: TxnId) -> Result<&mut Participant> {
-        let ended = || Error::new(Code::TransactionEnded).with("transaction", txn.0);
+        let ended = || Error::new(Code::TransactionEnded).with("txn", txn.0);
         let participant = self.participants.get_mut(&txn).ok_or_else(ended)?;
         if let Some(error) = &participant.doomed {
             return Err(error.clone());
         }
         if participant.wait.is_some() {
-            return Err(Error::new(Code::TransactionBusy).with("transaction", txn.0));
+            return Err(Error::new(Code::TransactionBusy).with("txn", txn.0));
         }
         Ok(participant)
     }
@@ -391,7 +391,7 @@ impl State {
 
     fn take_outcome(&mut self, txn: TxnId) -> Option<Result<()>> {
         let Some(participant) = self.participants.get_mut(&txn) else {
-            return Some(Err(Error::new(Code::TransactionEnded).with("transaction", txn.0)));
+            return Some(Err(Error::new(Code::TransactionEnded).with("txn", txn.0)));
         };
         let outcome = participant.wait.as_mut()?.outcome.take()?;
         participant.wait = None;
