@@ -155,7 +155,7 @@ impl<'a> KeyReader<'a> {
             NAN => Value::Real(f64::NAN),
             NEGATIVE_HUGE => Value::Real(-self.double(0xff)?),
             POSITIVE_HUGE => Value::Real(self.double(0)?),
-            tag if tag <= NEGATIVE && tag >= NEGATIVE - 8 => self.number(true, NEGATIVE - tag)?,
+            tag if (NEGATIVE - 8..=NEGATIVE).contains(&tag) => self.number(true, NEGATIVE - tag)?,
             tag if (POSITIVE..=POSITIVE + 8).contains(&tag) => self.number(false, tag - POSITIVE)?,
             TEXT => Value::Text(String::from_utf8(self.bytes()?).map_err(|_| damaged())?),
             BLOB => Value::Blob(self.bytes()?),
@@ -278,7 +278,7 @@ mod tests {
 
         #[test]
         fn encoded_order_is_the_order_of_values(a in any_value(), b in any_value()) {
-            let (x, y) = (encode_all(&[a.clone()]), encode_all(&[b.clone()]));
+            let (x, y) = (encode_all(std::slice::from_ref(&a)), encode_all(std::slice::from_ref(&b)));
             prop_assert_eq!(x.cmp(&y), a.compare(&b));
         }
 

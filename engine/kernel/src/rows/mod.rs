@@ -4,9 +4,12 @@
 //! `check` what a column accepts; `index` how index entries are written; `table` keeps rows
 //! and indexes in step; `csv`, `jsonl` and `sqlite` read and write the formats of others.
 
+pub mod check;
 pub mod key;
 pub mod record;
+pub mod schema;
 mod value;
 
 pub use key::Collation;
+pub use schema::{Column, ColumnType, Index, Schema};
 pub use value::{Row, Value};
