@@ -165,7 +165,9 @@ impl Error {
     pub fn io(operation: &'static str, path: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         let code = match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Code::DiskFull,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Code::DiskFull
+            }
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::PermissionDenied,
             _ => Code::IoError,
         };
