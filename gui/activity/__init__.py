@@ -1,0 +1,1 @@
+"""Who works, who waits for whom, and what can be done about it."""

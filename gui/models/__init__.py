@@ -1,0 +1,1 @@
+"""Models that feed views: what they hold is a copy, read in short transactions elsewhere."""

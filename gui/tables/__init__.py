@@ -1,0 +1,1 @@
+"""Browse and edit tables; bring data in and take it out."""
