@@ -36,13 +36,14 @@ class EditBar(QFrame):
             row(
                 self._count,
                 self._count_button,
+                Space.S,
+                self._add,
+                self._delete,
                 None,
                 self._staged,
                 self._discard,
                 self._review,
                 self._commit,
-                self._add,
-                self._delete,
                 margin=(0, Space.XS, 0, 0),
             )
         )

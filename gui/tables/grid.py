@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPersistentModelIndex, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
+from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 from gui.models import cells
 from gui.models.filtering import access_paths
 from gui.models.table_model import CellState, StateRole, TableModel, ValueRole
-from gui.theme import colors
+from gui.theme import Tone, colors, tone_color
 
 ROW_HEIGHT = 30
 WIDEST_COLUMN = 320
@@ -25,6 +25,8 @@ COPIED_ROWS = 20_000
 """More rows than this are exported, not copied."""
 
 Index = QModelIndex | QPersistentModelIndex
+
+_STATE_TONES = {CellState.CHANGED: Tone.WARN, CellState.NEW: Tone.GOOD, CellState.DELETED: Tone.BAD}
 
 
 class CellDelegate(QStyledItemDelegate):
@@ -34,13 +36,6 @@ class CellDelegate(QStyledItemDelegate):
         super().initStyleOption(option, index)
         now = colors()
         state = index.data(StateRole)
-        ground = {
-            CellState.CHANGED: now.warn_soft,
-            CellState.NEW: now.good_soft,
-            CellState.DELETED: now.bad_soft,
-        }.get(state)
-        if ground and not option.state & QStyle.StateFlag.State_Selected:
-            option.backgroundBrush = QColor(ground)
         if state == CellState.DELETED:
             option.font.setStrikeOut(True)
             self._color(option, now.text_faint)
@@ -51,7 +46,10 @@ class CellDelegate(QStyledItemDelegate):
             self._color(option, now.text_muted)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        if index.data(StateRole) != CellState.LOADING:
+        state = index.data(StateRole)
+        if state != CellState.LOADING:
+            # Under the style sheet's own painting, which leaves the ground of an item alone.
+            self._paint_ground(painter, option, state)
             super().paint(painter, option, index)
             return
         # A quiet bar where the text will stand.
@@ -63,6 +61,13 @@ class CellDelegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.drawRoundedRect(bar, 4, 4)
         painter.restore()
+
+    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, state: int) -> None:
+        tone = _STATE_TONES.get(state)
+        if tone is None:
+            return
+        painter.fillRect(option.rect, tone_color(tone, soft=True))
+        painter.fillRect(option.rect.left(), option.rect.top(), 3, option.rect.height(), tone_color(tone))
 
     def _color(self, option: QStyleOptionViewItem, color: str) -> None:
         option.palette.setColor(option.palette.ColorRole.Text, QColor(color))
@@ -209,9 +214,3 @@ class TableGrid(QTableView):
             lines.setdefault(index.row(), []).append("" if value is None else cells.edit_text(value))
         QGuiApplication.clipboard().setText("\n".join("\t".join(line) for line in lines.values()))
 
-
-def mono_font(base: QFont) -> QFont:
-    """The same size in a font whose digits stand below each other."""
-    font = QFont(base)
-    font.setFamilies(["Cascadia Mono", "JetBrains Mono", "Noto Sans Mono", "DejaVu Sans Mono", "monospace"])
-    return font

@@ -58,6 +58,7 @@ class TableWorkspace(QFrame):
         self._split.addWidget(self.value_pane)
         self._split.setStretchFactor(0, 1)
         self._split.setSizes([760, 280])
+        self._split.setProperty("gap", "true")
         self._split.setHandleWidth(Space.M)
         self._split.setChildrenCollapsible(False)
         self.setLayout(
@@ -149,7 +150,12 @@ class TableWorkspace(QFrame):
         model.edits_changed.connect(lambda _: self._show_edits(model))
         model.edit_refused.connect(lambda words: self._say(words, Tone.BAD))
         model.failed.connect(self.failed)
+        model.modelReset.connect(lambda: self._clear_value(model))
         return model
+
+    def _clear_value(self, model: TableModel) -> None:
+        if model is self._model:
+            self.value_pane.clear()
 
     def _order(self, model: TableModel) -> tuple[str | None, bool]:
         index = model.query.index
@@ -164,6 +170,7 @@ class TableWorkspace(QFrame):
 
     def _show_edits(self, model: TableModel) -> None:
         if model is self._model:
+            self._notice.hide()
             self.edit_bar.show_edits(model.edits)
 
     def _say(self, words: str, tone: Tone = Tone.GOOD) -> None:
@@ -177,6 +184,7 @@ class TableWorkspace(QFrame):
             return
         self._counting.set()
         self._filters[model.table.name] = wanted
+        self._notice.hide()
         model.set_query(query_for(model.table, condition=wanted))
         self.grid.show_order(*self._order(model))
 
@@ -287,9 +295,8 @@ class TableWorkspace(QFrame):
         answer.finally_(lambda: self.edit_bar.show_writing(False))
 
     def _say_written(self, model: TableModel, written: Written) -> None:
-        model.edits.clear()
+        model.discard_edits()
         model.refresh()
-        self._show_edits(model)
         self._say(
             self.tr("Written and durable: {ins} new, {upd} changed, {gone} deleted (log position {lsn}).").format(
                 ins=written.inserted, upd=written.updated, gone=written.deleted, lsn=written.commit_lsn

@@ -1,0 +1,60 @@
+"""A plain list with columns: how every short list of the interface looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from gui.models.records import RecordModel, RecordRole
+
+
+class RecordView(QTableView):
+    """Shows a `RecordModel`; whole lines are chosen."""
+
+    record_chosen = Signal(object)
+    """The record of the current line; None where no line is current."""
+
+    def __init__(self, model: RecordModel, name: str, widths: tuple[int, ...], parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setModel(model)
+        self.setAccessibleName(name)
+        self.setProperty("flat", "true")
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(30)
+        across = self.horizontalHeader()
+        across.setHighlightSections(False)
+        for place, width in enumerate(widths):
+            self.setColumnWidth(place, width)
+        across.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        across.setStretchLastSection(True)
+        self.selectionModel().currentChanged.connect(self._tell)
+
+    def current(self) -> Any | None:
+        """The record of the current line."""
+        index = self.currentIndex()
+        return index.data(RecordRole) if index.isValid() else None
+
+    def choose_line(self, line: int | None) -> None:
+        """Make a line the current one; None lets go of it."""
+        if line is None:
+            self.clearSelection()
+            self.setCurrentIndex(QModelIndex())
+            return
+        index = self.model().index(line, 0)
+        if index != self.currentIndex():
+            self.selectRow(line)
+            self.scrollTo(index, QAbstractItemView.ScrollHint.EnsureVisible)
+
+    def _tell(self, current: QModelIndex) -> None:
+        self.record_chosen.emit(current.data(RecordRole) if current.isValid() else None)
+
+    def focus_list(self) -> None:
+        self.setFocus(Qt.FocusReason.OtherFocusReason)

@@ -1,0 +1,140 @@
+"""The page of tables: choose one, look, search, edit, bring in, take out."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QWidget
+
+from engine.types import TableInfo
+from gui.page import Page
+from gui.tables.table_list import TableList
+from gui.tables.workspace import TableWorkspace
+from gui.tasks import EngineSession
+from gui.tasks.error_slot import ErrorSlot
+from gui.theme import Space
+from gui.widgets import EmptyState, button, formats, tool_button
+
+
+class TablesPage(Page):
+    """Browse and edit the tables of the open database."""
+
+    page_id = "tables"
+    icon_name = "tables"
+
+    import_wanted = Signal()
+    export_wanted = Signal(str)
+    """Which table is looked at; empty for none."""
+    error_action = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(
+            self.tr("Tables"), self.tr("Read by key in short reads; nothing changes until you commit"), parent
+        )
+        self._tables: dict[str, TableInfo] = {}
+        self._wanted = ""
+        self.errors = ErrorSlot()
+        self.errors.action_requested.connect(self.error_action)
+        self.list = TableList()
+        self.workspace = TableWorkspace()
+        empty = EmptyState(
+            "tables",
+            self.tr("No tables yet"),
+            self.tr("Import a SQLite database, a CSV file or JSON lines. The file itself is never touched."),
+            button(self.tr("Import data…"), self.import_wanted.emit, "primary", "import"),
+        )
+        self._stack = QStackedWidget()
+        self._stack.addWidget(empty)
+        self._stack.addWidget(self._split())
+        self.body.addWidget(self.errors)
+        self.body.addWidget(self._stack, 1)
+        self.header.add_action(tool_button("refresh", self.tr("Read the tables again (F5)"), self.refresh))
+        self.header.add_action(button(self.tr("Import…"), self.import_wanted.emit, "", "import"))
+        self._export = button(self.tr("Export…"), self._ask_export, "", "export")
+        self.header.add_action(self._export)
+        self.list.table_chosen.connect(self._show)
+        self.workspace.failed.connect(lambda error: self.errors.show_error(error, self.tr("read or write a table")))
+        self.workspace.written.connect(self._after_write)
+
+    def _split(self) -> QSplitter:
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.addWidget(self.list)
+        split.addWidget(self.workspace)
+        split.setStretchFactor(1, 1)
+        split.setSizes([200, 900])
+        split.setProperty("gap", "true")
+        split.setHandleWidth(Space.M)
+        split.setChildrenCollapsible(False)
+        return split
+
+    def attach(self, session: EngineSession) -> None:
+        super().attach(session)
+        self.workspace.attach(session)
+        session.changed.connect(self._hear_change)
+        self.refresh()
+
+    def detach(self) -> None:
+        self.workspace.detach()
+        self._tables.clear()
+        self.list.show_tables([])
+        self.errors.clear()
+        self._stack.setCurrentIndex(0)
+        super().detach()
+
+    def refresh(self) -> None:
+        """Read which tables there are, and the rows in view."""
+        if self.session is None:
+            return
+        answer = self.session.run(lambda database: database.tables.list(), self, channel="tables")
+        answer.done(self._show_tables)
+        answer.failed(lambda error: self.errors.show_error(error, self.tr("list the tables")))
+
+    def show_table(self, name: str) -> None:
+        """Show a table as soon as it is known."""
+        self._wanted = name
+        if name in self._tables:
+            self.list.choose(name)
+            self._show(name)
+
+    def staged(self) -> int:
+        """How many edits wait to be committed."""
+        return self.workspace.staged
+
+    def _show_tables(self, tables: list[TableInfo]) -> None:
+        self._tables = {table.name: table for table in tables}
+        self.workspace.forget(set(self._tables))
+        self._stack.setCurrentIndex(1 if tables else 0)
+        self._export.setEnabled(bool(tables))
+        self.list.blockSignals(True)
+        self.list.show_tables(tables)
+        if self._wanted:
+            self.list.choose(self._wanted)
+        self.list.blockSignals(False)
+        if self.list.chosen():
+            self._show(self.list.chosen())
+
+    def _show(self, name: str) -> None:
+        self._wanted = name
+        table = self._tables.get(name)
+        if table is None:
+            return
+        key = ", ".join(table.primary_key) or self.tr("none; rows are kept in the order they came")
+        self.header.set_subtitle(
+            self.tr("{name} · columns: {columns} · indexes: {indexes} · key: {key}").format(
+                name=name,
+                columns=formats.count(len(table.columns)),
+                indexes=formats.count(len(table.indexes)),
+                key=key,
+            )
+        )
+        self.workspace.show_table(table)
+
+    def _hear_change(self, what: str) -> None:
+        if what == "tables" or what in self._tables:
+            self.refresh()
+
+    def _after_write(self, name: str, _written: object) -> None:
+        if self.session is not None:
+            self.session.changed.emit(name)
+
+    def _ask_export(self) -> None:
+        self.export_wanted.emit(self.list.chosen())
