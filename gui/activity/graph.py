@@ -54,7 +54,9 @@ class GraphView(QGraphicsView):
         self.setAccessibleDescription(self._in_words(picture))
         scene = self.scene()
         scene.clear()
-        self._nodes = {node.txn: _NodeItem(node, node.txn == picture.suggested, self) for node in picture.nodes}
+        self._nodes = {
+            node.txn: _NodeItem(node, node.txn == picture.suggested, self) for node in picture.nodes
+        }
         for edge in picture.edges:
             scene.addItem(_EdgeItem(edge, self._nodes[edge.waiter].node, self._nodes[edge.holder].node))
         for item in self._nodes.values():
@@ -145,9 +147,9 @@ class _NodeItem(QGraphicsItem):
         self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemIsSelectable)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip(
-            view.tr("Transaction {txn}: {changes} changes, {undo} bytes to undo; {blocks} wait for it").format(
-                txn=node.txn, changes=node.changes, undo=f"{node.undo_bytes:,}", blocks=node.blocks
-            )
+            view.tr(
+                "Transaction {txn}: {changes} changes, {undo} bytes to undo; {blocks} wait for it"
+            ).format(txn=node.txn, changes=node.changes, undo=f"{node.undo_bytes:,}", blocks=node.blocks)
         )
 
     def boundingRect(self) -> QRectF:
@@ -157,7 +159,9 @@ class _NodeItem(QGraphicsItem):
         event.accept()
         self._view.choose(self.node.txn)
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def paint(
+        self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None
+    ) -> None:
         now = colors()
         tone = self._tone()
         box = QRectF(-NODE_WIDTH / 2, -NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT)
@@ -225,7 +229,9 @@ class _EdgeItem(QGraphicsItem):
     def shape(self) -> QPainterPath:
         return self._path
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def paint(
+        self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None
+    ) -> None:
         now = colors()
         color = tone_color(Tone.BAD) if self._edge.in_cycle else QColor(now.text_faint)
         painter.setPen(QPen(color, 2.0 if self._edge.in_cycle else 1.4))
@@ -278,4 +284,3 @@ def _arrow_head(source: QPointF, tip: QPointF) -> QPolygonF:
     for side in (math.pi - 0.45, math.pi + 0.45):
         points.append(tip + QPointF(math.cos(angle + side), math.sin(angle + side)) * ARROW)
     return QPolygonF(points)
-

@@ -191,9 +191,7 @@ def write(database: Any, table: TableInfo, changes: list[Change]) -> Written:
             _write_one(rows, table, columns, change)
             counts[change.kind] += 1
     status = database.status()
-    return Written(
-        counts[Kind.INSERT], counts[Kind.UPDATE], counts[Kind.DELETE], status.log.durable_lsn
-    )
+    return Written(counts[Kind.INSERT], counts[Kind.UPDATE], counts[Kind.DELETE], status.log.durable_lsn)
 
 
 def _refuse_conflicts(rows: Any, changes: list[Change]) -> None:

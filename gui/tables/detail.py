@@ -139,7 +139,11 @@ class ValuePane(QFrame):
             )
         if _is_longer(value):
             return self.tr("The first 2 MiB of {count} characters.").format(count=formats.count(len(value)))
-        return self.tr("{count} characters").format(count=formats.count(len(value))) if isinstance(value, str) else ""
+        return (
+            self.tr("{count} characters").format(count=formats.count(len(value)))
+            if isinstance(value, str)
+            else ""
+        )
 
     def _offer(self) -> None:
         """Offer to stage what was typed, and say so where it does not fit the column."""

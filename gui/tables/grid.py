@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPersistentModelIndex, QRectF, Qt, Signal
+from PySide6.QtCore import (
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRectF,
+    Qt,
+    Signal,
+)
 from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -213,4 +221,3 @@ class TableGrid(QTableView):
             value = index.data(ValueRole)
             lines.setdefault(index.row(), []).append("" if value is None else cells.edit_text(value))
         QGuiApplication.clipboard().setText("\n".join("\t".join(line) for line in lines.values()))
-

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QSplitter, QStackedWidget, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QSplitter, QStackedWidget
 
 from engine.types import TableInfo
-from gui.page import Page
+from gui.actions import Actions
+from gui.page import Page, Shell
 from gui.tables.table_list import TableList
 from gui.tables.workspace import TableWorkspace
 from gui.tasks import EngineSession
@@ -21,26 +22,19 @@ class TablesPage(Page):
     page_id = "tables"
     icon_name = "tables"
 
-    import_wanted = Signal()
-    export_wanted = Signal(str)
-    """Which table is looked at; empty for none."""
-    error_action = Signal(str)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(
-            self.tr("Tables"), self.tr("Read by key in short reads; nothing changes until you commit"), parent
-        )
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell, self.tr("Tables"), "")
+        self.header.set_subtitle(self.tr("Nothing that you edit is written until you commit"))
         self._tables: dict[str, TableInfo] = {}
         self._wanted = ""
         self.errors = ErrorSlot()
-        self.errors.action_requested.connect(self.error_action)
         self.list = TableList()
         self.workspace = TableWorkspace()
         empty = EmptyState(
             "tables",
             self.tr("No tables yet"),
             self.tr("Import a SQLite database, a CSV file or JSON lines. The file itself is never touched."),
-            button(self.tr("Import data…"), self.import_wanted.emit, "primary", "import"),
+            button(self.tr("Import data…"), self.import_data, "primary", "import"),
         )
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
@@ -48,11 +42,13 @@ class TablesPage(Page):
         self.body.addWidget(self.errors)
         self.body.addWidget(self._stack, 1)
         self.header.add_action(tool_button("refresh", self.tr("Read the tables again (F5)"), self.refresh))
-        self.header.add_action(button(self.tr("Import…"), self.import_wanted.emit, "", "import"))
-        self._export = button(self.tr("Export…"), self._ask_export, "", "export")
+        self.header.add_action(button(self.tr("Import…"), self.import_data, "", "import"))
+        self._export = button(self.tr("Export…"), self.export_data, "", "export")
         self.header.add_action(self._export)
         self.list.table_chosen.connect(self._show)
-        self.workspace.failed.connect(lambda error: self.errors.show_error(error, self.tr("read or write a table")))
+        self.workspace.failed.connect(
+            lambda error: self.errors.show_error(error, self.tr("read or write a table"))
+        )
         self.workspace.written.connect(self._after_write)
 
     def _split(self) -> QSplitter:
@@ -65,6 +61,28 @@ class TablesPage(Page):
         split.setHandleWidth(Space.M)
         split.setChildrenCollapsible(False)
         return split
+
+    def add_actions(self, actions: Actions) -> None:
+        work = self.workspace
+        for action_id, words, handler, keys, drawing in (
+            ("tables.import", self.tr("Import data…"), self.import_data, "Ctrl+I", "import"),
+            ("tables.export", self.tr("Export data…"), self.export_data, "Ctrl+E", "export"),
+            ("tables.refresh", self.tr("Read the tables again"), self.refresh, "F5", "refresh"),
+            ("tables.find", self.tr("Filter rows"), self.find, "Ctrl+F", "filter"),
+            ("tables.add_row", self.tr("Add a row"), work.add_row, "Ctrl+Shift+N", "plus"),
+            (
+                "tables.delete_rows",
+                self.tr("Delete the selected rows"),
+                work.delete_rows,
+                "Ctrl+Del",
+                "trash",
+            ),
+            ("tables.review", self.tr("Review staged edits"), work.review, "Ctrl+Shift+R", "search"),
+            ("tables.commit", self.tr("Commit staged edits"), work.commit, "Ctrl+S", "save"),
+            ("tables.discard", self.tr("Discard staged edits"), work.discard, "Ctrl+Shift+Z", "undo"),
+            ("tables.value", self.tr("Show the whole value"), self.show_value, "F4", "column"),
+        ):
+            actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
 
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
@@ -137,4 +155,13 @@ class TablesPage(Page):
             self.session.changed.emit(name)
 
     def _ask_export(self) -> None:
-        self.export_wanted.emit(self.list.chosen())
+        """Ask for a file and a form, then write the tables there."""
+
+    def find(self) -> None:
+        """Put the cursor where a filter is typed."""
+        self.shell.show_page(self.page_id)
+        self.workspace.filter_bar.focus_value()
+
+    def show_value(self) -> None:
+        """Show the pane with the whole value of the chosen cell."""
+        self.workspace.show_values(self.workspace.value_pane.isHidden())

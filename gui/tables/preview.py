@@ -28,13 +28,16 @@ class PreviewDialog(QDialog):
         changes = list(edits.changes())
         title = label(self.tr("Changes to “{table}”").format(table=edits.table.name), "title")
         words = label(
-            self.tr("Nothing is written yet. All of it is written in one transaction, or none of it."), "muted"
+            self.tr("Nothing is written yet. All of it is written in one transaction, or none of it."),
+            "muted",
         )
         problem = self._incomplete()
         self._problem = label(problem, tone=Tone.BAD, wrap=True)
         self._problem.setVisible(bool(problem))
         self._write = button(
-            self.tr("Write {n} changes").format(n=len(changes)) if len(changes) != 1 else self.tr("Write 1 change"),
+            self.tr("Write {n} changes").format(n=len(changes))
+            if len(changes) != 1
+            else self.tr("Write 1 change"),
             self._agree,
             "primary",
             "save",
@@ -83,7 +86,9 @@ class PreviewDialog(QDialog):
         values = change.values if change.kind is not Kind.DELETE else dict.fromkeys(names)
         for name, after in values.items():
             before = cells.display(change.seen[names.index(name)]) if change.seen else ""
-            line = QTreeWidgetItem(["", name, before, "" if change.kind is Kind.DELETE else cells.display(after)])
+            line = QTreeWidgetItem(
+                ["", name, before, "" if change.kind is Kind.DELETE else cells.display(after)]
+            )
             line.setForeground(2, QColor(tone_color(Tone.BAD)))
             line.setForeground(3, QColor(tone_color(Tone.GOOD)))
             item.addChild(line)

@@ -298,9 +298,9 @@ class TableWorkspace(QFrame):
         model.discard_edits()
         model.refresh()
         self._say(
-            self.tr("Written and durable: {ins} new, {upd} changed, {gone} deleted (log position {lsn}).").format(
-                ins=written.inserted, upd=written.updated, gone=written.deleted, lsn=written.commit_lsn
-            )
+            self.tr(
+                "Written and durable: {ins} new, {upd} changed, {gone} deleted (log position {lsn})."
+            ).format(ins=written.inserted, upd=written.updated, gone=written.deleted, lsn=written.commit_lsn)
         )
         self.written.emit(model.table.name, written)
 
