@@ -5,11 +5,13 @@
 //! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
+pub mod control;
 pub mod disk;
 pub mod error;
 pub mod events;
 pub mod lock;
 pub mod rows;
+pub mod log;
 pub mod stats;
 pub mod sync;
 pub mod types;

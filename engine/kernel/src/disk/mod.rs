@@ -18,7 +18,7 @@ pub mod memory;
 pub mod os;
 mod simulated;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

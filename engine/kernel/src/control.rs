@@ -1,0 +1,230 @@
+//! The `control` file: where recovery starts, and whether the last shutdown was clean.
+//!
+//! ```text
+//! slot at 0 and at 4096, each 512 bytes (one sector, written whole or not at all):
+//! magic 8 | version u32 | page_size u32 | sequence u64 | database id 16 | incarnation u32 | zero u32
+//! | checkpoint_lsn u64 | redo_lsn u64 | checkpoint_at i64 | next_txn u64 | clean_end_lsn u64
+//! | segment_bytes u64 | zeros | BLAKE3 of all before, truncated to 16
+//! ```
+//!
+//! The slots are written in turn and synced, so that the one not being written is always
+//! whole; the valid one with the higher sequence counts.
+
+use crate::disk::{Disk, File, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::sync::Arc;
+use crate::types::{DatabaseId, Incarnation, Lsn};
+
+/// The file's name.
+pub const PATH: &str = "control";
+
+const MAGIC: [u8; 8] = *b"HOLDFCTL";
+const VERSION: u32 = 1;
+const SLOT: usize = 512;
+const SLOTS: [u64; 2] = [0, 4096];
+const HASH_AT: usize = SLOT - 16;
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlData {
+    pub database: DatabaseId,
+    pub page_size: u32,
+    pub incarnation: Incarnation,
+    /// The begin record of the last complete checkpoint.
+    pub checkpoint_lsn: Lsn,
+    /// Where redo starts after it.
+    pub redo_lsn: Lsn,
+    /// Microseconds since the Unix epoch.
+    pub checkpoint_at: i64,
+    pub next_txn: u64,
+    /// Where a clean shutdown left the log; none while the database is open.
+    pub clean_end: Lsn,
+    pub segment_bytes: u64,
+}
+
+/// The open control file.
+pub struct Control {
+    file: Arc<dyn File>,
+    data: ControlData,
+    sequence: u64,
+}
+
+/// What is wrong with a slot.
+enum Fault {
+    Damaged,
+    OtherVersion(u32),
+}
+
+impl Control {
+    /// Writes a new control file, name and all.
+    pub fn create(disk: &dyn Disk, data: ControlData) -> Result<Control> {
+        let file = disk.open(PATH, OpenMode::Create)?;
+        file.allocate(SLOTS[1] + SLOT as u64)?;
+        let mut control = Control { file, data, sequence: 0 };
+        // Both slots, so that from now on one of them is valid whatever happens to the other.
+        control.write(data)?;
+        control.write(data)?;
+        disk.sync_dir("")?;
+        Ok(control)
+    }
+
+    /// Opens an existing file. `DatabaseNotFound` where there is none, `ControlDamaged` where
+    /// neither slot is valid, `FormatUnsupported` for another version's.
+    pub fn open(disk: &dyn Disk, mode: OpenMode) -> Result<Control> {
+        if !disk.exists(PATH)? {
+            return Err(Error::new(Code::DatabaseNotFound).with("path", PATH));
+        }
+        let file = disk.open(PATH, mode)?;
+        let mut newest: Option<(u64, ControlData)> = None;
+        let mut other = None;
+        for offset in SLOTS {
+            let mut bytes = [0u8; SLOT];
+            file.read_at(&mut bytes, offset)?;
+            match decode(&bytes) {
+                Ok((sequence, data)) if newest.is_none_or(|(known, _)| sequence > known) => {
+                    newest = Some((sequence, data));
+                }
+                Ok(_) | Err(Fault::Damaged) => {}
+                Err(Fault::OtherVersion(version)) => other = Some(version),
+            }
+        }
+        match (newest, other) {
+            (Some((sequence, data)), _) => Ok(Control { file, data, sequence }),
+            (None, Some(version)) => {
+                Err(Error::new(Code::FormatUnsupported).with("path", PATH).with("version", version))
+            }
+            (None, None) => Err(Error::new(Code::ControlDamaged).with("path", PATH)),
+        }
+    }
+
+    /// What the file says without keeping it open; changes nothing.
+    pub fn read(disk: &dyn Disk) -> Result<ControlData> {
+        Ok(Control::open(disk, OpenMode::Read)?.data)
+    }
+
+    pub fn data(&self) -> ControlData {
+        self.data
+    }
+
+    /// Replaces what the file says; durable on return. After an error the old or the new data
+    /// may count.
+    pub fn write(&mut self, data: ControlData) -> Result<()> {
+        let sequence = self.sequence + 1;
+        let offset = SLOTS[(sequence % 2) as usize];
+        self.file.write_at(&encode(sequence, &data), offset)?;
+        self.file.sync()?;
+        self.sequence = sequence;
+        self.data = data;
+        Ok(())
+    }
+}
+
+fn encode(sequence: u64, data: &ControlData) -> [u8; SLOT] {
+    let mut bytes = [0u8; SLOT];
+    bytes[0..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&data.page_size.to_le_bytes());
+    bytes[16..24].copy_from_slice(&sequence.to_le_bytes());
+    bytes[24..40].copy_from_slice(&data.database.0);
+    bytes[40..44].copy_from_slice(&data.incarnation.0.to_le_bytes());
+    let numbers = [
+        data.checkpoint_lsn.0,
+        data.redo_lsn.0,
+        data.checkpoint_at as u64,
+        data.next_txn,
+        data.clean_end.0,
+        data.segment_bytes,
+    ];
+    for (index, number) in numbers.iter().enumerate() {
+        bytes[48 + index * 8..56 + index * 8].copy_from_slice(&number.to_le_bytes());
+    }
+    let hash = blake3::hash(&bytes[..HASH_AT]);
+    bytes[HASH_AT..].copy_from_slice(&hash.as_bytes()[..16]);
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT]) -> std::result::Result<(u64, ControlData), Fault> {
+    if bytes[0..8] != MAGIC || bytes[HASH_AT..] != blake3::hash(&bytes[..HASH_AT]).as_bytes()[..16] {
+        return Err(Fault::Damaged);
+    }
+    let u32_at =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let u64_at = |at: usize| u64::from(u32_at(at)) | (u64::from(u32_at(at + 4)) << 32);
+    if u32_at(8) != VERSION {
+        return Err(Fault::OtherVersion(u32_at(8)));
+    }
+    let mut database = [0; 16];
+    database.copy_from_slice(&bytes[24..40]);
+    let data = ControlData {
+        database: DatabaseId(database),
+        page_size: u32_at(12),
+        incarnation: Incarnation(u32_at(40)),
+        checkpoint_lsn: Lsn(u64_at(48)),
+        redo_lsn: Lsn(u64_at(56)),
+        checkpoint_at: u64_at(64) as i64,
+        next_txn: u64_at(72),
+        clean_end: Lsn(u64_at(80)),
+        segment_bytes: u64_at(88),
+    };
+    Ok((u64_at(16), data))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::memory::MemoryDisk;
+
+    fn data(checkpoint: u64) -> ControlData {
+        ControlData {
+            database: DatabaseId([5; 16]),
+            page_size: 8192,
+            incarnation: Incarnation(3),
+            checkpoint_lsn: Lsn(checkpoint),
+            redo_lsn: Lsn(checkpoint / 2),
+            checkpoint_at: -7,
+            next_txn: 11,
+            clean_end: Lsn::NONE,
+            segment_bytes: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn what_was_written_last_is_read_back() {
+        let disk = MemoryDisk::new(1);
+        assert_eq!(Control::read(&*disk).unwrap_err().code, Code::DatabaseNotFound);
+        let mut control = Control::create(&*disk, data(2)).unwrap();
+        for checkpoint in 3..8 {
+            control.write(data(checkpoint)).unwrap();
+            assert_eq!(Control::read(&*disk).unwrap(), data(checkpoint));
+        }
+    }
+
+    #[test]
+    fn one_damaged_slot_leaves_the_other_and_two_are_an_error() {
+        let disk = MemoryDisk::new(1);
+        let mut control = Control::create(&*disk, data(2)).unwrap();
+        control.write(data(3)).unwrap();
+        disk.flip_bit(PATH, 4096 + 50, 1).unwrap();
+        assert_eq!(Control::read(&*disk).unwrap(), data(2));
+        disk.flip_bit(PATH, 500, 1).unwrap();
+        assert_eq!(Control::read(&*disk).unwrap_err().code, Code::ControlDamaged);
+    }
+
+    #[test]
+    fn a_crash_at_any_call_leaves_the_old_or_the_new_data() {
+        for seed in 0..40 {
+            for nth in 1..20 {
+                let disk = MemoryDisk::new(seed);
+                let mut control = Control::create(&*disk, data(2)).unwrap();
+                disk.crash_after(nth);
+                let mut acknowledged = 2;
+                while acknowledged < 12 && control.write(data(acknowledged + 1)).is_ok() {
+                    acknowledged += 1;
+                }
+                let found = Control::read(&*disk.reopen()).unwrap().checkpoint_lsn.0;
+                assert!(found == acknowledged || found == acknowledged + 1, "seed {seed} call {nth}");
+            }
+        }
+    }
+}

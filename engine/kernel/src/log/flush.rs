@@ -1,0 +1,222 @@
+//! Group commit: one thread writes and syncs for all who wait.
+//!
+//! Whoever needs a position and finds nobody leading becomes the leader: it seals the group
+//! (everything appended so far), writes it, syncs, and wakes the others. Appends go on
+//! meanwhile and form the next group. Flushes are strictly sequential, so a group's entry can
+//! name everything before the group as durable.
+//!
+//! A segment is written to only after everything in its predecessors was synced, whatever the
+//! sync mode: the reader relies on it (see [`super::segments`]).
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::recent::Piece;
+use super::space::Target;
+use super::writer::{Core, Wishes};
+use super::{LogStatus, SyncMode};
+use crate::disk::File;
+use crate::error::{Error, Result};
+use crate::sync::{Arc, Ordering};
+use crate::types::Lsn;
+
+/// How often bytes are handed to the operating system where nobody waits for syncs.
+const OFF_TICK: Duration = Duration::from_millis(200);
+
+/// The segment being written; only the leader touches it.
+pub(super) struct Io {
+    pub file: Arc<dyn File>,
+    /// Something was written to it since its last sync.
+    pub dirty: bool,
+}
+
+/// A sealed group: what to write, and where.
+struct Group {
+    pieces: Vec<Piece>,
+    targets: Vec<Target>,
+    to: u64,
+}
+
+/// Held by the leader; lets the next one lead, also where this one panics.
+struct Leading<'a>(&'a Core);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::internal("the thread that flushed the log panicked"));
+        }
+        self.0.lead.lock().leading = false;
+        self.0.led.notify_all();
+    }
+}
+
+impl Core {
+    /// Returns once everything before `lsn` is written (and synced).
+    pub(super) fn reach(&self, lsn: u64, sync: bool) -> Result<()> {
+        let lsn = lsn.min(self.end.load(Ordering::Acquire));
+        let reached = if sync { &self.durable } else { &self.written };
+        loop {
+            if reached.load(Ordering::Acquire) >= lsn {
+                return Ok(());
+            }
+            self.check()?;
+            let mut lead = self.lead.lock();
+            if lead.leading {
+                self.led.wait(&mut lead);
+                continue;
+            }
+            if reached.load(Ordering::Acquire) >= lsn {
+                return Ok(());
+            }
+            lead.leading = true;
+            drop(lead);
+            let leading = Leading(self);
+            let result = self.flush_group(sync).map_err(|error| self.fail(error));
+            drop(leading);
+            result?;
+        }
+    }
+
+    /// Too much is unwritten: makes room as the sync mode asks.
+    pub(super) fn drain(&self) -> Result<()> {
+        let end = self.end.load(Ordering::Acquire);
+        self.reach(end, self.options.sync_mode == SyncMode::Durable)
+    }
+
+    /// Ends the group being filled: nothing that is appended from now on belongs to it.
+    fn seal(&self) -> Group {
+        let mut state = self.state.lock();
+        if let Some(lsn) = state.group.take() {
+            state.recent.name_durable(lsn, Lsn(self.durable.load(Ordering::Acquire)));
+            self.groups.fetch_add(1, Ordering::Relaxed);
+        }
+        state.write_asked = false;
+        let from = self.written.load(Ordering::Acquire);
+        let to = state.end;
+        let pieces = if from < to { state.recent.pieces(from) } else { Vec::new() };
+        let targets = state.slots.targets(from, to);
+        Group { pieces, targets, to }
+    }
+
+    fn flush_group(&self, sync: bool) -> Result<()> {
+        let mut io = self.io.lock();
+        let group = self.seal();
+        for target in &group.targets {
+            if let Some(header) = &target.header {
+                self.sync_file(&mut io)?;
+                io.file = Arc::clone(&target.file);
+                io.dirty = true;
+                io.file.write_at(&header.encode(), 0)?;
+                self.state.lock().slots.set_used(target.number);
+                self.rotations.fetch_add(1, Ordering::Relaxed);
+            }
+            for piece in &group.pieces {
+                write_overlap(&mut io, target, piece)?;
+            }
+        }
+        self.written.store(group.to, Ordering::Release);
+        if sync {
+            self.sync_file(&mut io)?;
+            self.durable.store(group.to, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn sync_file(&self, io: &mut Io) -> Result<()> {
+        if io.dirty {
+            let begun = Instant::now();
+            io.file.sync()?;
+            self.sync_latency.record(begun.elapsed());
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            io.dirty = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.wishes.lock());
+        self.wished.notify_all();
+    }
+
+    /// The threads that prepare segments and write ahead of need.
+    pub(super) fn spawn(self: &Arc<Core>) -> Vec<JoinHandle<()>> {
+        let named = |name: &str, work: fn(&Core)| {
+            let core = Arc::clone(self);
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&core)).ok()
+        };
+        // Without its threads the log works as with `background = false`, only less evenly.
+        let threads = [
+            named("holdfast-log-space", Core::prepare_in_background),
+            named("holdfast-log-write", Core::write_in_background),
+        ];
+        threads.into_iter().flatten().collect()
+    }
+
+    fn write_in_background(&self) {
+        let tick = match self.options.sync_mode {
+            SyncMode::Durable => None,
+            SyncMode::Interval(ms) => Some(Duration::from_millis(ms.max(1))),
+            SyncMode::Off => Some(OFF_TICK),
+        };
+        loop {
+            let mut wishes = self.wishes.lock();
+            let due = tick.map(|tick| Instant::now() + tick);
+            while !wishes.stop && !wishes.write {
+                match due {
+                    None => self.wished.wait(&mut wishes),
+                    Some(due) => {
+                        if self.wished.wait_until(&mut wishes, due).timed_out() {
+                            break;
+                        }
+                    }
+                }
+            }
+            if wishes.stop {
+                return;
+            }
+            wishes.write = false;
+            drop(wishes);
+            let end = self.end.load(Ordering::Acquire);
+            // A failure has poisoned the log; those who need it get the error themselves.
+            let _ = self.reach(end, self.options.sync_mode != SyncMode::Off);
+        }
+    }
+
+    pub(super) fn status(&self) -> LogStatus {
+        let state = self.state.lock();
+        let groups = self.groups.load(Ordering::Relaxed);
+        let bytes = state.end - self.first;
+        let (segments, segment_bytes) = state.slots.totals();
+        LogStatus {
+            incarnation: self.incarnation,
+            oldest: state.slots.oldest(),
+            end: Lsn(state.end),
+            written: Lsn(self.written.load(Ordering::Acquire)),
+            durable: Lsn(self.durable.load(Ordering::Acquire)),
+            entries: state.entries,
+            bytes,
+            groups,
+            syncs: self.syncs.load(Ordering::Relaxed),
+            rotations: self.rotations.load(Ordering::Relaxed),
+            segments,
+            segment_bytes,
+            reserved_undo: state.reserved,
+            sync_latency: self.sync_latency.snapshot(),
+            group_bytes: bytes.checked_div(groups).unwrap_or(0),
+            failed: self.failure.lock().clone(),
+        }
+    }
+}
+
+/// Writes the part of `piece` that belongs into the segment.
+fn write_overlap(io: &mut Io, target: &Target, piece: &Piece) -> Result<()> {
+    let bytes = piece.slice();
+    let from = piece.start.max(target.start);
+    let to = (piece.start + bytes.len() as u64).min(target.limit);
+    if from < to {
+        let part = &bytes[(from - piece.start) as usize..(to - piece.start) as usize];
+        io.dirty = true;
+        io.file.write_at(part, target.offset(from))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,482 @@
+//! The segments of an open log: those in use, the one being written, those prepared.
+//!
+//! Invariants: slots are in order of their numbers without gaps; each starts where the one
+//! before it ends; prepared ones ("not used") come last and always lie beyond `written`.
+
+use std::time::{Duration, Instant};
+
+use super::flush::Io;
+use super::segments::{self, Extent, FOLDER, HEADER_BYTES, SegmentHeader, SegmentInfo};
+use super::writer::Core;
+use super::{LogOptions, record};
+use crate::disk::{Disk, File, OpenMode};
+use crate::error::{Error, Result};
+use crate::sync::{Arc, Ordering};
+use crate::types::{DatabaseId, Incarnation, Lsn};
+
+/// Zeros are written in blocks of this size.
+const BLOCK: usize = 1 << 20;
+/// Between two attempts to prepare a segment ahead of need.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// One segment of the open log.
+pub(super) struct Slot {
+    number: u64,
+    start: u64,
+    limit: u64,
+    capacity: u64,
+    incarnation: Incarnation,
+    /// Its header was written.
+    used: bool,
+    file: Option<Arc<dyn File>>,
+}
+
+/// Where a part of a group is to be written.
+pub(super) struct Target {
+    pub number: u64,
+    pub file: Arc<dyn File>,
+    pub start: u64,
+    pub limit: u64,
+    /// To be written first: the segment is put into use.
+    pub header: Option<SegmentHeader>,
+}
+
+impl Target {
+    /// The file offset of a stream position in this segment.
+    pub(super) fn offset(&self, lsn: u64) -> u64 {
+        HEADER_BYTES + (lsn - self.start)
+    }
+}
+
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    database: DatabaseId,
+    clock: fn() -> i64,
+}
+
+impl Slots {
+    pub(super) fn space_end(&self) -> u64 {
+        self.slots.last().map_or(0, |slot| slot.limit)
+    }
+
+    pub(super) fn oldest(&self) -> Lsn {
+        Lsn(self.slots.first().map_or(0, |slot| slot.start))
+    }
+
+    /// How many files there are, and their bytes.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let bytes = self.slots.iter().map(|slot| slot.capacity + HEADER_BYTES).sum();
+        (self.slots.len() as u64, bytes)
+    }
+
+    fn holding(&self, lsn: u64) -> Option<usize> {
+        self.slots.iter().rposition(|slot| slot.start <= lsn && lsn < slot.limit)
+    }
+
+    /// The segments that hold `from..to`, in order.
+    pub(super) fn targets(&self, from: u64, to: u64) -> Vec<Target> {
+        let first = self.slots.partition_point(|slot| slot.limit <= from);
+        let mut targets = Vec::new();
+        for index in first..self.slots.len() {
+            let slot = &self.slots[index];
+            if slot.start >= to {
+                break;
+            }
+            if let Some(file) = &slot.file
+                && slot.start < slot.limit
+            {
+                let header = (!slot.used).then(|| self.header(index));
+                let (start, limit) = (slot.start, slot.limit);
+                targets.push(Target {
+                    number: slot.number,
+                    file: Arc::clone(file),
+                    start,
+                    limit,
+                    header,
+                });
+            }
+        }
+        targets
+    }
+
+    fn header(&self, index: usize) -> SegmentHeader {
+        let slot = &self.slots[index];
+        let previous = index.checked_sub(1).map(|before| self.slots[before].incarnation);
+        SegmentHeader {
+            database: self.database,
+            incarnation: slot.incarnation,
+            number: slot.number,
+            start: Lsn(slot.start),
+            capacity: slot.capacity,
+            previous: previous.unwrap_or_default(),
+            created_at: (self.clock)(),
+        }
+    }
+
+    pub(super) fn set_used(&mut self, number: u64) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) {
+            slot.used = true;
+        }
+    }
+
+    fn push_prepared(
+        &mut self,
+        number: u64,
+        capacity: u64,
+        incarnation: Incarnation,
+        file: Arc<dyn File>,
+    ) {
+        let start = self.space_end();
+        let limit = start + capacity;
+        let file = Some(file);
+        self.slots.push(Slot { number, start, limit, capacity, incarnation, used: false, file });
+    }
+
+    /// Ends the segment that holds the byte before `end` there; the prepared ones move up.
+    /// False where none is prepared.
+    fn cut(&mut self, end: u64) -> bool {
+        let Some(current) = self.slots.iter().rposition(|slot| slot.start < end && end <= slot.limit)
+        else {
+            return true;
+        };
+        if current + 1 == self.slots.len() {
+            return false;
+        }
+        self.slots[current].limit = end;
+        let mut start = end;
+        for slot in &mut self.slots[current + 1..] {
+            slot.start = start;
+            start += slot.capacity;
+            slot.limit = start;
+        }
+        true
+    }
+}
+
+/// Creates segment file `number` full of zeros, synced, name and all. A file of that number
+/// that was left unfinished is written anew.
+fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> Result<Arc<dyn File>> {
+    let path = segments::segment_path(FOLDER, number);
+    let fill = || -> Result<Arc<dyn File>> {
+        let file = disk.open(&path, OpenMode::Create)?;
+        file.truncate(0)?;
+        let zeros = vec![0u8; BLOCK.min(segment_bytes as usize)];
+        let mut at = 0;
+        while at < segment_bytes {
+            let count = (segment_bytes - at).min(BLOCK as u64);
+            file.write_at(&zeros[..count as usize], at)?;
+            at += count;
+        }
+        file.sync()?;
+        disk.sync_dir(FOLDER)?;
+        Ok(file)
+    };
+    fill().inspect_err(|_| {
+        // Frees what the attempt took of a full disk. Where even this fails, the next attempt
+        // writes the file anew.
+        let _ = disk.remove(&path);
+    })
+}
+
+fn capacity_of(segment_bytes: u64) -> Result<u64> {
+    match segment_bytes.checked_sub(HEADER_BYTES) {
+        Some(capacity) if capacity >= HEADER_BYTES => Ok(capacity),
+        _ => Err(Error::argument("segment_bytes", "a segment needs at least 1024 bytes")),
+    }
+}
+
+fn slot_of(extent: &Extent) -> Slot {
+    Slot {
+        number: extent.number,
+        start: extent.start.0,
+        limit: extent.limit.0,
+        capacity: extent.full.0 - extent.start.0,
+        incarnation: extent.incarnation,
+        used: true,
+        file: None,
+    }
+}
+
+/// The segments in use, those before a gap included (they are only there to be removed).
+fn used_slots(found: &[SegmentInfo], end: Lsn) -> Result<Vec<Slot>> {
+    if !found.iter().any(|info| info.header.is_ok()) {
+        return Ok(Vec::new());
+    }
+    let reachable = segments::extents(found, end)?;
+    let first = reachable.first().map_or(u64::MAX, |extent| extent.number);
+    let mut slots: Vec<Slot> = Vec::new();
+    for info in found.iter().filter(|info| info.number < first) {
+        if let Ok(header) = info.header {
+            if let Some(before) = slots.last_mut() {
+                before.limit = before.limit.min(header.start.0);
+            }
+            slots.push(Slot {
+                number: info.number,
+                start: header.start.0,
+                limit: header.start.0 + header.capacity,
+                capacity: header.capacity,
+                incarnation: header.incarnation,
+                used: true,
+                file: None,
+            });
+        }
+    }
+    if let (Some(before), Some(next)) = (slots.last_mut(), reachable.first()) {
+        before.limit = before.limit.min(next.start.0);
+    }
+    slots.extend(reachable.iter().map(slot_of));
+    Ok(slots)
+}
+
+/// Removes files that were prepared or half prepared and never put into use.
+fn remove_unused(disk: &dyn Disk, found: &[SegmentInfo], last_used: u64) -> Result<()> {
+    let unused: Vec<&SegmentInfo> = found.iter().filter(|info| info.number > last_used).collect();
+    for info in &unused {
+        disk.remove(&info.path)?;
+    }
+    if unused.is_empty() { Ok(()) } else { disk.sync_dir(FOLDER) }
+}
+
+/// Puts a new segment into use at `end`, after everything before it was synced: the reader
+/// takes a segment's header as proof of that.
+pub(super) fn begin_segment(
+    disk: &dyn Disk,
+    options: &LogOptions,
+    database: DatabaseId,
+    incarnation: Incarnation,
+    end: Lsn,
+    found: &[SegmentInfo],
+) -> Result<(Slots, Io)> {
+    let capacity = capacity_of(options.segment_bytes)?;
+    let mut slots = used_slots(found, end)?;
+    if slots.last().is_some_and(|last| last.start > end.0) {
+        return Err(segments::corrupted(end, "segments in use lie beyond the end"));
+    }
+    let last_used = slots.last().map_or(0, |slot| slot.number);
+    for slot in slots.iter_mut().filter(|slot| slot.limit >= end.0) {
+        // A killed process leaves bytes that only the system's memory holds.
+        disk.open(&segments::segment_path(FOLDER, slot.number), OpenMode::Write)?.sync()?;
+        slot.limit = end.0.max(slot.start);
+    }
+    if last_used > 0 {
+        disk.sync_dir(FOLDER)?;
+    }
+    remove_unused(disk, found, last_used)?;
+    let number = last_used + 1;
+    let file = prepare_file(disk, number, options.segment_bytes)?;
+    let mut slots = Slots { slots, database, clock: options.clock };
+    let (start, limit) = (end.0, end.0 + capacity);
+    let handle = Some(Arc::clone(&file));
+    slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: handle });
+    let header = slots.header(slots.slots.len() - 1);
+    file.write_at(&header.encode(), 0)?;
+    file.sync()?;
+    Ok((slots, Io { file, dirty: false }))
+}
+
+/// Takes up the last segment at `end`, and the files that were prepared after it.
+pub(super) fn continue_segment(
+    disk: &dyn Disk,
+    options: &LogOptions,
+    database: DatabaseId,
+    incarnation: Incarnation,
+    end: Lsn,
+    found: &[SegmentInfo],
+) -> Result<(Slots, Io)> {
+    let mut slots = used_slots(found, end)?;
+    let Some(last) = slots.last_mut() else {
+        return Err(segments::corrupted(end, "there is no segment to continue"));
+    };
+    let unclean = |details| Err(segments::corrupted(end, details));
+    if last.incarnation != incarnation || last.start > end.0 || end.0 > last.limit {
+        return unclean("the last segment is not the one that was closed");
+    }
+    let file = disk.open(&segments::segment_path(FOLDER, last.number), OpenMode::Write)?;
+    let mut after = [0u8; record::OVERHEAD];
+    let count = file.read_at(&mut after, HEADER_BYTES + end.0 - last.start)?;
+    let room = (last.limit - end.0).min(after.len() as u64) as usize;
+    if after[..count.min(room)].iter().any(|byte| *byte != 0) {
+        return unclean("something was written after the end of a clean shutdown");
+    }
+    last.file = Some(Arc::clone(&file));
+    let mut number = last.number;
+    let mut slots = Slots { slots, database, clock: options.clock };
+    for info in found.iter().filter(|info| info.number > number).cloned().collect::<Vec<_>>() {
+        let ready = info.header == Err(segments::Defect::Unused) && info.size > 2 * HEADER_BYTES;
+        if info.number != number + 1 || !ready {
+            remove_unused(disk, found, number)?;
+            break;
+        }
+        let prepared = disk.open(&info.path, OpenMode::Write)?;
+        slots.push_prepared(info.number, info.size - HEADER_BYTES, incarnation, prepared);
+        number = info.number;
+    }
+    Ok((slots, Io { file, dirty: false }))
+}
+
+impl Core {
+    /// Prepares segments until `needed` bytes fit after the end. `DiskFull` leaves the log as
+    /// it was.
+    pub(super) fn prepare(&self, needed: u64) -> Result<()> {
+        let _turn = self.preparing.lock();
+        loop {
+            self.check()?;
+            let state = self.state.lock();
+            if state.slots.space_end() - state.end >= needed {
+                return Ok(());
+            }
+            let number = state.slots.slots.last().map_or(1, |slot| slot.number + 1);
+            drop(state);
+            let file = prepare_file(&*self.disk, number, self.options.segment_bytes)?;
+            let capacity = self.options.segment_bytes - HEADER_BYTES;
+            let mut state = self.state.lock();
+            state.slots.push_prepared(number, capacity, self.incarnation, file);
+        }
+    }
+
+    /// Keeps one segment ahead of the end.
+    pub(super) fn prepare_in_background(&self) {
+        loop {
+            let mut wishes = self.wishes.lock();
+            while !wishes.stop && !wishes.segment {
+                self.wished.wait(&mut wishes);
+            }
+            if wishes.stop {
+                return;
+            }
+            wishes.segment = false;
+            drop(wishes);
+            let reserved = self.state.lock().reserved;
+            if self.prepare(reserved + self.options.segment_bytes - HEADER_BYTES).is_err() {
+                // On a full disk the append that needs the segment tries itself, and is told;
+                // this thread must not fill the disk again and again meanwhile.
+                self.pause(PAUSE);
+            }
+            self.state.lock().segment_asked = false;
+        }
+    }
+
+    fn pause(&self, time: Duration) {
+        let due = Instant::now() + time;
+        let mut wishes = self.wishes.lock();
+        while !wishes.stop && !self.wished.wait_until(&mut wishes, due).timed_out() {}
+    }
+
+    pub(super) fn rotate(&self) -> Result<()> {
+        loop {
+            self.check()?;
+            let mut state = self.state.lock();
+            let end = state.end;
+            // What is set aside for undo must still fit once the rest of the segment is given up.
+            let after: u64 =
+                state.slots.slots.iter().filter(|s| s.start >= end).map(|s| s.capacity).sum();
+            if after > state.reserved && state.slots.cut(end) {
+                drop(state);
+                // The group that is open now may belong to the new segment; what is before it
+                // is flushed, so that the closed segment is complete.
+                return self.reach(end, true);
+            }
+            let needed = state.slots.space_end() - end + state.reserved + 1;
+            drop(state);
+            self.prepare(needed)?;
+        }
+    }
+
+    pub(super) fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
+        let lsn = lsn.0.min(self.durable.load(Ordering::Acquire));
+        let mut removed = 0;
+        loop {
+            let state = self.state.lock();
+            let oldest = match state.slots.slots.as_slice() {
+                [oldest, next, ..] if next.used && oldest.limit <= lsn => oldest.number,
+                _ => break,
+            };
+            drop(state);
+            let path = segments::segment_path(FOLDER, oldest);
+            if self.options.archive {
+                self.archive(&path, oldest)?;
+            }
+            self.disk.remove(&path)?;
+            let mut state = self.state.lock();
+            // Another thread may have removed it as well; the file is gone either way.
+            if state.slots.slots.first().is_some_and(|slot| slot.number == oldest) {
+                state.slots.slots.remove(0);
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.disk.sync_dir(FOLDER)?;
+        }
+        Ok(removed)
+    }
+
+    /// Copies a segment into the archive; the copy is complete and durable before the original
+    /// goes, and an unfinished copy is written anew.
+    fn archive(&self, path: &str, number: u64) -> Result<()> {
+        let source = self.disk.open(path, OpenMode::Read)?;
+        let copy =
+            self.disk.open(&segments::segment_path(segments::ARCHIVE, number), OpenMode::Create)?;
+        copy.truncate(0)?;
+        let mut block = vec![0u8; BLOCK];
+        let mut at = 0;
+        loop {
+            let count = source.read_at(&mut block, at)?;
+            if count == 0 {
+                break;
+            }
+            copy.write_at(&block[..count], at)?;
+            at += count as u64;
+        }
+        copy.sync()?;
+        self.disk.sync_dir(segments::ARCHIVE)
+    }
+
+    /// Fills `bytes` with the stream from `lsn` on as far as it is written; returns how many
+    /// there are, and the incarnation of the segment that holds `lsn`.
+    pub(super) fn read_stream(&self, lsn: Lsn, bytes: &mut [u8]) -> Result<(usize, Incarnation)> {
+        let mut filled = 0;
+        let mut owner = None;
+        while filled < bytes.len() {
+            let at = lsn.0 + filled as u64;
+            let Some((file, offset, left, incarnation)) = self.locate(at)? else { break };
+            if *owner.get_or_insert(incarnation) != incarnation {
+                break;
+            }
+            let wanted = left.min((bytes.len() - filled) as u64) as usize;
+            let read = file.read_at(&mut bytes[filled..filled + wanted], offset)?;
+            if read == 0 {
+                break;
+            }
+            filled += read;
+        }
+        let owner =
+            owner.ok_or_else(|| Error::argument("lsn", "lies before the oldest segment kept"))?;
+        Ok((filled, owner))
+    }
+
+    /// The open file, offset and number of bytes at a position; none where nothing is written.
+    #[allow(clippy::type_complexity)] // Four plain values, used once.
+    fn locate(&self, lsn: u64) -> Result<Option<(Arc<dyn File>, u64, u64, Incarnation)>> {
+        let state = self.state.lock();
+        let written = self.written.load(Ordering::Acquire);
+        let Some(slot) = state.slots.holding(lsn).map(|index| &state.slots.slots[index]) else {
+            return Ok(None);
+        };
+        let (number, incarnation, known) = (slot.number, slot.incarnation, slot.file.clone());
+        let offset = HEADER_BYTES + lsn - slot.start;
+        let left = slot.limit.min(written).saturating_sub(lsn);
+        drop(state);
+        let file = match known {
+            Some(file) => file,
+            None => {
+                let file = self.disk.open(&segments::segment_path(FOLDER, number), OpenMode::Read)?;
+                let mut state = self.state.lock();
+                if let Some(slot) = state.slots.slots.iter_mut().find(|slot| slot.number == number) {
+                    slot.file = Some(Arc::clone(&file));
+                }
+                file
+            }
+        };
+        Ok((left > 0).then_some((file, offset, left, incarnation)))
+    }
+}

@@ -1,0 +1,472 @@
+//! The log as its users see it: append, flush, read, keep, close.
+
+use std::thread::JoinHandle;
+
+use super::flush::Io;
+use super::recent::{Found, Recent};
+use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
+use super::segments::{self, FIRST_LSN};
+use super::space::{self, Slots};
+use super::{LogOptions, LogStatus, NewEntry, Span, SyncMode};
+use crate::disk::Disk;
+use crate::error::{Code, Error, Result};
+use crate::stats::Histogram;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::types::{DatabaseId, Incarnation, Lsn, TxnId};
+
+/// How much of an entry a read from a file fetches at first.
+const FIRST_READ: usize = 4 << 10;
+
+/// What appends change, under the append mutex.
+pub(super) struct State {
+    pub end: u64,
+    pub recent: Recent,
+    /// The entry that opens the group being filled.
+    pub group: Option<u64>,
+    pub reserved: u64,
+    pub slots: Slots,
+    pub last_commit_at: i64,
+    pub entries: u64,
+    /// A segment was asked for and is not there yet.
+    pub segment_asked: bool,
+    pub write_asked: bool,
+    pub closed: bool,
+}
+
+/// Who leads a flush.
+#[derive(Default)]
+pub(super) struct Lead {
+    pub leading: bool,
+}
+
+/// What the background threads wait for.
+#[derive(Default)]
+pub(super) struct Wishes {
+    pub stop: bool,
+    pub segment: bool,
+    pub write: bool,
+}
+
+/// Everything the log's threads share.
+pub(super) struct Core {
+    pub disk: Arc<dyn Disk>,
+    pub options: LogOptions,
+    pub incarnation: Incarnation,
+    pub first: u64,
+    pub state: Mutex<State>,
+    pub end: AtomicU64,
+    pub written: AtomicU64,
+    pub durable: AtomicU64,
+    pub io: Mutex<Io>,
+    pub lead: Mutex<Lead>,
+    pub led: Condvar,
+    pub preparing: Mutex<()>,
+    pub wishes: Mutex<Wishes>,
+    pub wished: Condvar,
+    pub failure: Mutex<Option<Error>>,
+    pub has_failed: AtomicBool,
+    pub sync_latency: Histogram,
+    pub groups: AtomicU64,
+    pub syncs: AtomicU64,
+    pub rotations: AtomicU64,
+}
+
+/// The write-ahead log of an open database. Every method may be called from many threads.
+pub struct Log {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Whether an entry can be placed now.
+enum Admission {
+    Granted,
+    /// Too much is unwritten: a flush comes first.
+    NoMemory,
+    /// The prepared segments have no room for it.
+    NoSegment,
+}
+
+impl Log {
+    /// The first segment of a new database, as incarnation 1.
+    pub fn create(disk: Arc<dyn Disk>, options: LogOptions, database: DatabaseId) -> Result<Log> {
+        let found = segments::discover(&*disk, database)?;
+        if found.iter().any(|info| info.header.is_ok()) {
+            return Err(Error::new(Code::DatabaseExists).with("path", segments::FOLDER));
+        }
+        Self::start(disk, options, database, Incarnation(1), FIRST_LSN, &found)
+    }
+
+    /// Begins a new segment at `end`, the valid end that recovery found, as a new incarnation
+    /// (above every one in the log). What the old segments hold beyond `end` counts no more.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        database: DatabaseId,
+        incarnation: Incarnation,
+        end: Lsn,
+    ) -> Result<Log> {
+        let found = segments::discover(&*disk, database)?;
+        if incarnation <= segments::highest_incarnation(&found) {
+            return Err(Error::argument("incarnation", "must be above every one in the log"));
+        }
+        Self::start(disk, options, database, incarnation, end, &found)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        database: DatabaseId,
+        incarnation: Incarnation,
+        end: Lsn,
+        found: &[segments::SegmentInfo],
+    ) -> Result<Log> {
+        let (slots, io) = space::begin_segment(&*disk, &options, database, incarnation, end, found)?;
+        Ok(Self::assemble(disk, options, incarnation, end, slots, io))
+    }
+
+    /// Continues in the last segment at `end`, where a clean shutdown left it. `WalCorrupted`
+    /// where anything follows `end`: then the shutdown was not clean.
+    pub fn resume(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        database: DatabaseId,
+        incarnation: Incarnation,
+        end: Lsn,
+    ) -> Result<Log> {
+        let found = segments::discover(&*disk, database)?;
+        let (slots, io) = space::continue_segment(&*disk, &options, database, incarnation, end, &found)?;
+        Ok(Self::assemble(disk, options, incarnation, end, slots, io))
+    }
+
+    fn assemble(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        incarnation: Incarnation,
+        end: Lsn,
+        slots: Slots,
+        io: Io,
+    ) -> Log {
+        let state = State {
+            end: end.0,
+            recent: Recent::new(end, options.buffer_bytes),
+            group: None,
+            reserved: 0,
+            slots,
+            last_commit_at: i64::MIN,
+            entries: 0,
+            segment_asked: false,
+            write_asked: false,
+            closed: false,
+        };
+        let core = Arc::new(Core {
+            disk,
+            options,
+            incarnation,
+            first: end.0,
+            state: Mutex::new(state),
+            end: AtomicU64::new(end.0),
+            written: AtomicU64::new(end.0),
+            durable: AtomicU64::new(end.0),
+            io: Mutex::new(io),
+            lead: Mutex::default(),
+            led: Condvar::new(),
+            preparing: Mutex::new(()),
+            wishes: Mutex::default(),
+            wished: Condvar::new(),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            sync_latency: Histogram::new(),
+            groups: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            rotations: AtomicU64::new(0),
+        });
+        let threads = Mutex::new(if core.options.background { core.spawn() } else { Vec::new() });
+        Log { core, threads }
+    }
+
+    /// Appends an entry; `under` runs in the same step, before anybody can see or flush it.
+    ///
+    /// Waits while too much is unwritten, and for a segment where none is prepared; there it
+    /// may find the disk full (`DiskFull`; nothing was appended). A commit's time is raised to
+    /// that of the commit before it, so that it never runs backwards.
+    pub fn append(&self, entry: &NewEntry<'_>, under: impl FnOnce(Span)) -> Result<Span> {
+        let len = record::entry_len(entry.body)?;
+        loop {
+            let mut state = self.core.state.lock();
+            match self.core.admit(&mut state, entry, len)? {
+                Admission::Granted => return Ok(self.core.place(state, entry, len, under)),
+                Admission::NoMemory => {
+                    drop(state);
+                    self.core.drain()?;
+                }
+                Admission::NoSegment => {
+                    let needed = Core::needed(&state, entry, len);
+                    drop(state);
+                    self.core.prepare(needed)?;
+                }
+            }
+        }
+    }
+
+    /// As [`Log::append`], but never waits: `None` where the mutex is taken, too much is
+    /// unwritten, or no segment is prepared.
+    pub fn try_append(&self, entry: &NewEntry<'_>, under: impl FnOnce(Span)) -> Option<Result<Span>> {
+        let len = match record::entry_len(entry.body) {
+            Ok(len) => len,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut state = self.core.state.try_lock()?;
+        match self.core.admit(&mut state, entry, len) {
+            Ok(Admission::Granted) => Some(Ok(self.core.place(state, entry, len, under))),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Gives back room set aside for undo that is no longer needed.
+    pub fn release_undo(&self, bytes: u64) {
+        let mut state = self.core.state.lock();
+        state.reserved = state.reserved.saturating_sub(bytes);
+    }
+
+    /// Commit times begin no earlier than this (microseconds): the last one in the log.
+    pub fn set_commit_floor(&self, at: i64) {
+        let mut state = self.core.state.lock();
+        state.last_commit_at = state.last_commit_at.max(at);
+    }
+
+    /// Where the next entry will begin, or the group entry before it.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.core.end.load(Ordering::Acquire))
+    }
+
+    /// Everything before this is on the medium.
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.core.durable.load(Ordering::Acquire))
+    }
+
+    pub fn incarnation(&self) -> Incarnation {
+        self.core.incarnation
+    }
+
+    /// Returns once everything before `lsn` (an entry's `end`) is on the medium, whatever the
+    /// sync mode. `StoreFailed` where a write or sync of the log failed, then or earlier.
+    pub fn flush_to(&self, lsn: Lsn) -> Result<()> {
+        self.core.reach(lsn.0, true)
+    }
+
+    /// Returns once everything before `lsn` was handed to the operating system.
+    pub fn write_to(&self, lsn: Lsn) -> Result<()> {
+        self.core.reach(lsn.0, false)
+    }
+
+    /// Waits for a commit whose entry ends at `lsn` as the sync mode asks.
+    pub fn commit_wait(&self, lsn: Lsn) -> Result<()> {
+        match self.core.options.sync_mode {
+            SyncMode::Durable => self.flush_to(lsn),
+            SyncMode::Interval(_) | SyncMode::Off => self.core.check(),
+        }
+    }
+
+    /// The entry that begins at `lsn`: from memory where it is recent, else from its segment.
+    /// Works on a failed log too, for what was written.
+    pub fn read(&self, lsn: Lsn) -> Result<Entry> {
+        let state = self.core.state.lock();
+        if lsn.0 >= state.end {
+            return Err(Error::argument("lsn", "lies beyond the end of the log"));
+        }
+        // Memory begins with this incarnation; what is before it is in files only.
+        let found = if lsn.0 >= self.core.first { state.recent.find(lsn) } else { None };
+        let entry = match found {
+            Some(Found::Active(bytes)) => decode_at(bytes, lsn, self.core.incarnation),
+            Some(Found::Frozen(bytes, from)) => {
+                drop(state);
+                decode_at(&bytes[from..], lsn, self.core.incarnation)
+            }
+            None => {
+                drop(state);
+                return self.core.read_file(lsn);
+            }
+        };
+        entry.map_err(|flaw| damaged(lsn, flaw))
+    }
+
+    /// Removes whole segments before `lsn`, or archives them; returns how many. Never one that
+    /// holds anything which is not durable, nor the one being written.
+    pub fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
+        self.core.truncate_before(lsn)
+    }
+
+    /// Ends the current segment at the end of the log; the next entry goes to a new one.
+    pub fn rotate(&self) -> Result<()> {
+        self.core.rotate()
+    }
+
+    pub fn status(&self) -> LogStatus {
+        self.core.status()
+    }
+
+    /// Poisons the log: every later append and flush fails with `StoreFailed`.
+    pub fn fail(&self, reason: Error) {
+        self.core.fail(reason);
+    }
+
+    /// Why the log takes no more entries, where it does not.
+    pub fn failed(&self) -> Option<Error> {
+        self.core.failure.lock().clone()
+    }
+
+    /// Flushes everything and stops; later appends get `StoreClosed`.
+    pub fn close(&self) -> Result<()> {
+        self.core.state.lock().closed = true;
+        let result = self.flush_to(self.end());
+        self.stop();
+        result
+    }
+
+    fn stop(&self) {
+        self.core.wishes.lock().stop = true;
+        self.core.wished.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A panic in there has already been told by the runtime; the log is going anyway.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn decode_at(bytes: &[u8], lsn: Lsn, incarnation: Incarnation) -> std::result::Result<Entry, Flaw> {
+    record::decode(bytes, lsn, incarnation).map(|entry| entry.to_owned())
+}
+
+fn damaged(lsn: Lsn, flaw: Flaw) -> Error {
+    segments::corrupted(lsn, "no valid entry begins here").with("flaw", flaw.name())
+}
+
+impl Core {
+    /// An error once the log has failed.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.has_failed.load(Ordering::Acquire)
+            && let Some(failure) = &*self.failure.lock()
+        {
+            return Err(failure.clone());
+        }
+        Ok(())
+    }
+
+    /// The first failure counts; it is never taken back (Rebello et al. 2020: what a failed
+    /// sync covered is unknown for ever, only recovery can decide).
+    pub(super) fn fail(&self, reason: Error) -> Error {
+        let mut failure = self.failure.lock();
+        let error = failure.get_or_insert_with(|| {
+            Error::new(Code::StoreFailed).with("reason", reason.to_string()).because(reason)
+        });
+        let error = error.clone();
+        self.has_failed.store(true, Ordering::Release);
+        error
+    }
+
+    /// The stream bytes an entry needs from the end on: itself, its group entry, and all room
+    /// set aside for undo.
+    fn needed(state: &State, entry: &NewEntry<'_>, len: usize) -> u64 {
+        let reserved = state.reserved.saturating_sub(entry.use_undo) + entry.reserve_undo;
+        len as u64 + GROUP_BYTES as u64 + reserved
+    }
+
+    fn admit(&self, state: &mut State, entry: &NewEntry<'_>, len: usize) -> Result<Admission> {
+        self.check()?;
+        if state.closed {
+            return Err(Error::new(Code::StoreClosed));
+        }
+        let unwritten = (state.end - self.written.load(Ordering::Acquire)) as usize;
+        let limit = self.options.buffer_bytes;
+        if unwritten > 0 && unwritten + len > limit {
+            return Ok(Admission::NoMemory);
+        }
+        if unwritten > limit / 2 && !state.write_asked && self.options.background {
+            state.write_asked = true;
+            self.wish(|wishes| wishes.write = true);
+        }
+        let space = state.slots.space_end() - state.end;
+        let needed = Self::needed(state, entry, len);
+        if self.options.background
+            && !state.segment_asked
+            && space < needed + self.options.segment_bytes / 2
+        {
+            state.segment_asked = true;
+            self.wish(|wishes| wishes.segment = true);
+        }
+        Ok(if needed > space { Admission::NoSegment } else { Admission::Granted })
+    }
+
+    /// Puts an admitted entry at the end, after a group entry where it is the first of its
+    /// group.
+    fn place(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        entry: &NewEntry<'_>,
+        len: usize,
+        under: impl FnOnce(Span),
+    ) -> Span {
+        let written = self.written.load(Ordering::Acquire);
+        if state.group.is_none() {
+            state.group = Some(state.end);
+            let durable = self.durable.load(Ordering::Acquire).to_le_bytes();
+            let group = NewEntry::new(TxnId::SYSTEM, Op::Group, Lsn::NONE, &[]);
+            self.put(&mut state, &NewEntry { body: &[&durable], ..group }, GROUP_BYTES, written);
+        }
+        let lsn = Lsn(state.end);
+        self.put(&mut state, entry, len, written);
+        state.reserved = state.reserved.saturating_sub(entry.use_undo) + entry.reserve_undo;
+        let span = Span { lsn, end: Lsn(state.end) };
+        under(span);
+        self.end.store(state.end, Ordering::Release);
+        span
+    }
+
+    fn put(&self, state: &mut State, entry: &NewEntry<'_>, len: usize, written: u64) {
+        let header = EntryHeader {
+            lsn: Lsn(state.end),
+            txn: entry.txn,
+            op: entry.op,
+            flags: entry.flags,
+            len: len as u32,
+            incarnation: self.incarnation,
+            prev: entry.prev,
+        };
+        let chunk = state.recent.room(len, written);
+        let from = chunk.len();
+        record::encode_open(&header, entry.body, chunk);
+        if entry.op == Op::Commit {
+            let time = from + HEADER_BYTES..from + HEADER_BYTES + 8;
+            if let Some(bytes) = chunk.get_mut(time) {
+                let mut at = [0; 8];
+                at.copy_from_slice(bytes);
+                state.last_commit_at = state.last_commit_at.max(i64::from_le_bytes(at));
+                bytes.copy_from_slice(&state.last_commit_at.to_le_bytes());
+            }
+        }
+        record::seal(chunk, from);
+        state.end += len as u64;
+        state.entries += 1;
+    }
+
+    fn read_file(&self, lsn: Lsn) -> Result<Entry> {
+        let mut bytes = vec![0; FIRST_READ];
+        let (have, incarnation) = self.read_stream(lsn, &mut bytes)?;
+        let len = record::peek_len(&bytes[..have], lsn).map_err(|flaw| damaged(lsn, flaw))?;
+        if len > have {
+            if lsn.0 + len as u64 > self.written.load(Ordering::Acquire) {
+                return Err(damaged(lsn, Flaw::CutShort));
+            }
+            bytes.resize(len, 0);
+            self.read_stream(lsn, &mut bytes)?;
+        }
+        decode_at(&bytes, lsn, incarnation).map_err(|flaw| damaged(lsn, flaw))
+    }
+}
