@@ -145,7 +145,8 @@ class TransactionInspector(QFrame):
         self._end.hide()
         self.confirm.ask(
             self.tr(
-                "End transaction {txn}? It has run for {age}; {changes} changes are undone. Waiting for it: {waiting}."
+                "End transaction {txn}? It has run for {age}; {changes} changes are undone. "
+                "Waiting for it: {waiting}."
             ).format(
                 txn=info.id,
                 age=formats.duration(info.age_s),

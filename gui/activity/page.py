@@ -9,11 +9,11 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QStackedWidget, QTabWidget
 
 from engine.types import TransactionInfo
+from gui.actions import Actions
 from gui.activity.fields import lock_fields, lock_order, transaction_fields, transaction_order
 from gui.activity.graph import GraphView
 from gui.activity.inspector import TransactionInspector
 from gui.activity.layout import GraphPicture, picture
-from gui.actions import Actions
 from gui.models.record_view import RecordView
 from gui.models.records import RecordModel
 from gui.page import Page, Shell

@@ -27,7 +27,7 @@ def fetch(database: Any, query: TableQuery, plan: FetchPlan, cancelled: Cancelle
 
     Raises `FetchCancelled` when `cancelled` says so between two steps.
     """
-    with database.transaction(Isolation.REPEATABLE_READ) as txn:
+    with database.transaction(Isolation.REPEATABLE_READ, read_only=True) as txn:
         table = txn.table(query.table)
         reader = _Reader(table, query, cancelled)
         result = Fetched()
@@ -41,7 +41,7 @@ def fetch(database: Any, query: TableQuery, plan: FetchPlan, cancelled: Cancelle
 
 def count(database: Any, query: TableQuery, cancelled: Cancelled) -> int:
     """The exact number of rows of a bounded query, by reading its keys."""
-    with database.transaction(Isolation.REPEATABLE_READ) as txn:
+    with database.transaction(Isolation.REPEATABLE_READ, read_only=True) as txn:
         reader = _Reader(txn.table(query.table), query, cancelled)
         rows, anchor = 0, None
         while chunk := reader.positions(anchor, WALK_ROWS, query.reverse):

@@ -21,7 +21,7 @@ SHOWN_TEXT = 2 * 1024 * 1024
 
 def read_value(database: Any, table: str, key: tuple[Any, ...], place: int) -> Any:
     """One value in full, in a short read of its own; `LookupError` where the row has gone."""
-    with database.transaction(Isolation.READ_COMMITTED) as txn:
+    with database.transaction(Isolation.READ_COMMITTED, read_only=True) as txn:
         found = txn.table(table).get(key)
         if found is None:
             raise LookupError(table)

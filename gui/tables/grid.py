@@ -15,7 +15,6 @@ from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResi
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,

@@ -308,8 +308,8 @@ class TableWorkspace(QFrame):
         if isinstance(error, EditConflict):
             self._say(
                 self.tr(
-                    "Nothing was written: of your rows, {changed} were changed and {gone} deleted by someone else "
-                    "since you saw them. Discard these edits, or refresh and edit again."
+                    "Nothing was written: since you saw them, {changed} of your rows were changed and {gone} "
+                    "deleted by someone else. Discard these edits, or read again and edit again."
                 ).format(changed=error.changed, gone=error.gone),
                 Tone.BAD,
             )

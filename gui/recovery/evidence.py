@@ -1,0 +1,124 @@
+"""The first part of the guide: what was found, and what a recovery would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.recovery.report import RecoveryPlan
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QWidget
+
+from engine.types import Indicator
+from gui.models.record_view import RecordView
+from gui.models.records import Field, RecordModel
+from gui.recovery.words import reassurance
+from gui.theme import Space, Tone, pixmap
+from gui.widgets import Card, StatTile, column, formats, label, row, set_look
+from gui.widgets.basics import clear
+
+
+class Evidence(QWidget):
+    """Indicators at the left; at the right the plan, as soon as the log was read."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._found = Card(self.tr("What was found"))
+        self._list = column(gap=Space.M)
+        self._found.add(self._list, None)
+        self._planned = Card(self.tr("What will be done"))
+        self._words = label("", wrap=True)
+        self._log = StatTile(self.tr("Log to read"))
+        self._records = StatTile(self.tr("Log records"))
+        self._kept = StatTile(self.tr("Committed, applied again"))
+        self._undone = StatTile(self.tr("Unfinished, undone"))
+        self._losers = RecordModel(
+            (
+                Field(self.tr("Unfinished transaction"), lambda loser: f"T{loser['txn']}"),
+                Field(self.tr("Began"), lambda loser: _moment(loser)),
+                Field(self.tr("Changes to undo"), lambda loser: formats.count(loser.get("changes", 0)), True),
+            ),
+            lambda loser: loser["txn"],
+            parent=self,
+        )
+        self._loser_view = RecordView(self._losers, self.tr("Unfinished transactions"), (170, 170, 120))
+        self._end = label("", "caption", wrap=True)
+        self._planned.add(
+            self._words,
+            row(self._log, self._records, gap=Space.M),
+            row(self._kept, self._undone, gap=Space.M),
+            self._loser_view,
+            self._end,
+            None,
+        )
+        line = row(gap=Space.M)
+        line.addWidget(self._found, 2)
+        line.addWidget(self._planned, 3)
+        self.setLayout(line)
+        self.show_reading()
+
+    def show_indicators(self, indicators: Sequence[Indicator]) -> None:
+        """List the signs, each by name."""
+        clear(self._list)
+        for indicator in indicators:
+            self._list.addWidget(self._sign(indicator))
+
+    def _sign(self, indicator: Indicator) -> QWidget:
+        made = QWidget()
+        picture = QLabel()
+        picture.setPixmap(pixmap("warning", 18, Tone.WARN, self.devicePixelRatioF()))
+        picture.setAlignment(Qt.AlignmentFlag.AlignTop)
+        words = column(label(indicator.title, "strong"), label(indicator.detail, "muted", wrap=True), gap=2)
+        line = row(picture, gap=Space.M)
+        line.addLayout(words, 1)
+        made.setLayout(line)
+        return made
+
+    def show_reading(self) -> None:
+        """The log is being read; the plan comes later."""
+        self._words.setText(
+            self.tr("Reading the log to see what has to be done. Nothing is changed by this.")
+        )
+        set_look(self._words, role="muted")
+        for widget in (self._log, self._records, self._kept, self._undone):
+            widget.show_value("–", "")
+        self._loser_view.hide()
+        self._end.hide()
+
+    def show_unplanned(self) -> None:
+        """The log could not be read to its end beforehand."""
+        self._words.setText(
+            self.tr(
+                "The plan could not be made. A recovery can still be tried: it stops at the first problem."
+            )
+        )
+
+    def show_plan(self, plan: RecoveryPlan) -> None:
+        """Show the figures of the plan and the unfinished transactions by name."""
+        self._words.setText(reassurance(plan))
+        set_look(self._words, role="strong")
+        self._log.show_value(
+            formats.size(plan.bytes), self.tr("in {n} segments").format(n=formats.count(plan.segments))
+        )
+        self._records.show_value(
+            formats.count(plan.records),
+            self.tr("touching {n} pages").format(n=formats.count(plan.dirty_pages)),
+        )
+        self._kept.show_value(formats.count(plan.committed), self.tr("transactions after the checkpoint"))
+        losers = len(plan.losers)
+        self._undone.show_value(
+            formats.count(losers), self.tr("transactions"), Tone.WARN if losers else Tone.GOOD
+        )
+        self._losers.show(list(plan.losers))
+        self._loser_view.setVisible(bool(losers))
+        self._end.setText(
+            self.tr("From LSN {start} (checkpoint at {checkpoint}) to LSN {end}: {reason}").format(
+                start=plan.start_lsn, checkpoint=plan.checkpoint_lsn, end=plan.end_lsn, reason=plan.end_reason
+            )
+        )
+        self._end.show()
+
+
+def _moment(loser: Mapping[str, Any]) -> str:
+    at = float(loser.get("started_at") or 0)
+    return formats.moment(at) if at > 0 else "–"
