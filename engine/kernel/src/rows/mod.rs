@@ -4,12 +4,22 @@
 //! `check` what a column accepts; `index` how index entries are written; `table` keeps rows
 //! and indexes in step; `csv`, `jsonl` and `sqlite` read and write the formats of others.
 
+pub mod access;
 pub mod check;
+pub mod index;
 pub mod key;
+mod paging;
 pub mod record;
+mod row_ids;
 pub mod schema;
+mod table;
+#[cfg(test)]
+mod table_tests;
 mod value;
 
 pub use key::Collation;
+pub use paging::{Page, Placed};
+pub use row_ids::RowIds;
 pub use schema::{Column, ColumnType, Index, Schema};
+pub use table::Table;
 pub use value::{Row, Value};
