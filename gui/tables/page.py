@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QSplitter, QStackedWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter, QStackedWidget
 
 from engine.types import TableInfo
 from gui.actions import Actions
 from gui.page import Page, Shell
+from gui.tables.export_dialog import ExportDialog
+from gui.tables.import_dialog import ImportDialog
 from gui.tables.table_list import TableList
 from gui.tables.workspace import TableWorkspace
 from gui.tasks import EngineSession
@@ -154,8 +158,43 @@ class TablesPage(Page):
         if self.session is not None:
             self.session.changed.emit(name)
 
-    def _ask_export(self) -> None:
+    def import_data(self) -> None:
+        """Ask which file to bring in, and show what it holds."""
+        if self.session is None:
+            return
+        dialog = QFileDialog(self, self.tr("Import data"), str(self.shell.preferences.folder))
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters(
+            [
+                self.tr("Data (*.sqlite *.sqlite3 *.db *.db3 *.csv *.tsv *.txt *.jsonl *.ndjson)"),
+                self.tr("All files (*)"),
+            ]
+        )
+        dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Look at it"))
+        dialog.fileSelected.connect(lambda text: self.import_file(Path(text)))
+        dialog.open()
+
+    def import_file(self, path: Path) -> ImportDialog | None:
+        """Show how a file would be imported; nothing is written before the person agrees."""
+        if self.session is None:
+            return None
+        self.shell.preferences.folder = path.parent
+        dialog = ImportDialog(self.shell, self.session, path, self)
+        dialog.imported.connect(self._show_imported)
+        dialog.open()
+        return dialog
+
+    def _show_imported(self, names: list[str]) -> None:
+        self.shell.show_page(self.page_id)
+        if names:
+            self.show_table(names[0])
+        self.refresh()
+
+    def export_data(self) -> None:
         """Ask for a file and a form, then write the tables there."""
+        if self.session is not None and self._tables:
+            tables = sorted(self._tables.values(), key=lambda table: table.name.casefold())
+            ExportDialog(self.shell, self.session, tables, self.list.chosen(), self).open()
 
     def find(self) -> None:
         """Put the cursor where a filter is typed."""
