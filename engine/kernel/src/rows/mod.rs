@@ -6,12 +6,15 @@
 
 pub mod access;
 pub mod check;
+pub mod csv;
+pub mod encoding;
 pub mod index;
 pub mod key;
 mod paging;
 pub mod record;
 mod row_ids;
 pub mod schema;
+pub mod source;
 mod table;
 #[cfg(test)]
 mod table_tests;

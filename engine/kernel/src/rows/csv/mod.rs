@@ -1,0 +1,92 @@
+//! Comma separated values: guessing how a file is written, reading it typed, writing it.
+//!
+//! An empty field is null; in a text column that must not be null it is empty text. Blobs are
+//! written in hexadecimal digits. The format cannot tell empty text from null, nor the kinds
+//! of values in a column of any kind: use SQLite or JSON lines where that matters.
+
+mod reader;
+mod sniff;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use reader::CsvSource;
+pub use sniff::{Sniffed, sniff};
+pub use writer::CsvTarget;
+
+use super::encoding::Encoding;
+use super::{Column, ColumnType, Value};
+
+/// How a file is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Format {
+    pub delimiter: u8,
+    pub quote: u8,
+    pub encoding: Encoding,
+    /// The first record holds the names of the columns.
+    pub header: bool,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Format { delimiter: b',', quote: b'"', encoding: Encoding::Utf8, header: true }
+    }
+}
+
+/// The value of a field in a column; an error says what the field is not.
+fn parse(column: &Column, field: &[u8]) -> std::result::Result<Value, &'static str> {
+    if field.is_empty() {
+        let is_text = column.kind == ColumnType::Text && column.not_null;
+        return Ok(if is_text { Value::Text(String::new()) } else { Value::Null });
+    }
+    let text = std::str::from_utf8(field).map_err(|_| "the text is not valid UTF-8")?;
+    match column.kind {
+        ColumnType::Text => Ok(Value::Text(text.to_owned())),
+        ColumnType::Integer => text.trim().parse().map(Value::Integer).map_err(|_| "this is no integer"),
+        ColumnType::Real => parse_real(text.trim()).map(Value::Real).ok_or("this is no number"),
+        ColumnType::Blob => parse_hex(text).map(Value::Blob).ok_or("these are no hexadecimal digits"),
+        ColumnType::Null => Err("the column takes no values"),
+        ColumnType::Any => Ok(match guess_kind(text) {
+            Some(ColumnType::Integer) => text.parse().map_or_else(|_| text.into(), Value::Integer),
+            Some(ColumnType::Real) => parse_real(text).map_or_else(|| text.into(), Value::Real),
+            _ => Value::Text(text.to_owned()),
+        }),
+    }
+}
+
+fn parse_real(text: &str) -> Option<f64> {
+    match text {
+        "inf" => Some(f64::INFINITY),
+        "-inf" => Some(f64::NEG_INFINITY),
+        // The standard parser also takes words; a column of words is no column of numbers.
+        _ if text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) => {
+            text.parse().ok().filter(|real: &f64| real.is_finite())
+        }
+        _ => None,
+    }
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    if text.len() % 2 == 1 {
+        return None;
+    }
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+/// The kind of number that a field is beyond doubt. Leading zeros and plus signs belong to
+/// codes and telephone numbers, which would lose them.
+fn guess_kind(field: &str) -> Option<ColumnType> {
+    let digits = field.strip_prefix('-').unwrap_or(field);
+    let has_leading_zero = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
+    if has_leading_zero || !digits.bytes().next()?.is_ascii_digit() {
+        return None;
+    }
+    if field.parse::<i64>().is_ok() {
+        return Some(ColumnType::Integer);
+    }
+    // More digits than a double holds would be lost.
+    let count = digits.bytes().filter(u8::is_ascii_digit).count();
+    (count <= 17 && parse_real(field).is_some()).then_some(ColumnType::Real)
+}

@@ -1,0 +1,105 @@
+//! Writing rows as CSV: one file for each table.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::rows::source::{PartFile, Target, io_error};
+use crate::rows::{Schema, Value};
+
+/// Writes UTF-8 with commas, a header, and lines that end as RFC 4180 has them.
+pub struct CsvTarget {
+    place: PathBuf,
+    is_folder: bool,
+    files: Vec<PartFile>,
+    writer: ::csv::Writer<Vec<u8>>,
+}
+
+/// Bytes gathered before they go to the file.
+const BATCH: usize = 1 << 16;
+
+impl CsvTarget {
+    /// Writes one table to the file `place`, or several into files of a folder of that name.
+    pub fn create(place: &Path, tables: usize) -> Result<Self> {
+        let is_folder = tables != 1;
+        if is_folder {
+            std::fs::create_dir_all(place).map_err(|error| io_error("create", place, &error))?;
+        }
+        Ok(CsvTarget { place: place.to_owned(), is_folder, files: Vec::new(), writer: new_writer() })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let writer = std::mem::replace(&mut self.writer, new_writer());
+        let bytes = writer.into_inner().map_err(|_| Error::internal("a CSV record was not written"))?;
+        match self.files.last_mut() {
+            Some(file) => file.write(&bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn field(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_field(bytes).map_err(|_| Error::internal("a CSV field was not written"))
+    }
+
+    fn end_record(&mut self) -> Result<()> {
+        let ended = self.writer.write_record(None::<&[u8]>);
+        ended.map_err(|_| Error::internal("a CSV record was not written"))?;
+        if self.writer.get_ref().len() > BATCH { self.flush() } else { Ok(()) }
+    }
+}
+
+impl Target for CsvTarget {
+    fn begin(&mut self, schema: &Schema) -> Result<()> {
+        self.flush()?;
+        let place = if self.is_folder {
+            self.place.join(format!("{}.csv", file_name(&schema.name)))
+        } else {
+            self.place.clone()
+        };
+        self.files.push(PartFile::create(&place)?);
+        for column in &schema.columns {
+            self.field(column.name.as_bytes())?;
+        }
+        self.end_record()
+    }
+
+    fn write(&mut self, row: &[Value]) -> Result<()> {
+        for value in row {
+            match value {
+                Value::Null => self.field(b"")?,
+                Value::Text(text) => self.field(text.as_bytes())?,
+                Value::Integer(integer) => self.field(integer.to_string().as_bytes())?,
+                // The shortest digits that lead back to the same number.
+                Value::Real(real) => self.field(format!("{real:?}").as_bytes())?,
+                Value::Blob(blob) => self.field(hex(blob).as_bytes())?,
+            }
+        }
+        self.end_record()
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.flush()?;
+        self.files.into_iter().try_for_each(PartFile::finish)
+    }
+}
+
+fn new_writer() -> ::csv::Writer<Vec<u8>> {
+    ::csv::WriterBuilder::new()
+        .flexible(true)
+        .terminator(::csv::Terminator::CRLF)
+        .buffer_capacity(1 << 13)
+        .from_writer(Vec::with_capacity(BATCH + (1 << 13)))
+}
+
+/// Lower case hexadecimal digits of a blob.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A table's name without what some file system refuses.
+pub fn file_name(table: &str) -> String {
+    let is_refused = |c: char| c.is_control() || r#"<>:"/\|?*"#.contains(c);
+    let name: String = table.chars().map(|c| if is_refused(c) { '_' } else { c }).collect();
+    if name.starts_with('.') { format!("_{name}") } else { name }
+}
