@@ -4,7 +4,8 @@
 //! written, or not synced before a crash), or bytes that were durable once may be gone. It is
 //! damage when anything proves that the stream was durable beyond that position:
 //!
-//! - a later segment is in use (its header is written only after all before it was synced);
+//! - a later segment is in use (its header is written only after all before it was synced),
+//!   unless the entry is an unfinished one that runs into it;
 //! - a later group names a durable LSN beyond it, also in a file whose header is damaged;
 //! - the caller knows better (`durable_floor`, from the control file).
 //!
@@ -198,24 +199,40 @@ impl LogReader {
         Ok(read)
     }
 
+    /// Where the entry that is not valid at `at` says it ends: an unfinished one may run into
+    /// segments that were put into use for it. Without a length, the end of its header.
+    fn claimed_end(&mut self) -> Result<Lsn> {
+        let have = self.fill(HEADER_BYTES)?;
+        let from = (self.at.0 - self.buffer_start.0) as usize;
+        let len = record::peek_len(&self.buffer[from..from + have], self.at);
+        Ok(self.at.plus(len.unwrap_or(HEADER_BYTES) as u64))
+    }
+
     /// `at` holds no valid entry: is that the end, or is something gone?
     fn judge_end(&mut self, flaw: Flaw) -> Result<Tail> {
         let at = self.at;
+        let claimed_end = self.claimed_end()?;
         let damage = |details: &str| {
             let error = segments::corrupted(at, details);
             Err(error
                 .with("segment", self.extents[self.current].path.as_str())
                 .with("flaw", flaw.name()))
         };
-        if self.current + 1 < self.extents.len() {
+        let last = &self.extents[self.extents.len() - 1];
+        if last.start > at && last.start >= claimed_end {
             return damage("an entry is damaged, and a later segment shows that it was durable");
         }
-        let extent = &self.extents[self.current];
-        let file = self.disk.open(&extent.path, OpenMode::Read)?;
-        let mut scan = Scan { hole: at, incarnation: extent.incarnation, last_used: 0, evidence: false };
-        let place = |offset: u64| Some(extent.start.plus(offset - segments::HEADER_BYTES));
-        scan.run(&*file, extent.offset(at), extent.offset(extent.limit), place)?;
-        let discarded_bytes = scan.last_used.saturating_sub(extent.offset(at));
+        let mut scan = Scan { hole: at, incarnation: last.incarnation, last_used: 0, evidence: false };
+        let mut discarded_bytes = 0;
+        for extent in &self.extents[self.current..] {
+            let file = self.disk.open(&extent.path, OpenMode::Read)?;
+            let place = |offset: u64| Some(extent.start.plus(offset - segments::HEADER_BYTES));
+            let (from, to) = (extent.offset(at.max(extent.start)), extent.offset(extent.limit));
+            scan.incarnation = extent.incarnation;
+            scan.last_used = from;
+            scan.run(&*file, from, to, place)?;
+            discarded_bytes += scan.last_used - from;
+        }
         for info in &self.trailing {
             let file = self.disk.open(&info.path, OpenMode::Read)?;
             scan.run(&*file, 0, info.size, |_| None)?;
@@ -226,7 +243,7 @@ impl LogReader {
         if at < self.durable_floor {
             return damage("the log ends before a position that is known to be durable");
         }
-        let full = at == extent.limit && at == extent.full;
+        let full = at == last.limit && at == last.full;
         let reason = if full { TailReason::EndOfSegments } else { TailReason::Flaw(flaw) };
         Ok(Tail { end: at, reason, discarded_bytes })
     }

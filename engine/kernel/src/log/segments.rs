@@ -13,7 +13,8 @@
 //! - a file without a header is not in use, whatever its size: a crash left it so;
 //! - a valid header proves that the stream before its `start_lsn` was durable;
 //! - a segment ends where its successor starts. A successor that starts early belongs to a
-//!   rotation or to a new incarnation; bytes beyond its start do not count.
+//!   rotation or to a new incarnation; bytes beyond its start do not count. A new incarnation
+//!   may begin before whole segments: an entry that ran into them was never finished.
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Field, Result};
@@ -178,6 +179,19 @@ fn examine(disk: &dyn Disk, database: DatabaseId, number: u64) -> Result<Segment
     Ok(SegmentInfo { number, path, size, header })
 }
 
+/// True where any file in the folder, of whatever database, holds something in its stream.
+pub(super) fn any_entry(disk: &dyn Disk) -> Result<bool> {
+    for name in disk.list(FOLDER)? {
+        let file = disk.open(&format!("{FOLDER}/{name}"), OpenMode::Read)?;
+        let mut bytes = [0u8; 8];
+        let count = file.read_at(&mut bytes, HEADER_BYTES)?;
+        if bytes[..count].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The highest incarnation any segment carries: a new one must be above it.
 pub fn highest_incarnation(found: &[SegmentInfo]) -> Incarnation {
     let incarnations = found.iter().filter_map(|info| info.header.ok()).map(|h| h.incarnation);
@@ -204,43 +218,66 @@ impl Extent {
     }
 }
 
+/// A segment in use and how far its stream bytes count.
+pub(super) struct Used<'a> {
+    pub info: &'a SegmentInfo,
+    pub header: SegmentHeader,
+    /// Not beyond its room, nor beyond the start of any later segment. At or below its start
+    /// where it was given up: a later incarnation begins before it.
+    pub limit: Lsn,
+}
+
+/// Every segment in use, in order. `FormatUnsupported` where another version wrote one.
+pub(super) fn used(found: &[SegmentInfo]) -> Result<Vec<Used<'_>>> {
+    let mut used = Vec::with_capacity(found.len());
+    for info in found {
+        match info.header {
+            Ok(header) => used.push(Used { info, header, limit: header.start.plus(header.capacity) }),
+            Err(Defect::OtherVersion(version)) => {
+                let error = Error::new(Code::FormatUnsupported);
+                return Err(error.with("path", info.path.as_str()).with("version", version));
+            }
+            Err(_) => {}
+        }
+    }
+    let mut cut = Lsn::MAX;
+    for segment in used.iter_mut().rev() {
+        segment.limit = segment.limit.min(cut);
+        cut = cut.min(segment.header.start);
+    }
+    Ok(used)
+}
+
 /// The stream from the segment that holds `from` onward, in order. `WalCorrupted` where a
 /// segment in the middle is missing, damaged or does not fit its neighbours.
 ///
 /// Trailing files that are not in use, or whose headers cannot be read, are left out here;
 /// whether they are damage is the reader's to judge.
 pub fn extents(found: &[SegmentInfo], from: Lsn) -> Result<Vec<Extent>> {
-    for info in found {
-        if let Err(Defect::OtherVersion(version)) = info.header {
-            let error = Error::new(Code::FormatUnsupported);
-            return Err(error.with("path", info.path.as_str()).with("version", version));
-        }
-    }
-    let used: Vec<(&SegmentInfo, SegmentHeader)> =
-        found.iter().filter_map(|info| info.header.ok().map(|header| (info, header))).collect();
-    // Of several segments that start at the same position the last counts: the others were
-    // given up before anything valid was written to them.
-    let Some(first) = used.iter().rposition(|(_, header)| header.start <= from) else {
-        let oldest = used.iter().map(|(_, header)| header.start).min();
+    let used = used(found)?;
+    let counts = |segment: &Used<'_>| segment.header.start < segment.limit;
+    let first = used.iter().rposition(|segment| counts(segment) && segment.header.start <= from);
+    let Some(first) = first else {
+        let oldest = used.iter().map(|segment| segment.header.start).min();
         let detail = "the log does not reach back to where reading must start";
         return Err(corrupted(from, detail).with("oldest_lsn", oldest.unwrap_or(Lsn::NONE).0));
     };
     check_neighbours(found, &used[first..])?;
     let mut result: Vec<Extent> = Vec::with_capacity(used.len() - first);
-    for (index, (info, header)) in used.iter().enumerate().skip(first) {
-        let full = header.start.plus(header.capacity);
-        let room = header.start.plus(info.size.saturating_sub(HEADER_BYTES).min(header.capacity));
-        let next = used.get(index + 1).map(|(_, next)| next.start);
-        if next.is_some_and(|next| room < next) {
+    for (index, segment) in used.iter().enumerate().skip(first).filter(|(_, segment)| counts(segment)) {
+        let Used { info, header, mut limit } = *segment;
+        let room = header.start.plus(info.size.saturating_sub(HEADER_BYTES));
+        if room < limit && index + 1 < used.len() {
             return Err(corrupted(room, "a segment is short").with("segment", info.path.as_str()));
         }
+        limit = limit.min(room);
         result.push(Extent {
             number: info.number,
             path: info.path.clone(),
             incarnation: header.incarnation,
             start: header.start,
-            limit: next.unwrap_or(room),
-            full,
+            limit,
+            full: header.start.plus(header.capacity),
         });
     }
     match result.first() {
@@ -249,27 +286,28 @@ pub fn extents(found: &[SegmentInfo], from: Lsn) -> Result<Vec<Extent>> {
     }
 }
 
-/// From the first of `used` to the last, numbers have no gap and each segment begins inside
-/// or at the end of the one before it.
-fn check_neighbours(found: &[SegmentInfo], used: &[(&SegmentInfo, SegmentHeader)]) -> Result<()> {
+/// From the first of `used` to the last, numbers have no gap, and each segment begins where
+/// the one before it has stream bytes or ends; only a new incarnation may go back further.
+fn check_neighbours(found: &[SegmentInfo], used: &[Used<'_>]) -> Result<()> {
     for pair in used.windows(2) {
-        let ((before, old), (after, new)) = (&pair[0], &pair[1]);
-        if after.number != before.number + 1 {
-            let missing = before.number + 1;
+        let (old, new) = (&pair[0], &pair[1]);
+        let old_end = old.header.start.plus(old.header.capacity);
+        if new.info.number != old.info.number + 1 {
+            let missing = old.info.number + 1;
             let fault = found.iter().find(|info| info.number == missing);
             let defect = fault.and_then(|info| info.header.err()).map_or("missing", Defect::name);
-            return Err(corrupted(
-                old.start.plus(old.capacity),
-                "a segment in the middle cannot be read",
-            )
-            .with("segment", segment_path(FOLDER, missing))
-            .with("defect", defect));
+            return Err(corrupted(old_end, "a segment in the middle cannot be read")
+                .with("segment", segment_path(FOLDER, missing))
+                .with("defect", defect));
         }
-        let fits = new.start >= old.start && new.start <= old.start.plus(old.capacity);
-        let descends = new.previous == old.incarnation && new.incarnation >= old.incarnation;
-        if !fits || !descends {
-            return Err(corrupted(new.start, "a segment does not continue the one before it")
-                .with("segment", after.path.as_str()));
+        let goes_back = new.header.start < old.header.start;
+        let fits = new.header.start <= old_end
+            && new.header.previous == old.header.incarnation
+            && new.header.incarnation >= old.header.incarnation
+            && (!goes_back || new.header.incarnation > old.header.incarnation);
+        if !fits {
+            return Err(corrupted(new.header.start, "a segment does not continue the one before it")
+                .with("segment", new.info.path.as_str()));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::flush::Io;
-use super::segments::{self, Extent, FOLDER, HEADER_BYTES, SegmentHeader, SegmentInfo};
+use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader, SegmentInfo};
 use super::writer::Core;
 use super::{LogOptions, record};
 use crate::disk::{Disk, File, OpenMode};
@@ -139,8 +139,11 @@ impl Slots {
         else {
             return true;
         };
-        if current + 1 == self.slots.len() {
-            return false;
+        match self.slots.get(current + 1) {
+            None => return false,
+            // Already in use from `end` on, and empty: nothing to end.
+            Some(next) if next.used => return true,
+            Some(_) => {}
         }
         self.slots[current].limit = end;
         let mut start = end;
@@ -185,47 +188,23 @@ fn capacity_of(segment_bytes: u64) -> Result<u64> {
     }
 }
 
-fn slot_of(extent: &Extent) -> Slot {
-    Slot {
-        number: extent.number,
-        start: extent.start.0,
-        limit: extent.limit.0,
-        capacity: extent.full.0 - extent.start.0,
-        incarnation: extent.incarnation,
+/// The segments in use: those before a gap too, which are only there to be removed, and those
+/// that were given up, which hold nothing. `end` must lie in the readable part.
+fn used_slots(found: &[SegmentInfo], end: Lsn) -> Result<Vec<Slot>> {
+    let used = segments::used(found)?;
+    if !used.is_empty() {
+        segments::extents(found, end)?;
+    }
+    let slot = |segment: &segments::Used<'_>| Slot {
+        number: segment.info.number,
+        start: segment.header.start.min(segment.limit).0,
+        limit: segment.limit.0,
+        capacity: segment.header.capacity,
+        incarnation: segment.header.incarnation,
         used: true,
         file: None,
-    }
-}
-
-/// The segments in use, those before a gap included (they are only there to be removed).
-fn used_slots(found: &[SegmentInfo], end: Lsn) -> Result<Vec<Slot>> {
-    if !found.iter().any(|info| info.header.is_ok()) {
-        return Ok(Vec::new());
-    }
-    let reachable = segments::extents(found, end)?;
-    let first = reachable.first().map_or(u64::MAX, |extent| extent.number);
-    let mut slots: Vec<Slot> = Vec::new();
-    for info in found.iter().filter(|info| info.number < first) {
-        if let Ok(header) = info.header {
-            if let Some(before) = slots.last_mut() {
-                before.limit = before.limit.min(header.start.0);
-            }
-            slots.push(Slot {
-                number: info.number,
-                start: header.start.0,
-                limit: header.start.0 + header.capacity,
-                capacity: header.capacity,
-                incarnation: header.incarnation,
-                used: true,
-                file: None,
-            });
-        }
-    }
-    if let (Some(before), Some(next)) = (slots.last_mut(), reachable.first()) {
-        before.limit = before.limit.min(next.start.0);
-    }
-    slots.extend(reachable.iter().map(slot_of));
-    Ok(slots)
+    };
+    Ok(used.iter().map(slot).collect())
 }
 
 /// Removes files that were prepared or half prepared and never put into use.
@@ -249,14 +228,12 @@ pub(super) fn begin_segment(
 ) -> Result<(Slots, Io)> {
     let capacity = capacity_of(options.segment_bytes)?;
     let mut slots = used_slots(found, end)?;
-    if slots.last().is_some_and(|last| last.start > end.0) {
-        return Err(segments::corrupted(end, "segments in use lie beyond the end"));
-    }
     let last_used = slots.last().map_or(0, |slot| slot.number);
     for slot in slots.iter_mut().filter(|slot| slot.limit >= end.0) {
         // A killed process leaves bytes that only the system's memory holds.
         disk.open(&segments::segment_path(FOLDER, slot.number), OpenMode::Write)?.sync()?;
-        slot.limit = end.0.max(slot.start);
+        slot.limit = end.0;
+        slot.start = slot.start.min(end.0);
     }
     if last_used > 0 {
         disk.sync_dir(FOLDER)?;

@@ -87,13 +87,13 @@ enum Admission {
 }
 
 impl Log {
-    /// The first segment of a new database, as incarnation 1.
+    /// The first segment of a new database, as incarnation 1. `DatabaseExists` where a log
+    /// with entries is there; an empty one, left by a creation that crashed, is written anew.
     pub fn create(disk: Arc<dyn Disk>, options: LogOptions, database: DatabaseId) -> Result<Log> {
-        let found = segments::discover(&*disk, database)?;
-        if found.iter().any(|info| info.header.is_ok()) {
+        if segments::any_entry(&*disk)? {
             return Err(Error::new(Code::DatabaseExists).with("path", segments::FOLDER));
         }
-        Self::start(disk, options, database, Incarnation(1), FIRST_LSN, &found)
+        Self::start(disk, options, database, Incarnation(1), FIRST_LSN, &[])
     }
 
     /// Begins a new segment at `end`, the valid end that recovery found, as a new incarnation
