@@ -1,0 +1,1 @@
+"""Taking backups, proving them, and restoring from them."""

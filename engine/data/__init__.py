@@ -1,0 +1,1 @@
+"""Typed tables and what goes in and out of them."""

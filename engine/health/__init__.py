@@ -1,0 +1,1 @@
+"""How the engine and its machine are doing, as figures, checks and one score."""

@@ -1,0 +1,137 @@
+"""The signs that a database was not closed and needs recovery, each by its name.
+
+Detection only reads: it takes no lock and opens nothing, so it may be asked of a database
+that another program has open. It works on what `bridge.inspect` reports.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.types import DatabaseState, Indicator
+
+Facts = Mapping[str, Any]
+
+
+def indicators(facts: Facts) -> tuple[Indicator, ...]:
+    """Every sign found, in the order in which they are shown; empty for a cleanly closed database.
+
+    `facts` are those of `bridge.inspect`. A database that is open elsewhere shows the same
+    signs as one that crashed: ask `state` first.
+    """
+    found = (sign(facts) for sign in _SIGNS)
+    return tuple(indicator for indicator in found if indicator is not None)
+
+
+def state(facts: Facts) -> DatabaseState:
+    """What can be said of the database without opening it."""
+    if holder_is_alive(facts):
+        return DatabaseState.OPEN_ELSEWHERE
+    if not facts.get("page_size"):
+        # Without a readable control file not even the size of a page is known.
+        return DatabaseState.DAMAGED
+    return DatabaseState.NEEDS_RECOVERY if indicators(facts) else DatabaseState.CLEAN
+
+
+def holder_is_alive(facts: Facts) -> bool:
+    """True where the operating system says that some process has the database open."""
+    holder = facts.get("holder")
+    return bool(holder and holder.get("alive"))
+
+
+def holder_text(facts: Facts) -> str | None:
+    """Who has the database open, in words; None where nobody has."""
+    holder = facts.get("holder")
+    if not holder or not holder.get("alive"):
+        return None
+    return f"process {holder.get('pid')} on {holder.get('host')}"
+
+
+def persisted_state(facts: Facts) -> dict[str, Any] | None:
+    """The `recovery.state` of an earlier recovery; an empty one where it cannot be read."""
+    text = facts.get("recovery_state")
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _recovery_marker(facts: Facts) -> Indicator | None:
+    if not facts.get("recovery_needed"):
+        return None
+    return Indicator(
+        "recovery_marker",
+        "Recovery was asked for",
+        "The marker .recovery_needed is in the database: a recovery was begun or requested and has "
+        "not been completed.",
+    )
+
+
+def _unclean_shutdown(facts: Facts) -> Indicator | None:
+    if facts.get("clean_shutdown"):
+        return None
+    return Indicator(
+        "unclean_shutdown",
+        "Not closed properly",
+        "The marker .clean_shutdown is missing: the program that used the database ended without "
+        "closing it, or the power failed.",
+    )
+
+
+def _doublewrite(facts: Facts) -> Indicator | None:
+    pages = int(facts.get("doublewrite_pages") or 0)
+    # After a clean shutdown the copies are of pages that are known to be on the medium.
+    if not pages or facts.get("clean_shutdown"):
+        return None
+    noun = "page was" if pages == 1 else "pages were"
+    return Indicator(
+        "doublewrite",
+        "Pages were being written",
+        f"{pages} {noun} on the way to the data file. Complete copies are in the double-write "
+        "buffer and replace any page that was torn.",
+    )
+
+
+def _stale_recovery_lock(facts: Facts) -> Indicator | None:
+    earlier = persisted_state(facts)
+    if earlier is None or holder_is_alive(facts):
+        return None
+    if earlier and earlier.get("status") != "running":
+        return None
+    stage = earlier.get("stage")
+    where = f" in the stage {stage}" if stage else ""
+    return Indicator(
+        "stale_recovery_lock",
+        "An earlier recovery did not finish",
+        f"A recovery was interrupted{where}. Recovery can be run again from the start: what the "
+        "earlier one did is found in the log and not done twice.",
+    )
+
+
+def _unfinished_log(facts: Facts) -> Indicator | None:
+    if facts.get("clean_shutdown"):
+        return None
+    checkpoint = int(facts.get("checkpoint_lsn") or 0)
+    last = int(facts.get("last_lsn") or 0)
+    if last <= checkpoint:
+        return None
+    return Indicator(
+        "unfinished_log",
+        "The log goes on after the last checkpoint",
+        f"The last checkpoint is at LSN {checkpoint}, the log reaches to LSN {last}. Committed changes "
+        "in between are applied again, those of unfinished transactions are undone.",
+    )
+
+
+_SIGNS: tuple[Callable[[Facts], Indicator | None], ...] = (
+    _recovery_marker,
+    _unclean_shutdown,
+    _doublewrite,
+    _stale_recovery_lock,
+    _unfinished_log,
+)

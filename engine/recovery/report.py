@@ -1,0 +1,117 @@
+"""What a recovery intends to do, is doing and has done, as values that can be shown anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from engine.errors import HoldfastError
+from engine.types import Indicator, Outcome
+
+
+class StageStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    WARNING = "warning"
+    """A stage that is not critical failed; recovery went on."""
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """Not begun, because an earlier stage failed."""
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One of the twelve stages, as it stands."""
+
+    number: int
+    name: str
+    does: str
+    critical: bool
+    status: StageStatus = StageStatus.PENDING
+    seconds: float = 0.0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """While it runs: `stage` (what it is at), `done`, `total`, `unit`."""
+    error: HoldfastError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of one element of `stages` in `recover --json`."""
+        value: dict[str, Any] = {
+            "name": self.name,
+            "status": self.status.value,
+            "seconds": round(self.seconds, 6),
+            "metrics": dict(self.metrics),
+        }
+        if self.error is not None:
+            value["error"] = self.error.to_json()
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPlan:
+    """What a recovery would do; made by reading only."""
+
+    indicators: tuple[Indicator, ...]
+    stages: tuple[StageReport, ...]
+    checkpoint_lsn: int
+    start_lsn: int
+    """Where redo begins: the oldest change that may not be in the data file."""
+    end_lsn: int
+    """Where the valid log ends."""
+    end_reason: str
+    segments: int
+    bytes: int
+    records: int
+    committed: int
+    """Transactions that ended after the checkpoint and are kept."""
+    losers: tuple[Mapping[str, Any], ...]
+    """Unfinished transactions, to be undone: txn, started_at, changes, first_lsn."""
+    dirty_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """One recovery, live or ended. A new value for each change: safe to keep and to share."""
+
+    indicators: tuple[Indicator, ...]
+    stages: tuple[StageReport, ...]
+    outcome: Outcome | None = None
+    """None while it runs."""
+    seconds: float = 0.0
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    redo: Mapping[str, Any] = field(default_factory=dict)
+    undo: Mapping[str, Any] = field(default_factory=dict)
+    lost: tuple[Mapping[str, Any], ...] = ()
+    """What could not be brought back, each with `what` and `detail`; empty when nothing is lost."""
+    warnings: tuple[str, ...] = ()
+    error: HoldfastError | None = None
+
+    @property
+    def recovered(self) -> bool:
+        """True once the database can be used again."""
+        return self.outcome in (Outcome.SUCCEEDED, Outcome.WARNINGS)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `recover --json`."""
+        return {
+            "recovered": self.recovered,
+            "rehearsal": False,
+            "outcome": self.outcome.value if self.outcome else None,
+            "seconds": round(self.seconds, 6),
+            "indicators": [indicator_json(indicator) for indicator in self.indicators],
+            "stages": [stage.to_json() for stage in self.stages],
+            "analysis": dict(self.analysis),
+            "redo": dict(self.redo),
+            "undo": dict(self.undo),
+            "lost": [dict(loss) for loss in self.lost],
+            "warnings": list(self.warnings),
+            "error": self.error.to_json() if self.error else None,
+        }
+
+
+def indicator_json(indicator: Indicator) -> dict[str, str]:
+    return {"name": indicator.name, "title": indicator.title, "detail": indicator.detail}

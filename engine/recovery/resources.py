@@ -1,0 +1,85 @@
+"""What a recovery needs of memory, disk and file handles, and what the machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MIB = 1 << 20
+
+# What the interpreter, the scan buffers and the tables of analysis take beside the cache.
+_MEMORY_BESIDE_CACHE = 32 * MIB
+# The data file, control, double-write, the lock, and what the interpreter opens meanwhile.
+_HANDLES_BESIDE_LOG = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One resource: how much of it recovery needs and how much there is, in the same unit."""
+
+    resource: str
+    required: int
+    available: int
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        return self.available >= self.required
+
+
+def needs(
+    directory: Path, *, cache_bytes: int, log_buffer_bytes: int, segment_bytes: int, segments: int
+) -> tuple[Need, ...]:
+    """The three needs of a recovery of `directory` with these settings.
+
+    Disk: undo and the closing checkpoint write new log (a segment and the one prepared ahead),
+    and every frame of the cache may pass through the double-write buffer.
+    """
+    memory = cache_bytes + log_buffer_bytes + _MEMORY_BESIDE_CACHE
+    disk = 2 * segment_bytes + min(cache_bytes, 16 * MIB)
+    return (
+        Need("memory", memory, available_memory(), "bytes"),
+        Need("disk", disk, shutil.disk_usage(directory).free, "bytes"),
+        Need("file handles", segments + _HANDLES_BESIDE_LOG, available_handles(), "handles"),
+    )
+
+
+def first_unmet(found: Iterable[Need]) -> Need | None:
+    return next((need for need in found if not need.is_met), None)
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping, within the limit of this process where it has one."""
+    free = int(psutil.virtual_memory().available)
+    limit = _limit("RLIMIT_AS")
+    if limit is None:
+        return free
+    return min(free, max(0, limit - int(psutil.Process().memory_info().vms)))
+
+
+def available_handles() -> int:
+    """Files that this process may still open."""
+    limit = _limit("RLIMIT_NOFILE")
+    if limit is None:
+        # Windows has no limit per process worth the name: 2^24 handles.
+        return 1 << 24
+    process = psutil.Process()
+    try:
+        used = process.num_fds() if os.name == "posix" else 0
+    except psutil.Error:
+        used = 0
+    return max(0, limit - used)
+
+
+def _limit(name: str) -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _hard = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft
