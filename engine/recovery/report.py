@@ -47,7 +47,7 @@ class StageReport:
             "metrics": dict(self.metrics),
         }
         if self.error is not None:
-            value["error"] = self.error.to_json()
+            value["error"] = self.error.to_dict()
         return value
 
 
@@ -109,7 +109,7 @@ class RecoveryReport:
             "undo": dict(self.undo),
             "lost": [dict(loss) for loss in self.lost],
             "warnings": list(self.warnings),
-            "error": self.error.to_json() if self.error else None,
+            "error": self.error.to_dict() if self.error else None,
         }
 
 

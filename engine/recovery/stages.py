@@ -1,0 +1,311 @@
+"""The twelve stages of a recovery as declared data, and what each of them does.
+
+A stage takes the `Recovery` in progress (the kernel's) and gives back its metrics. It raises
+an error of -70 to -83, or any coded error, which `failures` then turns into one of those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import bridge
+from engine.config import FILE_NAME as CONFIG_FILE
+from engine.config import Config
+from engine.errors import (
+    ConfigInvalid,
+    HoldfastError,
+    InsufficientResources,
+    RecoveryConfigurationError,
+    RecoveryDependencyError,
+    RecoveryImpossible,
+    RecoveryPermissionError,
+    RecoveryVerificationFailed,
+    WalCorrupted,
+)
+from engine.recovery import resources
+from engine.recovery.report import RecoveryReport
+from engine.recovery.state import STATE_FILE, RecoveryState
+
+if TYPE_CHECKING:
+    from engine.bridge import Job, Recovery, Store
+
+Metrics = dict[str, Any]
+
+_SHOWN_PROBLEMS = 5
+
+
+@dataclass(slots=True)
+class RecoveryContext:
+    """What the stages of one recovery hand on to each other."""
+
+    path: Path
+    facts: Mapping[str, Any]
+    config: Config
+    """The defaults where the file cannot be used; stage 3 then fails with `config_error`."""
+    config_error: ConfigInvalid | None
+    state: RecoveryState
+    report: Callable[[], RecoveryReport]
+    warn: Callable[[str], None]
+    kernel: Recovery | None = None
+    store: Store | None = None
+    segments: int = 0
+    start_lsn: int = 0
+    results: dict[str, Metrics] = field(default_factory=dict)
+    """Of analysis, redo, undo and check."""
+    failed_indexes: set[str] = field(default_factory=set)
+    leftovers: list[Path] = field(default_factory=list)
+
+    def running(self) -> Recovery:
+        """The kernel's side, which the second stage has begun."""
+        if self.kernel is None:
+            raise RecoveryDependencyError(dependency="the recovery lock", issue="it is not held")
+        return self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: what it needs, whether recovery can do without it, and its work."""
+
+    name: str
+    does: str
+    depends_on: tuple[str, ...]
+    critical: bool
+    changes: bool
+    """Whether the database may differ once it has begun."""
+    run: Callable[[RecoveryContext, Job], Metrics]
+    idle_s: float | None = None
+    """The longest time without progress, where it differs from `recovery_stage_timeout`."""
+
+
+def initialise(context: RecoveryContext, job: Job) -> Metrics:
+    """The directory and its files exist and can be read and written."""
+    needed = os.R_OK | os.W_OK
+    if not os.access(context.path, needed | os.X_OK):
+        raise RecoveryPermissionError(path=str(context.path), required_permissions="read and write")
+    files = 0
+    size = 0
+    for path in (entry for entry in context.path.rglob("*") if entry.is_file()):
+        if not os.access(path, needed):
+            raise RecoveryPermissionError(path=str(path), required_permissions="read and write")
+        files += 1
+        size += path.stat().st_size
+    if not context.facts.get("page_size"):
+        raise RecoveryImpossible(
+            reason="the control file, which says where recovery begins, cannot be read",
+            suggested_action="Restore the newest backup into a new directory.",
+        )
+    return {"files": files, "bytes": size}
+
+
+def acquire_lock(context: RecoveryContext, job: Job) -> Metrics:
+    """The database's lock, held until the last stage; then the marker and the state."""
+    context.kernel = bridge.begin_recovery(context.path, context.config)
+    context.state.begin(context.report())
+    return {"pid": os.getpid()}
+
+
+def validate_config(context: RecoveryContext, job: Job) -> Metrics:
+    """Every setting that recovery uses; a wrong one is named with its fix."""
+    error = context.config_error
+    if error is not None:
+        fields = error.fields
+        raise RecoveryConfigurationError(
+            setting=fields.get("setting"), issue=fields.get("issue"), fix=fields.get("fix")
+        ) from error
+    page_size = int(context.facts["page_size"])
+    if context.config.cache_size < 64 * page_size:
+        raise RecoveryConfigurationError(
+            setting="cache_size",
+            issue=f"it has room for fewer than 64 pages of {page_size} bytes, the size in this database",
+            fix=f"Set it to at least {64 * page_size} bytes.",
+        )
+    return {"page_size": page_size, "cache_bytes": context.config.cache_size}
+
+
+def check_resources(context: RecoveryContext, job: Job) -> Metrics:
+    """Memory, disk and file handles against what this recovery needs."""
+    config = context.config
+    found = resources.needs(
+        context.path,
+        cache_bytes=config.cache_size,
+        log_buffer_bytes=config.log_buffer,
+        segment_bytes=config.segment_size,
+        segments=int(context.facts.get("wal_segments") or 0),
+    )
+    unmet = resources.first_unmet(found)
+    if unmet is not None:
+        raise InsufficientResources(
+            resource=unmet.resource, required=unmet.required, available=unmet.available, unit=unmet.unit
+        )
+    return {
+        need.resource.replace(" ", "_"): {"required": need.required, "available": need.available}
+        for need in found
+    }
+
+
+def discover_log(context: RecoveryContext, job: Job) -> Metrics:
+    """The segments of the log, their order and their gaps."""
+    found = context.running().discover_log(job)
+    segments = found["segments"]
+    if not segments:
+        raise WalCorrupted(
+            details="there is no log segment",
+            suggested_action="Restore the newest backup into a new directory.",
+        )
+    for gap in found["gaps"]:
+        # Only validation can tell whether recovery needs what is missing.
+        context.warn(f"Gap in the log: {gap}")
+    context.segments = len(segments)
+    context.start_lsn = int(found["redo_lsn"])
+    return {
+        "segments": len(segments),
+        "bytes": found["bytes"],
+        "gaps": len(found["gaps"]),
+        "checkpoint_lsn": found["checkpoint_lsn"],
+        "redo_lsn": found["redo_lsn"],
+    }
+
+
+def validate_log(context: RecoveryContext, job: Job) -> Metrics:
+    """The checksum of every entry, and where the valid log ends."""
+    found = context.running().validate_log(job)
+    return {name: found[name] for name in ("entries", "bytes", "end_lsn", "end_reason")}
+
+
+def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
+    """Torn pages from the double-write buffer, then analysis, redo and undo."""
+    kernel = context.running()
+    doublewrite = kernel.restore_doublewrite(job)
+    results = context.results
+    results["analysis"] = {**kernel.analyse(job)}
+    results["redo"] = {**kernel.redo(job)}
+    results["undo"] = {**kernel.undo(job)}
+    return {
+        "pages_restored": doublewrite["pages_restored"],
+        "records": results["analysis"]["records"],
+        "applied": results["redo"]["applied"],
+        "pages": results["redo"]["pages"],
+        "losers": len(results["analysis"]["losers"]),
+        "undone": results["undo"]["records"],
+    }
+
+
+def rebuild_indexes(context: RecoveryContext, job: Job) -> Metrics:
+    """Secondary indexes that cannot be trusted, each from its table."""
+    kernel = context.running()
+    damaged = kernel.damaged_indexes()
+    failed: HoldfastError | None = None
+    for entry in damaged:
+        try:
+            kernel.rebuild_index(entry["table"], entry["index"], job)
+        except HoldfastError as error:
+            if job.cancelled:
+                raise
+            context.failed_indexes.add(entry["index"])
+            context.warn(f"The index {entry['index']} of {entry['table']} could not be rebuilt: {error.message}")
+            failed = error
+    if failed is not None:
+        raise failed
+    return {"rebuilt": len(damaged)}
+
+
+def validate_consistency(context: RecoveryContext, job: Job) -> Metrics:
+    """Pages, trees, references between them, and the states of transactions."""
+    report = bridge.check_report(context.running().check(job))
+    problems = [problem for problem in report.problems if problem.tree not in context.failed_indexes]
+    if problems:
+        shown = "; ".join(problem.detail for problem in problems[:_SHOWN_PROBLEMS])
+        more = len(problems) - _SHOWN_PROBLEMS
+        raise RecoveryVerificationFailed(
+            check_name="Consistency Validation",
+            details=shown + (f"; and {more} more" if more > 0 else ""),
+            critical=True,
+            problems=len(problems),
+            pages=[problem.page for problem in problems if problem.page is not None],
+        )
+    return {"pages": report.pages, "bytes": report.bytes, "records": report.records, "problems": 0}
+
+
+def clean_up(context: RecoveryContext, job: Job) -> Metrics:
+    """Temporary files of interrupted writes are found; they go when all has succeeded."""
+    # What an interrupted `files.write_atomically` leaves: a dot, the name, a dot, something random.
+    patterns = (f".{STATE_FILE}.*", f".{CONFIG_FILE}.*")
+    context.leftovers = sorted({path for pattern in patterns for path in context.path.glob(pattern)})
+    return {
+        "temporary_files": len(context.leftovers),
+        "bytes": sum(path.stat().st_size for path in context.leftovers),
+    }
+
+
+def unlock(context: RecoveryContext, job: Job) -> Metrics:
+    """The recovery is still the lock's holder; the lock goes once the last stage has succeeded."""
+    context.running()
+    return {"released_with": "Finalization"}
+
+
+def finalise(context: RecoveryContext, job: Job) -> Metrics:
+    """A checkpoint, the markers, the report; the open database passes to the caller."""
+    context.store = context.running().finish()
+    # From here on the store holds the lock, and nothing of the recovery is to be abandoned.
+    context.kernel = None
+    for path in context.leftovers:
+        path.unlink(missing_ok=True)
+    context.state.clear_marker()
+    checkpoint = context.store.status()["checkpoint"]
+    return {"checkpoint_lsn": checkpoint["lsn"], "pages_written": checkpoint["last_pages"]}
+
+
+_INIT, _LOCK, _CONFIG = "Initialization", "Lock Acquisition", "Config Validation"
+_RESOURCES, _DISCOVERY, _VALIDATION = "Resource Check", "WAL Discovery", "WAL Validation"
+_TRANSACTIONS, _INDEXES = "Transaction Recovery", "Index Reconstruction"
+_CONSISTENCY, _CLEANUP = "Consistency Validation", "Resource Cleanup"
+_UNLOCK, _FINAL = "Database Unlock", "Finalization"
+
+STAGES: tuple[Stage, ...] = (
+    Stage(_INIT, "The directory and its files exist and can be read", (), True, False, initialise),
+    Stage(_LOCK, "No two recoveries at once", (_INIT,), True, False, acquire_lock),
+    Stage(_CONFIG, "Every setting that recovery uses", (_INIT,), True, False, validate_config),
+    Stage(
+        _RESOURCES, "Memory, disk and file handles against the need", (_CONFIG,), True, False, check_resources
+    ),
+    Stage(_DISCOVERY, "The segments of the log, their order and gaps", (_LOCK,), True, False, discover_log),
+    Stage(
+        _VALIDATION,
+        "The checksum of every entry, and where the valid log ends",
+        (_DISCOVERY,),
+        True,
+        False,
+        validate_log,
+    ),
+    Stage(
+        _TRANSACTIONS,
+        "Analysis, redo and undo",
+        (_VALIDATION, _RESOURCES),
+        True,
+        True,
+        recover_transactions,
+    ),
+    Stage(
+        _INDEXES,
+        "Secondary indexes that cannot be trusted are rebuilt",
+        (_TRANSACTIONS,),
+        False,
+        True,
+        rebuild_indexes,
+    ),
+    Stage(
+        _CONSISTENCY,
+        "Pages, trees, cross references and transaction states agree",
+        (_TRANSACTIONS,),
+        True,
+        True,
+        validate_consistency,
+    ),
+    Stage(_CLEANUP, "Temporary files and buffers", (_TRANSACTIONS,), False, True, clean_up),
+    Stage(_UNLOCK, "The recovery lock is ready to go", (_LOCK, _CONSISTENCY), True, True, unlock),
+    Stage(_FINAL, "Checkpoint, markers and report", (_UNLOCK,), True, True, finalise),
+)

@@ -1,0 +1,69 @@
+"""What a recovery leaves on the disk about itself: its marker and `recovery.state`.
+
+`.recovery_needed` stands from the moment the lock is taken until the last stage has
+succeeded. `recovery.state` tells how far it came; a state "running" whose process is gone is
+the sign of a recovery that crashed. Of a completed one it keeps the report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.errors import RecoveryProgress
+from engine.files import sync_directory, write_atomically
+from engine.recovery.report import RecoveryReport, indicator_json
+
+MARKER = ".recovery_needed"
+STATE_FILE = "recovery.state"
+
+_FORMAT = 1
+
+
+class RecoveryState:
+    """The persisted state of one recovery. Only its lock holder may use it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._started_at = time.time()
+
+    def begin(self, report: RecoveryReport) -> None:
+        """Set the marker, then the first state. Raises `RecoveryProgress` (-80)."""
+        try:
+            (self._directory / MARKER).touch(mode=0o600)
+            sync_directory(self._directory)
+        except OSError as error:
+            raise RecoveryProgress(message=f"{MARKER}: {error.strerror}") from error
+        self.write("running", report)
+
+    def write(self, status: str, report: RecoveryReport, stage: str | None = None) -> None:
+        """Replace the state by how things stand. Raises `RecoveryProgress` (-80)."""
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "status": status,
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "started_at": self._started_at,
+            "at": time.time(),
+            "stage": stage,
+            "indicators": [indicator_json(indicator) for indicator in report.indicators],
+            "stages": [stage.to_json() for stage in report.stages],
+        }
+        if status == "completed":
+            content["report"] = report.to_json()
+        try:
+            write_atomically(self._directory / STATE_FILE, json.dumps(content, default=str, indent=1))
+        except OSError as error:
+            raise RecoveryProgress(message=f"{STATE_FILE}: {error.strerror}") from error
+
+    def clear_marker(self) -> None:
+        """Take the marker away, durably: the database needs no recovery any more."""
+        try:
+            (self._directory / MARKER).unlink(missing_ok=True)
+            sync_directory(self._directory)
+        except OSError as error:
+            raise RecoveryProgress(message=f"{MARKER}: {error.strerror}") from error
