@@ -116,7 +116,9 @@ def _control(error: HoldfastError) -> HoldfastError:
     return RecoveryImpossible(reason=error.message, suggested_action=error.suggested_action)
 
 
-_TRANSLATIONS: tuple[tuple[tuple[type[HoldfastError], ...], Callable[[HoldfastError], HoldfastError]], ...] = (
+Translation = tuple[tuple[type[HoldfastError], ...], Callable[[HoldfastError], HoldfastError]]
+
+_TRANSLATIONS: tuple[Translation, ...] = (
     ((DatabaseOpenElsewhere,), _locked),
     ((DiskFull, OutOfMemory, CacheExhausted, HandlesExhausted), _resources),
     ((PermissionDenied,), _permission),

@@ -69,6 +69,11 @@ class RecoveryManager:
         """How things stand now."""
         return self._report
 
+    @property
+    def settings(self) -> Config:
+        """The settings that the recovery uses, and that the recovered database is open with."""
+        return self._context.config
+
     def plan(self, task: Task[RecoveryPlan] | None = None) -> RecoveryPlan:
         """Read the log and say what `run` would do. Holds the database's lock meanwhile.
 
@@ -268,7 +273,9 @@ class RecoveryManager:
                     else entry
                     for entry in self._report.stages
                 ),
-                **{name: results[name] for name in ("analysis", "redo", "undo") if name in results},
+                analysis=results.get("analysis", {}),
+                redo=results.get("redo", {}),
+                undo=results.get("undo", {}),
             )
         self._release(status)
 

@@ -206,7 +206,6 @@ def rebuild_indexes(context: RecoveryContext, job: Job) -> Metrics:
             if job.cancelled:
                 raise
             context.failed_indexes.add(entry["index"])
-            context.warn(f"The index {entry['index']} of {entry['table']} could not be rebuilt: {error.message}")
             failed = error
     if failed is not None:
         raise failed

@@ -1,0 +1,169 @@
+"""Backups of an open database: taking them, listing them, and proving that they are whole.
+
+A backup target is a directory that holds a chain; each backup in it is a directory of its own,
+next to a small record of what it is. A backup gets its name only once it is complete, so that
+what is found in a chain can be trusted to have been finished.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import bridge
+from engine.errors import BackupDamaged, BackupTargetInUse, InvalidArgument, from_exception
+from engine.files import write_atomically
+from engine.tasks import Task
+from engine.types import BackupInfo
+
+if TYPE_CHECKING:
+    from engine.database import Database
+
+_RECORD_ENDING = ".backup.json"
+_UNFINISHED = ".partial"
+
+
+class Backups:
+    """Backups of one open database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.last: BackupInfo | None = None
+        """The latest one taken since the database was opened."""
+
+    def full_task(self, target: str | Path) -> Task[BackupInfo]:
+        """Add a full backup to the chain in `target`, while the database is in use.
+
+        Start the task, or run it. It is verified against its manifest before it counts. Cancel
+        and failure leave the chain as it was. Raises `BackupTargetInUse` (-66) while another
+        backup goes to the same place.
+        """
+        chain = Path(target).expanduser().absolute()
+        if chain == self._database.path or self._database.path in chain.parents:
+            raise InvalidArgument(argument="the target", issue="a backup cannot be inside its database")
+        return Task(f"Backup to {chain.name}", lambda task: self._take(chain, task))
+
+    def _take(self, chain: Path, task: Task[BackupInfo]) -> BackupInfo:
+        name = f"full-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        unfinished = chain / f"{name}{_UNFINISHED}"
+        claim = _claim(chain)
+        try:
+            unfinished.mkdir(mode=0o700)
+            job = bridge.Job()
+            task.use(job)
+            self._database.store.backup(str(unfinished), job)
+            # Where cancel came after the last page, what was taken is dropped all the same.
+            task.proceed()
+            proof = _verify(unfinished, task)
+            info = _info(chain / name, proof, verified_at=time.time())
+            unfinished.rename(chain / name)
+            _write_record(info)
+        except OSError as error:
+            raise from_exception(error, "write the backup to") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            claim.unlink(missing_ok=True)
+        self.last = info
+        self._database.events.publish(
+            "backup_finished", path=info.path, pages=info.pages, bytes=info.bytes, end_lsn=info.end_lsn
+        )
+        return info
+
+
+def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
+    """The backups in a chain, newest first. Unfinished ones are not among them."""
+    chain = Path(target).expanduser().absolute()
+    if not chain.is_dir():
+        return ()
+    records = (_read_record(path) for path in chain.glob(f"*{_RECORD_ENDING}"))
+    found = [info for info in records if info is not None and Path(info.path).is_dir()]
+    return tuple(sorted(found, key=lambda info: (info.taken_at, info.end_lsn), reverse=True))
+
+
+def newest(target: str | Path) -> Path:
+    """The directory of the newest backup in a chain, or `target` itself where it is a backup.
+
+    Raises `BackupDamaged` (-62) where there is none.
+    """
+    found = list_backups(target)
+    if found:
+        return Path(found[0].path)
+    path = Path(target).expanduser().absolute()
+    if not path.is_dir():
+        raise BackupDamaged(path=str(path), detail="there is no such directory")
+    if any(entry.suffix == _UNFINISHED for entry in path.iterdir()):
+        raise BackupDamaged(path=str(path), detail="it holds only a backup that was not finished")
+    return path
+
+
+def verify_task(target: str | Path) -> Task[BackupInfo]:
+    """Check the newest backup in a chain (or the one in `target`) without restoring it.
+
+    Start the task, or run it. Raises `BackupDamaged` (-62) that names the file.
+    """
+
+    def work(task: Task[BackupInfo]) -> BackupInfo:
+        path = newest(target)
+        info = _info(path, _verify(path, task), verified_at=time.time())
+        if _record_path(path).exists():
+            with suppress(OSError):
+                # A chain on a read-only medium can be verified all the same.
+                _write_record(info)
+        return info
+
+    return Task("Verify backup", work)
+
+
+def _verify(path: Path, task: Task[Any]) -> dict[str, Any]:
+    job = bridge.Job()
+    task.use(job)
+    return bridge.verify_backup(str(path), job)
+
+
+def _info(path: Path, proof: dict[str, Any], verified_at: float) -> BackupInfo:
+    return BackupInfo(
+        path=str(path),
+        taken_at=float(proof["taken_at"]),
+        end_lsn=int(proof["end_lsn"]),
+        pages=int(proof["pages"]),
+        bytes=int(proof["bytes"]),
+        verified_at=verified_at,
+    )
+
+
+def _claim(chain: Path) -> Path:
+    """Reserve a chain for one backup at a time; returns the file to remove afterwards."""
+    claim = chain / ".backup-under-way"
+    try:
+        chain.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim.open("x").close()
+    except FileExistsError:
+        raise BackupTargetInUse(path=str(chain)) from None
+    except OSError as error:
+        raise from_exception(error, "write the backup to") from error
+    return claim
+
+
+def _record_path(backup: Path) -> Path:
+    return backup.with_name(f"{backup.name}{_RECORD_ENDING}")
+
+
+def _write_record(info: BackupInfo) -> None:
+    # The chain may be moved as a whole, so the record names only the backup's own directory.
+    content = asdict(replace(info, path=Path(info.path).name))
+    write_atomically(_record_path(Path(info.path)), json.dumps(content, indent=1))
+
+
+def _read_record(path: Path) -> BackupInfo | None:
+    try:
+        info = BackupInfo(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        # A record that cannot be read hides its backup from the list, nothing more.
+        return None
+    return replace(info, path=str(path.parent / Path(info.path).name))

@@ -1,0 +1,86 @@
+"""Restoring a backup into a new directory. The original database is not touched."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import bridge
+from engine.backups.backup import newest
+from engine.database import recover_task
+from engine.errors import DatabaseNotFound, TargetNotEmpty, from_exception
+from engine.tasks import Task
+
+if TYPE_CHECKING:
+    from engine.recovery.report import RecoveryReport
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """A restored database: it is closed, checked, and ready to be opened."""
+
+    path: Path
+    source: Path
+    pages: int
+    bytes: int
+    end_lsn: int
+    """The database is in the state that was committed at this LSN."""
+    recovery: RecoveryReport
+    """What brought it there; its check of everything is the proof."""
+
+
+def restore_task(source: str | Path, target: str | Path) -> Task[RestoreResult]:
+    """Rebuild a database in the missing or empty directory `target`; start the task, or run it.
+
+    `source` is a chain (its newest backup is taken) or one backup. What was copied is brought
+    to the backup's end by a recovery, which also checks it in full. Cancel and failure leave
+    `target` as it was. Raises `TargetNotEmpty` (-63), `BackupDamaged` (-62), and what recovery
+    raises.
+    """
+    place = Path(target).expanduser().absolute()
+    return Task(f"Restore to {place.name}", lambda task: _restore(newest(source), place, task))
+
+
+def _restore(source: Path, place: Path, task: Task[RestoreResult]) -> RestoreResult:
+    existed = place.exists()
+    if existed and (not place.is_dir() or any(place.iterdir())):
+        raise TargetNotEmpty(path=str(place))
+    if not place.parent.is_dir():
+        raise DatabaseNotFound(path=str(place.parent))
+    try:
+        task.stage("Copying and checking the backup", step=1, steps=2)
+        job = bridge.Job()
+        task.use(job)
+        copied = bridge.restore_backup(str(source), str(place), job)
+        report = _bring_to_end(place, task)
+    except BaseException as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if existed:
+            place.mkdir(mode=0o700, exist_ok=True)
+        if isinstance(error, OSError):
+            raise from_exception(error, "restore to") from error
+        raise
+    return RestoreResult(
+        path=place,
+        source=source,
+        pages=int(copied["pages"]),
+        bytes=int(copied["bytes"]),
+        end_lsn=int(copied["end_lsn"]),
+        recovery=report,
+    )
+
+
+def _bring_to_end(place: Path, task: Task[RestoreResult]) -> RecoveryReport:
+    task.stage("Recovering to the end of the backup", step=2, steps=2)
+    inner = recover_task(place)
+    stop = task.observe(lambda _: inner.cancel() if task.is_cancelled else None)
+    try:
+        database = inner.run()
+    finally:
+        stop()
+    database.close()
+    report = database.recovery_report
+    assert report is not None, "a recovered database knows its recovery"
+    return report

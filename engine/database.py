@@ -1,0 +1,348 @@
+"""One open database: its transactions, its figures, and the services that look after it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from engine import bridge
+from engine import config as configuration
+from engine.backups.backup import Backups
+from engine.config import Config
+from engine.data.tables import Tables
+from engine.errors import (
+    DatabaseNotFound,
+    DatabaseOpenElsewhere,
+    Deadlock,
+    HoldfastError,
+    InvalidArgument,
+    NotADatabase,
+    RecoveryNeeded,
+    SnapshotTooOld,
+    WriteConflict,
+)
+from engine.events import EventBus
+from engine.health.report import Health
+from engine.recovery import detection
+from engine.recovery.manager import RecoveryManager
+from engine.recovery.report import RecoveryReport
+from engine.tasks import Task
+from engine.types import (
+    CheckReport,
+    DatabaseInfo,
+    Indicator,
+    Isolation,
+    LockInfo,
+    StoreStatus,
+    TransactionInfo,
+    WaitEdge,
+)
+
+T = TypeVar("T")
+
+RecoveryChoice = Literal["auto", "ask", "never"]
+
+PAGE_FILE = "database.holdfast"
+
+# A conflict is over when the other transaction is, so the pauses are those of transactions,
+# not those of failing devices.
+_FIRST_PAUSE_S = 0.002
+_LONGEST_PAUSE_S = 0.25
+_WORTH_ANOTHER_TRY = (Deadlock, WriteConflict, SnapshotTooOld)
+
+
+def open_database(
+    path: str | Path,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    recovery: RecoveryChoice = "auto",
+    config: Config | None = None,
+) -> Database:
+    """Open the database in the directory `path`; create it where it is missing.
+
+    `recovery` says what happens to a database that was not closed: "auto" recovers it before
+    this returns (unless `auto_recovery_enabled` is off), "ask" and "never" raise
+    `RecoveryNeeded` (-60) with the `indicators` found. Recovery writes, so a read-only open
+    raises it too. `config` takes the place of the database's `reliability.toml`.
+
+    Raises `DatabaseNotFound`, `NotADatabase`, `DatabaseOpenElsewhere`, `ConfigInvalid`, and
+    what recovery raises.
+    """
+    if recovery not in ("auto", "ask", "never"):
+        raise InvalidArgument(argument="recovery", issue='it must be "auto", "ask" or "never"')
+    directory = directory_of(path)
+    facts = _inspect(directory)
+    if not facts["exists"]:
+        return _create(directory, create and not read_only, config)
+    settings = config if config is not None else configuration.load(directory)
+    found = detection.indicators(facts)
+    if detection.holder_is_alive(facts):
+        raise _open_elsewhere(directory, facts)
+    if not found:
+        store = bridge.open_store(directory, settings, read_only=read_only)
+        return Database(directory, store, settings)
+    if read_only or recovery != "auto" or not settings.auto_recovery_enabled:
+        raise recovery_needed(directory, found)
+    return recover_task(directory, config).run()
+
+
+def recover_task(path: str | Path, config: Config | None = None) -> Task[Database]:
+    """Recover a database and open it, as work with progress and cancel; start it, or run it.
+
+    `RecoveryManager` is for those who want the plan first, or the stages as they run.
+    """
+
+    def work(task: Task[Any]) -> Database:
+        manager = RecoveryManager(directory_of(path), config)
+        manager.run(task)
+        return Database.recovered(manager)
+
+    return Task("Recovery", work)
+
+
+def inspect(path: str | Path) -> DatabaseInfo:
+    """Look at a database without opening it: takes no lock, changes nothing.
+
+    Raises `DatabaseNotFound` (-14) or `NotADatabase` (-19).
+    """
+    directory = directory_of(path)
+    facts = _inspect(directory)
+    if not facts["exists"]:
+        raise _missing(directory)
+    return DatabaseInfo(
+        path=str(directory),
+        state=detection.state(facts),
+        indicators=detection.indicators(facts),
+        page_size=int(facts["page_size"] or 0),
+        pages=int(facts["pages"] or 0),
+        wal_bytes=int(facts["wal_bytes"] or 0),
+        wal_segments=int(facts["wal_segments"] or 0),
+        checkpoint_lsn=int(facts["checkpoint_lsn"] or 0),
+        checkpoint_at=float(facts["checkpoint_at"] or 0.0),
+        holder=detection.holder_text(facts),
+    )
+
+
+def directory_of(path: str | Path) -> Path:
+    """The database's directory, absolute; the page file inside it stands for it."""
+    chosen = Path(path).expanduser().absolute()
+    return chosen.parent if chosen.name == PAGE_FILE and chosen.is_file() else chosen
+
+
+def recovery_needed(directory: Path, found: tuple[Indicator, ...]) -> RecoveryNeeded:
+    """The error that says that `directory` was not closed, with the signs of it."""
+    error = RecoveryNeeded(path=str(directory), indicators=[indicator.title for indicator in found])
+    error.indicators = found
+    return error
+
+
+class Database:
+    """An open database. Any thread may use it; a transaction belongs to one thread at a time."""
+
+    def __init__(
+        self, path: Path, store: bridge.Store, config: Config, report: RecoveryReport | None = None
+    ) -> None:
+        """Takes over `store`. Use `engine.open`, which finds out what the database needs first."""
+        self.path = path
+        self.store = store
+        self.config = config
+        self.recovery_report = report
+        """What the recovery did that opened this database; None where none was needed."""
+        self.events = EventBus(store.drain_events)
+        self.tables = Tables(self)
+        self.backups = Backups(self)
+        self.health = Health(self)
+        self._closing = threading.Lock()
+        self._closed = False
+        self._aborted = 0
+        self.events.start()
+
+    @classmethod
+    def recovered(cls, manager: RecoveryManager) -> Self:
+        """The database that `manager` has just recovered. May be called once."""
+        return cls(manager.path, manager.take_store(), manager.settings, manager.report)
+
+    def begin(
+        self, isolation: Isolation | str = Isolation.REPEATABLE_READ, *, read_only: bool = False
+    ) -> bridge.Transaction:
+        """Begin a transaction, which the caller commits or aborts."""
+        return self.store.begin(_isolation(isolation), read_only)
+
+    def transaction(
+        self, isolation: Isolation | str = Isolation.REPEATABLE_READ, *, read_only: bool = False
+    ) -> bridge.Transaction:
+        """Begin a transaction for a `with` block: it commits, or aborts on an error."""
+        return self.begin(isolation, read_only=read_only)
+
+    def run(
+        self,
+        work: Callable[[bridge.Transaction], T],
+        attempts: int = 5,
+        *,
+        isolation: Isolation | str = Isolation.REPEATABLE_READ,
+    ) -> T:
+        """Do `work(txn)` in a transaction and return its result once that is committed.
+
+        Where the transaction lost to another one (deadlock, conflict, snapshot too old),
+        `work` is done again in a new one, up to `attempts` times, after a pause that doubles
+        and is drawn at random so that the same two do not meet again. Else, and after the
+        last attempt, the error is raised.
+        """
+        if attempts < 1:
+            raise InvalidArgument(argument="attempts", issue="it must be at least 1")
+        pause = _FIRST_PAUSE_S
+        for attempt in range(1, attempts + 1):
+            try:
+                with self.transaction(isolation) as txn:
+                    # Leaving the block commits, and a commit may lose as well.
+                    return work(txn)
+            except _WORTH_ANOTHER_TRY:
+                if attempt == attempts:
+                    raise
+            time.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        raise AssertionError("the last attempt returns or raises")
+
+    def trees(self) -> list[str]:
+        """The names of all trees."""
+        return self.store.trees()
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Make a checkpoint now; nobody is stopped. Returns what it did."""
+        return self.store.checkpoint()
+
+    def flush(self) -> None:
+        """Make all committed work durable, whatever the sync mode."""
+        self.store.flush()
+
+    def status(self) -> StoreStatus:
+        """One sample of the engine."""
+        return bridge.status(self.store, time.time())
+
+    def transactions(self) -> list[TransactionInfo]:
+        """The transactions that are running."""
+        return list(bridge.transactions(self.store))
+
+    def locks(self) -> list[LockInfo]:
+        """The locks that are held or waited for."""
+        return list(bridge.locks(self.store))
+
+    def wait_for_graph(self) -> list[WaitEdge]:
+        """Who waits for whom."""
+        return list(bridge.wait_for_graph(self.store))
+
+    def abort_transaction(self, txn_id: int) -> bool:
+        """End another transaction, from anywhere; its owner's next call learns it.
+
+        Returns False where no such transaction runs.
+        """
+        return self.store.abort_transaction(txn_id)
+
+    def check(self, detailed: bool = True) -> CheckReport:
+        """Check every invariant of the database; see `check_task` for progress and cancel."""
+        return self.check_task(detailed).run()
+
+    def check_task(self, detailed: bool = True) -> Task[CheckReport]:
+        """A check as work with progress and cancel; start it, or run it."""
+
+        def work(task: Task[CheckReport]) -> CheckReport:
+            job = bridge.Job()
+            task.use(job)
+            report = bridge.check_report(self.store.check(detailed, job))
+            self.health.note_check(report)
+            self.events.publish(
+                "check_finished", ok=report.ok, problems=len(report.problems), seconds=report.seconds
+            )
+            return report
+
+        return Task("Check", work)
+
+    def load_task(self, spec: Mapping[str, Any]) -> Task[dict[str, Any]]:
+        """A measured workload (see the kernel's `Store.load`) with progress and cancel."""
+
+        def work(task: Task[dict[str, Any]]) -> dict[str, Any]:
+            job = bridge.Job()
+            task.use(job)
+            return self.store.load(dict(spec), job)
+
+        return Task("Load", work)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> int:
+        """Close cleanly; returns how many live transactions had to be aborted. May be called twice."""
+        with self._closing:
+            if self._closed:
+                return self._aborted
+            self._closed = True
+            try:
+                self._aborted = int(self.store.close()["aborted"])
+                self.events.publish("database_closed", aborted=self._aborted)
+            finally:
+                self.events.close()
+            return self._aborted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except HoldfastError:
+            # The error that ended the block is the one to tell.
+            if error is None:
+                raise
+
+
+def _isolation(value: Isolation | str) -> str:
+    try:
+        return Isolation(value).value
+    except ValueError:
+        known = ", ".join(level.value for level in Isolation)
+        raise InvalidArgument(argument="isolation", issue=f"it must be one of {known}") from None
+
+
+def _inspect(directory: Path) -> Mapping[str, Any]:
+    if directory.exists() and not directory.is_dir():
+        raise NotADatabase(path=str(directory), detail="it is a file, and a database is a directory")
+    return bridge.inspect(str(directory))
+
+
+def _missing(directory: Path) -> HoldfastError:
+    if directory.is_dir():
+        return NotADatabase(path=str(directory), detail="the directory holds no database")
+    return DatabaseNotFound(path=str(directory))
+
+
+def _open_elsewhere(directory: Path, facts: Mapping[str, Any]) -> DatabaseOpenElsewhere:
+    holder = facts["holder"]
+    return DatabaseOpenElsewhere(
+        path=str(directory),
+        holder=detection.holder_text(facts),
+        since=holder.get("since"),
+        pid=holder.get("pid"),
+        host=holder.get("host"),
+    )
+
+
+def _create(directory: Path, wanted: bool, settings: Config | None) -> Database:
+    is_free = not directory.exists() or not any(
+        entry.name != configuration.FILE_NAME for entry in directory.iterdir()
+    )
+    if not wanted or not is_free:
+        raise _missing(directory)
+    chosen = settings if settings is not None else configuration.load(directory)
+    return Database(directory, bridge.create(directory, chosen), chosen)

@@ -1,0 +1,107 @@
+"""Health checks: each has a criticality and answers healthy, warning, critical or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.health.score import Component, Deduction, Evidence, Score
+from engine.types import Severity
+
+
+class Answer(StrEnum):
+    HEALTHY = "healthy"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """What one check says: its answer, in words, and the remedy or immediate action."""
+
+    name: str
+    title: str
+    criticality: Severity
+    answer: Answer
+    detail: str
+    remedy: str = ""
+
+
+# What a deduction of this size means for the check that it belongs to.
+_CRITICAL_POINTS = 25
+
+
+def checks(evidence: Evidence, score: Score) -> tuple[HealthCheck, ...]:
+    """All checks, most critical first."""
+    return tuple(check(evidence, score.deductions) for check in _CHECKS)
+
+
+def _data_integrity(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    name, title, severity = "data_integrity", "Data integrity", Severity.CRITICAL
+    report = evidence.last_check
+    if report is None:
+        detail = "The database has not been checked since it was opened"
+        return HealthCheck(name, title, severity, Answer.UNKNOWN, detail, "Run a check.")
+    if report.ok:
+        return HealthCheck(name, title, severity, Answer.HEALTHY, f"{report.pages} pages were checked")
+    return _worst(name, title, severity, _named(deductions, "damage"), "")
+
+
+def _storage(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    found = [d for d in deductions if d.component is Component.DISK]
+    found += _named(deductions, "engine_failed")
+    return _worst("storage", "Storage", Severity.CRITICAL, found, "The disk answers and has room")
+
+
+def _resources(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    found = [d for d in deductions if d.component is Component.MEMORY] + _named(deductions, "handles")
+    healthy = f"{evidence.figures.threads} threads, {evidence.figures.handles} file handles"
+    return _worst("resources", "Memory and handles", Severity.HIGH, found, healthy)
+
+
+def _concurrency(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    found = _named(deductions, "waiters", "old_transaction")
+    counters = evidence.status.transactions
+    healthy = f"{counters.active} transactions are running, {counters.deadlocks} deadlocks so far"
+    return _worst("concurrency", "Concurrency", Severity.HIGH, found, healthy)
+
+
+def _performance(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    found = [d for d in deductions if d.component is Component.CPU]
+    commit = evidence.status.latency.get("commit")
+    if commit is None or not commit.count:
+        healthy = "Nothing was committed yet"
+    else:
+        healthy = f"99 of 100 commits take {commit.p99_us / 1000:.1f} ms or less"
+    return _worst("performance", "Performance", Severity.MEDIUM, found, healthy)
+
+
+def _network(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    detail = "No mirror and no alert channel over the network is set up"
+    return HealthCheck("network", "Network", Severity.LOW, Answer.UNKNOWN, detail)
+
+
+def _named(deductions: Sequence[Deduction], *names: str) -> list[Deduction]:
+    return [deduction for deduction in deductions if deduction.name in names]
+
+
+def _worst(
+    name: str, title: str, criticality: Severity, found: Sequence[Deduction], healthy: str
+) -> HealthCheck:
+    if not found:
+        return HealthCheck(name, title, criticality, Answer.HEALTHY, healthy)
+    worst = max(found, key=lambda deduction: deduction.points)
+    answer = Answer.CRITICAL if worst.points >= _CRITICAL_POINTS else Answer.WARNING
+    return HealthCheck(name, title, criticality, answer, worst.reason, worst.fix)
+
+
+_CHECKS: tuple[Callable[[Evidence, Sequence[Deduction]], HealthCheck], ...] = (
+    _data_integrity,
+    _storage,
+    _resources,
+    _concurrency,
+    _performance,
+    _network,
+)
