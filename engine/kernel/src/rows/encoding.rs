@@ -46,8 +46,8 @@ impl Encoding {
         }
     }
 
-    /// Guesses from the beginning of a file.
-    pub fn guess(sample: &[u8]) -> Encoding {
+    /// Guesses from the beginning of a file; `is_cut` where the file goes on after it.
+    pub fn guess(sample: &[u8], is_cut: bool) -> Encoding {
         match sample {
             [0xef, 0xbb, 0xbf, ..] => return Encoding::Utf8Bom,
             [0xff, 0xfe, ..] => return Encoding::Utf16Le,
@@ -65,7 +65,7 @@ impl Encoding {
         match std::str::from_utf8(sample) {
             Ok(_) => Encoding::Utf8,
             // A character that the end of the sample cuts is no error.
-            Err(error) if error.error_len().is_none() => Encoding::Utf8,
+            Err(error) if is_cut && error.error_len().is_none() => Encoding::Utf8,
             Err(_) if sample.iter().any(|byte| (0x80..0xa0).contains(byte)) => Encoding::Windows1252,
             Err(_) => Encoding::Latin1,
         }
@@ -228,14 +228,14 @@ mod tests {
             (Encoding::Utf16Le, utf16(text, u16::to_le_bytes)),
         ];
         for (encoding, bytes) in cases {
-            assert_eq!(Encoding::guess(&bytes), encoding);
+            assert_eq!(Encoding::guess(&bytes, false), encoding);
             assert_eq!(decoded(encoding, &bytes).unwrap(), text, "{encoding:?}");
         }
-        assert_eq!(Encoding::guess(b"caf\xe9"), Encoding::Latin1);
+        assert_eq!(Encoding::guess(b"caf\xe9", false), Encoding::Latin1);
         assert_eq!(decoded(Encoding::Latin1, b"caf\xe9").unwrap(), "café");
-        assert_eq!(Encoding::guess(b"5 \x80"), Encoding::Windows1252);
+        assert_eq!(Encoding::guess(b"5 \x80", false), Encoding::Windows1252);
         assert_eq!(decoded(Encoding::Windows1252, b"5 \x80").unwrap(), "5 €");
-        assert_eq!(Encoding::guess("aä".as_bytes().split_last().unwrap().1), Encoding::Utf8);
+        assert_eq!(Encoding::guess(b"caf\xc3", true), Encoding::Utf8);
     }
 
     #[test]

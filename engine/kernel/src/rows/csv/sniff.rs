@@ -38,7 +38,7 @@ pub fn sniff(file: &Path, sample_bytes: u64) -> Result<Sniffed> {
     if is_cut {
         raw.truncate(sample_bytes as usize);
     }
-    let encoding = Encoding::guess(&raw);
+    let encoding = Encoding::guess(&raw, is_cut);
     Ok(sniff_text(&decode(&raw, encoding), is_cut, encoding))
 }
 
