@@ -22,6 +22,8 @@ class Shell(QObject):
     """Open the database at this `Path`, with guidance where it needs recovery."""
     create_requested = Signal(object)
     """Make a new database at this `Path`, and open it."""
+    import_requested = Signal(object, object)
+    """Make a new database at this `Path` and import that file into it."""
     page_requested = Signal(str)
     """Show the page of this id."""
     error_raised = Signal(object, str)
@@ -43,6 +45,9 @@ class Shell(QObject):
 
     def open(self, path: Path) -> None:
         self.open_requested.emit(path)
+
+    def import_into(self, target: Path, source: Path) -> None:
+        self.import_requested.emit(target, source)
 
     def show_page(self, page_id: str) -> None:
         self.page_requested.emit(page_id)

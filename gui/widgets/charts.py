@@ -94,6 +94,14 @@ class TimeLine(pg.PlotWidget):
         """One figure of a line, at a moment in Unix seconds. Moments must not run backwards."""
         self._series[series].add(at, value)
 
+    def clear_figures(self) -> None:
+        """Forget what was added; another database is about to be shown."""
+        for series in self._series:
+            series.used = 0
+            series.curve.setData([], [])
+        while self._marks:
+            self.removeItem(self._marks.pop()[1])
+
     def mark(self, at: float, text: str) -> None:
         """A vertical mark for something that happened."""
         line = pg.InfiniteLine(

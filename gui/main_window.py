@@ -1,0 +1,249 @@
+"""The main window: navigation, pages, jobs, status strip. Layout, and who hears of what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QCloseEvent, QGuiApplication
+from PySide6.QtWidgets import QMainWindow, QSplitter, QStackedWidget, QWidget
+
+from engine.errors import HoldfastError
+from gui.actions import Actions, CommandPalette
+from gui.error_dialog import ErrorDialog
+from gui.jobs_panel import JobsPanel
+from gui.menus import add_window_actions, build_menus
+from gui.navigation import Navigation
+from gui.opening import Opening
+from gui.page import Page, Shell
+from gui.pages import database_pages
+from gui.session import Preferences
+from gui.settings import SettingsPage
+from gui.tasks import EngineSession, Jobs, Sample
+from gui.theme import ThemeManager
+from gui.welcome import WelcomePage
+from gui.widgets import ConfirmBar, StatusStrip, column, row
+from gui.widgets.busy import BusyPage
+
+
+class MainWindow(QMainWindow):
+    """One window, one database at a time."""
+
+    def __init__(self, preferences: Preferences, theme: ThemeManager) -> None:
+        super().__init__()
+        self.setObjectName("main-window")
+        self.setMinimumSize(QSize(960, 600))
+        self.preferences = preferences
+        self.actions_registry = Actions(self)
+        self.jobs = Jobs(self)
+        self.shell = Shell(self.actions_registry, self.jobs, preferences, theme)
+        self.opening = Opening(self)
+        self.pages: dict[str, Page] = {}
+        self._page: Page | None = None
+        self._wanted_page = ""
+        self._may_close = False
+        self._build()
+        self._add_pages()
+        add_window_actions(self, self.actions_registry)
+        build_menus(self, self.actions_registry)
+        self._connect()
+        self._restore()
+        self._show_closed()
+
+    # Asked for by actions
+
+    def show_page(self, page_id: str) -> None:
+        """Bring a page into view."""
+        page = self.pages.get(page_id)
+        if page is None or (
+            self.opening.session is None and page_id not in ("welcome", "settings", "recovery")
+        ):
+            return
+        if page is not self._page:
+            if self._page is not None:
+                self._page.left()
+            self._page = page
+        self._stack.setCurrentWidget(page)
+        self.navigation.show_page(page_id)
+        page.entered()
+
+    def current_page_id(self) -> str:
+        return self._page.page_id if self._page is not None else ""
+
+    def show_jobs(self, shown: bool | None = None) -> None:
+        """Show or hide the jobs; without an answer, the other way than now."""
+        self.jobs_panel.setVisible(self.jobs_panel.isHidden() if shown is None else shown)
+
+    def show_palette(self) -> None:
+        palette = CommandPalette(self.actions_registry, self)
+        palette.chosen.connect(lambda action_id: self.actions_registry.get(action_id).trigger())
+        palette.show_over(self)
+
+    def show_error(self, error: BaseException, operation: str) -> None:
+        """The card of an error that no page shows itself."""
+        dialog = ErrorDialog(error, operation, self._can_do, self)
+        dialog.action_requested.connect(self._do_for_error)
+        dialog.open()
+
+    # Building
+
+    def _build(self) -> None:
+        self.navigation = Navigation()
+        self.status_strip = StatusStrip()
+        self.jobs_panel = JobsPanel(self.jobs)
+        self.jobs_panel.hide()
+        self._question = ConfirmBar()
+        self._busy = BusyPage()
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self._busy)
+        split = QSplitter(Qt.Orientation.Vertical)
+        split.addWidget(self._stack)
+        split.addWidget(self.jobs_panel)
+        split.setStretchFactor(0, 1)
+        split.setCollapsible(0, False)
+        right = column(self._question, gap=0)
+        right.addWidget(split, 1)
+        upper = row(self.navigation, gap=0)
+        upper.addLayout(right, 1)
+        whole = column(gap=0)
+        whole.addLayout(upper, 1)
+        whole.addWidget(self.status_strip)
+        middle = QWidget()
+        middle.setLayout(whole)
+        self.setCentralWidget(middle)
+
+    def _add_pages(self) -> None:
+        for made in (WelcomePage(self.shell), *database_pages(self.shell), SettingsPage(self.shell)):
+            self.pages[made.page_id] = made
+            self._stack.addWidget(made)
+            made.add_actions(self.actions_registry)
+            if made.page_id != "welcome":
+                self.navigation.add_page(made, at_foot=made.page_id == "settings")
+
+    def _connect(self) -> None:
+        shell, opening = self.shell, self.opening
+        shell.open_requested.connect(opening.open)
+        shell.create_requested.connect(opening.create)
+        shell.page_requested.connect(self.show_page)
+        shell.error_raised.connect(self.show_error)
+        shell.told.connect(self.status_strip.tell)
+        shell.session_opened.connect(opening.adopt)
+        opening.began.connect(self._show_busy)
+        opening.opened.connect(self._show_session)
+        opening.closing.connect(self._let_go)
+        opening.closed.connect(self._show_closed)
+        opening.recovery_needed.connect(self._guide_recovery)
+        opening.failed.connect(self._opening_failed)
+        self.navigation.page_chosen.connect(self.show_page)
+        self.status_strip.page_requested.connect(self.show_page)
+        self.status_strip.jobs_requested.connect(self.show_jobs)
+        self.jobs_panel.close_requested.connect(lambda: self.show_jobs(False))
+        self.jobs.added.connect(self._job_added)
+        self.jobs.changed.connect(self._count_jobs)
+        self._question.confirmed.connect(self._close_for_good)
+
+    def _restore(self) -> None:
+        self.resize(1280, 800)
+        if not self.restoreGeometry(self.preferences.window_geometry()):
+            screen = QGuiApplication.primaryScreen()
+            if screen is not None:
+                self.move(screen.availableGeometry().center() - self.rect().center())
+
+    # What happens to the database
+
+    def _show_busy(self, text: str) -> None:
+        self._busy.show_words(text)
+        self._stack.setCurrentWidget(self._busy)
+
+    def _show_session(self, session: EngineSession) -> None:
+        self.preferences.remember(session.path)
+        self.navigation.show_database(session.name, str(session.path.parent))
+        self.navigation.set_enabled_pages(set(self.pages))
+        self.setWindowTitle(f"{session.name} – Holdfast")
+        self.actions_registry.set_database_open(True)
+        session.sampled.connect(self._show_sample)
+        for page in self.pages.values():
+            page.attach(session)
+        wanted, self._wanted_page = self._wanted_page, ""
+        self.show_page(wanted or self.preferences.last_page())
+        if self.current_page_id() in ("", "welcome"):
+            self.show_page("overview")
+
+    def _let_go(self, _session: EngineSession) -> None:
+        for job in self.jobs.running():
+            job.cancel()
+        if self._page is not None:
+            self.preferences.keep_window(self.saveGeometry(), self._page.page_id)
+            self._page.left()
+            self._page = None
+        for page in self.pages.values():
+            page.detach()
+
+    def _show_closed(self) -> None:
+        if self._may_close:
+            self.close()
+            return
+        self.navigation.show_database("", "")
+        self.navigation.set_enabled_pages({"settings"})
+        self.actions_registry.set_database_open(False)
+        self.status_strip.show_nothing()
+        self.setWindowTitle("Holdfast")
+        self.show_page("welcome")
+
+    def _guide_recovery(self, path: Path, error: HoldfastError) -> None:
+        self.preferences.remember(path)
+        self.navigation.show_database(path.stem, self.tr("Needs recovery"))
+        self.navigation.set_enabled_pages({"recovery", "settings"})
+        self.show_page("recovery")
+        self.shell.recovery_needed.emit(path, error)
+
+    def _opening_failed(self, error: BaseException, operation: str) -> None:
+        if self.opening.session is None:
+            self._show_closed()
+        self.show_error(error, operation)
+
+    def _show_sample(self, sample: Sample) -> None:
+        health = sample.health
+        score = None if health is None else float(health.score)
+        self.status_strip.show_status(sample.at, sample.status, score)
+
+    # Jobs and errors
+
+    def _job_added(self, job: object) -> None:
+        job.progressed.connect(self._count_jobs)  # type: ignore[attr-defined]
+
+    def _count_jobs(self, _progress: object = None) -> None:
+        running = self.jobs.running()
+        first = running[0].progress if running else None
+        self.status_strip.show_jobs(len(running), None if first is None else first.share)
+
+    def _can_do(self, action: str) -> bool:
+        return action in ("choose_another", "settings", "reopen")
+
+    def _do_for_error(self, action: str) -> None:
+        if action == "choose_another":
+            self.actions_registry.get("database.open").trigger()
+        elif action == "settings":
+            self.show_page("settings")
+        elif action == "reopen" and self.opening.session is not None:
+            self.opening.open(self.opening.session.path)
+
+    # The end
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self.opening.session is None:
+            page = self._page.page_id if self._page is not None else self.preferences.last_page()
+            self.preferences.keep_window(self.saveGeometry(), page)
+            event.accept()
+            return
+        event.ignore()
+        running = self.jobs.running()
+        if running and not self._may_close:
+            text = self.tr("%n job(s) are running. Closing now cancels them.", "", len(running))
+            self._question.ask(text, self.tr("Cancel them and close"), self.tr("Keep working"))
+            return
+        self._close_for_good()
+
+    def _close_for_good(self) -> None:
+        self._may_close = True
+        self.opening.close()

@@ -1,0 +1,116 @@
+"""The actions of the window itself, and its menus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QCoreApplication
+from PySide6.QtWidgets import QFileDialog, QMenu
+
+from gui.actions import Actions
+from gui.theme import ThemeMode
+
+if TYPE_CHECKING:
+    from gui.main_window import MainWindow
+
+SUFFIX = ".holdfast"
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("menus", text)
+
+
+def add_window_actions(window: MainWindow, actions: Actions) -> None:
+    """Register what the window can do, whatever page is in view."""
+    add = actions.add
+    add("database.create", _tr("New database…"), lambda: ask_new(window), shortcut="Ctrl+N", icon_name="plus")
+    add("database.open", _tr("Open database…"), lambda: ask_open(window), shortcut="Ctrl+O", icon_name="open")
+    close = window.opening.close
+    add(
+        "database.close",
+        _tr("Close database"),
+        close,
+        shortcut="Ctrl+W",
+        icon_name="close",
+        needs_database=True,
+    )
+    add("window.quit", _tr("Quit"), window.close, shortcut="Ctrl+Q")
+    add(
+        "window.palette", _tr("Command palette…"), window.show_palette, shortcut="Ctrl+K", icon_name="command"
+    )
+    add("window.jobs", _tr("Show or hide jobs"), window.show_jobs, shortcut="Ctrl+J", icon_name="jobs")
+    for place, page in enumerate((p for p in window.pages.values() if p.page_id != "welcome"), start=1):
+        add(
+            f"page.{page.page_id}",
+            _tr("Go to {page}").format(page=page.title),
+            lambda page_id=page.page_id: window.show_page(page_id),
+            shortcut="Ctrl+," if page.page_id == "settings" else f"Ctrl+{place}",
+            icon_name=page.icon_name,
+            needs_database=page.page_id != "settings",
+        )
+    for mode, words, icon_name in (
+        (ThemeMode.SYSTEM, _tr("Theme: as the system"), "system"),
+        (ThemeMode.LIGHT, _tr("Theme: light"), "sun"),
+        (ThemeMode.DARK, _tr("Theme: dark"), "moon"),
+    ):
+        chosen = lambda mode=mode: window.pages["settings"].choose_theme(mode)  # type: ignore[attr-defined]  # noqa: E731
+        add(f"theme.{mode}", words, chosen, icon_name=icon_name)
+
+
+def build_menus(window: MainWindow, actions: Actions) -> None:
+    """Every action in a menu; those of pages under the page's name."""
+    bar = window.menuBar()
+    known: set[str] = set()
+
+    def menu(title: str, *ids: str) -> QMenu:
+        made = bar.addMenu(title)
+        for action_id in ids:
+            if not action_id:
+                made.addSeparator()
+            elif actions.has(action_id):
+                made.addAction(actions.get(action_id))
+                known.add(action_id)
+        return made
+
+    menu(_tr("&File"), "database.create", "database.open", "database.close", "", "window.quit")
+    data = menu(_tr("&Database"))
+    view = menu(_tr("&View"), *(f"page.{page_id}" for page_id in window.pages), "")
+    for action_id in ("theme.system", "theme.light", "theme.dark", "window.jobs", "window.palette"):
+        view.addAction(actions.get(action_id))
+        known.add(action_id)
+    for action in actions.all():
+        if action.objectName() not in known:
+            data.addAction(action)
+
+
+def ask_open(window: MainWindow) -> None:
+    """Ask which database to open."""
+    dialog = QFileDialog(window, _tr("Open a database"), str(window.preferences.folder))
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+    dialog.setLabelText(QFileDialog.DialogLabel.Accept, _tr("Open database"))
+
+    def chosen(text: str) -> None:
+        window.preferences.folder = Path(text).parent
+        window.opening.open(Path(text))
+
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+
+
+def ask_new(window: MainWindow) -> None:
+    """Ask where to make a new database."""
+    dialog = QFileDialog(window, _tr("Make a new database"), str(window.preferences.folder))
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+    dialog.setDefaultSuffix(SUFFIX.lstrip("."))
+    dialog.setNameFilter(_tr("Holdfast databases (*{suffix})").format(suffix=SUFFIX))
+    dialog.setLabelText(QFileDialog.DialogLabel.Accept, _tr("Create database"))
+
+    def chosen(text: str) -> None:
+        window.preferences.folder = Path(text).parent
+        window.opening.create(Path(text))
+
+    dialog.fileSelected.connect(chosen)
+    dialog.open()

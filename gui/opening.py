@@ -1,0 +1,97 @@
+"""Opening and closing a database, off the interface thread, with guidance where it is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from engine.errors import DatabaseExists, RecoveryNeeded
+from gui.tasks import EngineSession, Worker
+
+
+class Opening(QObject):
+    """Holds the one session of the window. Asking returns at once; signals tell what came of it."""
+
+    began = Signal(str)
+    """What is being done, in words."""
+    opened = Signal(object)
+    """An `EngineSession`, started."""
+    closing = Signal(object)
+    """An `EngineSession` that is about to close: pages let go of it."""
+    closed = Signal()
+    recovery_needed = Signal(object, object)
+    """`Path` and the `RecoveryNeeded` error."""
+    failed = Signal(object, str)
+    """The error and the operation."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.session: EngineSession | None = None
+        self._worker = Worker("holdfast-open")
+        self._next: tuple[Path, bool] | None = None
+
+    def open(self, path: Path) -> None:
+        """Open the database at `path`, after closing the one that is open."""
+        self._ask(path, create=False)
+
+    def create(self, path: Path) -> None:
+        """Make a new database at `path`; an existing one is never touched."""
+        self._ask(path, create=True)
+
+    def adopt(self, database: Any, path: Path) -> None:
+        """Show a database that was opened elsewhere in this program: after a recovery, a restore."""
+        session = EngineSession(database, path, self)
+        session.closed.connect(self._has_closed)
+        self.session = session
+        session.start()
+        self.opened.emit(session)
+
+    def close(self) -> None:
+        """Close what is open, cleanly."""
+        if self.session is not None and not self.session.is_closing:
+            self.began.emit(self.tr("Closing {name}").format(name=self.session.name))
+            self.closing.emit(self.session)
+            self.session.close()
+
+    def _ask(self, path: Path, create: bool) -> None:
+        if self.session is not None:
+            self._next = (path, create)
+            self.close()
+            return
+        if create:
+            self.began.emit(self.tr("Creating {name}").format(name=path.stem))
+        else:
+            self.began.emit(self.tr("Opening {name}").format(name=path.stem))
+        answer = self._worker.run(lambda: _open(path, create), self)
+        answer.done(lambda database: self.adopt(database, path))
+        answer.failed(lambda error: self._has_failed(path, create, error))
+
+    def _has_failed(self, path: Path, create: bool, error: BaseException) -> None:
+        if isinstance(error, RecoveryNeeded) and not create:
+            self.recovery_needed.emit(path, error)
+        else:
+            what = self.tr("create") if create else self.tr("open")
+            self.failed.emit(error, f"{what} {path.name}")
+
+    def _has_closed(self, error: BaseException | None) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.deleteLater()
+        if error is not None:
+            self.failed.emit(error, self.tr("close the database"))
+        self.closed.emit()
+        if self._next is not None:
+            path, create = self._next
+            self._next = None
+            self._ask(path, create)
+
+
+def _open(path: Path, create: bool) -> Any:
+    # Imported here: the kernel is loaded on the worker, while the window is already drawn.
+    import engine
+
+    if create and path.exists():
+        raise DatabaseExists(path=str(path))
+    return engine.open(str(path), create=create, recovery="ask")

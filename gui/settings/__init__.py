@@ -1,0 +1,5 @@
+"""Settings of the interface."""
+
+from gui.settings.page import SettingsPage
+
+__all__ = ["SettingsPage"]
