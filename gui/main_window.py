@@ -25,6 +25,8 @@ from gui.welcome import WelcomePage
 from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
+_WITHOUT_DATABASE = ("welcome", "settings", "recovery")
+
 
 class MainWindow(QMainWindow):
     """One window, one database at a time."""
@@ -41,6 +43,7 @@ class MainWindow(QMainWindow):
         self.pages: dict[str, Page] = {}
         self._page: Page | None = None
         self._wanted_page = ""
+        self._import_source: Path | None = None
         self._may_close = False
         self._build()
         self._add_pages()
@@ -55,9 +58,7 @@ class MainWindow(QMainWindow):
     def show_page(self, page_id: str) -> None:
         """Bring a page into view."""
         page = self.pages.get(page_id)
-        if page is None or (
-            self.opening.session is None and page_id not in ("welcome", "settings", "recovery")
-        ):
+        if page is None or (self.opening.session is None and page_id not in _WITHOUT_DATABASE):
             return
         if page is not self._page:
             if self._page is not None:
@@ -124,6 +125,7 @@ class MainWindow(QMainWindow):
         shell, opening = self.shell, self.opening
         shell.open_requested.connect(opening.open)
         shell.create_requested.connect(opening.create)
+        shell.import_requested.connect(self._import_into)
         shell.page_requested.connect(self.show_page)
         shell.error_raised.connect(self.show_error)
         shell.told.connect(self.status_strip.tell)
@@ -168,6 +170,14 @@ class MainWindow(QMainWindow):
         self.show_page(wanted or self.preferences.last_page())
         if self.current_page_id() in ("", "welcome"):
             self.show_page("overview")
+        source, self._import_source = self._import_source, None
+        if source is not None:
+            self.shell.source_chosen.emit(source)
+
+    def _import_into(self, target: Path, source: Path) -> None:
+        self._import_source = source
+        self._wanted_page = "tables"
+        self.opening.create(target)
 
     def _let_go(self, _session: EngineSession) -> None:
         for job in self.jobs.running():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication
+from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
 from gui.actions import Actions
@@ -26,19 +27,25 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
     add = actions.add
     add("database.create", _tr("New database…"), lambda: ask_new(window), shortcut="Ctrl+N", icon_name="plus")
     add("database.open", _tr("Open database…"), lambda: ask_open(window), shortcut="Ctrl+O", icon_name="open")
-    close = window.opening.close
+    add(
+        "database.import",
+        _tr("Import a file into a new database…"),
+        lambda: ask_import(window),
+        icon_name="import",
+    )
+    sample = window.pages["welcome"].try_sample  # type: ignore[attr-defined]
+    add("database.sample", _tr("Open the sample"), sample, icon_name="sample")
     add(
         "database.close",
         _tr("Close database"),
-        close,
+        window.opening.close,
         shortcut="Ctrl+W",
         icon_name="close",
         needs_database=True,
     )
-    add("window.quit", _tr("Quit"), window.close, shortcut="Ctrl+Q")
-    add(
-        "window.palette", _tr("Command palette…"), window.show_palette, shortcut="Ctrl+K", icon_name="command"
-    )
+    add("window.quit", _tr("Quit"), window.close, shortcut="Ctrl+Q", icon_name="end")
+    palette = add("window.palette", _tr("Command palette…"), window.show_palette, icon_name="command")
+    palette.setShortcuts([QKeySequence("Ctrl+K"), QKeySequence("Ctrl+Shift+P")])
     add("window.jobs", _tr("Show or hide jobs"), window.show_jobs, shortcut="Ctrl+J", icon_name="jobs")
     for place, page in enumerate((p for p in window.pages.values() if p.page_id != "welcome"), start=1):
         add(
@@ -73,7 +80,8 @@ def build_menus(window: MainWindow, actions: Actions) -> None:
                 known.add(action_id)
         return made
 
-    menu(_tr("&File"), "database.create", "database.open", "database.close", "", "window.quit")
+    start = ("database.create", "database.open", "database.import", "database.sample", "database.close")
+    menu(_tr("&File"), *start, "", "window.quit")
     data = menu(_tr("&Database"))
     view = menu(_tr("&View"), *(f"page.{page_id}" for page_id in window.pages), "")
     for action_id in ("theme.system", "theme.light", "theme.dark", "window.jobs", "window.palette"):
@@ -94,6 +102,23 @@ def ask_open(window: MainWindow) -> None:
     def chosen(text: str) -> None:
         window.preferences.folder = Path(text).parent
         window.opening.open(Path(text))
+
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+
+
+def ask_import(window: MainWindow) -> None:
+    """Ask which file to import; the new database stands beside it and is named after it."""
+    dialog = QFileDialog(window, _tr("Import a file"), str(window.preferences.folder))
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    data = _tr("Data (*.sqlite *.sqlite3 *.db *.csv *.tsv *.txt *.jsonl *.ndjson)")
+    dialog.setNameFilters([data, _tr("All files (*)")])
+    dialog.setLabelText(QFileDialog.DialogLabel.Accept, _tr("Import file"))
+
+    def chosen(text: str) -> None:
+        source = Path(text)
+        window.preferences.folder = source.parent
+        window.shell.import_into(source.with_suffix(SUFFIX), source)
 
     dialog.fileSelected.connect(chosen)
     dialog.open()

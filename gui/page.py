@@ -24,6 +24,8 @@ class Shell(QObject):
     """Make a new database at this `Path`, and open it."""
     import_requested = Signal(object, object)
     """Make a new database at this `Path` and import that file into it."""
+    source_chosen = Signal(object)
+    """The open database is to import the file at this `Path`; the page of tables shows its wizard."""
     page_requested = Signal(str)
     """Show the page of this id."""
     error_raised = Signal(object, str)

@@ -68,8 +68,7 @@ class EntriesCard(Card):
     """The end of the log as a list."""
 
     def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
-        super().__init__("Newest entries", parent=parent)
-        self.title.setText(self.tr("Newest entries"))
+        super().__init__(self.tr("Newest entries"), parent=parent)
         self._shell = shell
         self._session: EngineSession | None = None
         self.model = EntriesModel(self)

@@ -23,8 +23,8 @@ class LogPage(Page):
     icon_name = "log"
 
     def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
-        super().__init__(shell, "Log", parent=parent)
-        self.set_words(self.tr("Log"), self.tr("Every change is in the log before it is anywhere else"))
+        subtitle = self.tr("Every change is in the log before it is anywhere else")
+        super().__init__(shell, self.tr("Log"), subtitle, parent)
         self._written = Rate()
         self._entries_rate = Rate()
         self._checkpoint_lsn = -1
@@ -121,7 +121,9 @@ class LogPage(Page):
         sync = sample.status.latency.get("sync")
         if sync is not None:
             detail = self.tr("median {p50}, worst {max}, since opened")
-            detail = detail.format(p50=formats.microseconds(sync.p50_us), max=formats.microseconds(sync.max_us))
+            detail = detail.format(
+                p50=formats.microseconds(sync.p50_us), max=formats.microseconds(sync.max_us)
+            )
             self._sync_tile.show_value(formats.microseconds(sync.p99_us), detail)
         self._show_checkpoint(checkpoint)
         self._rate_chart.refresh(sample.at)

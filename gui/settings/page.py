@@ -16,8 +16,7 @@ class SettingsPage(Page):
     icon_name = "settings"
 
     def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
-        super().__init__(shell, "Settings", parent=parent)
-        self.set_words(self.tr("Settings"), self.tr("What you choose is in force at once"))
+        super().__init__(shell, self.tr("Settings"), self.tr("What you choose is in force at once"), parent)
         self._modes = QButtonGroup(self)
         self._radios: dict[ThemeMode, QRadioButton] = {}
         self.body.addWidget(self._appearance())

@@ -78,10 +78,30 @@ class WelcomePage(Page):
 
     def _tiles(self) -> QWidget:
         tiles = (
-            ("plus", self.tr("New database"), self.tr("An empty one, in a folder you choose."), "database.create"),
-            ("open", self.tr("Open a database"), self.tr("Recovery is guided where one is needed."), "database.open"),
-            ("import", self.tr("Import a file"), self.tr("SQLite, CSV, JSON lines. Never altered."), "database.import"),
-            ("sample", self.tr("Try the sample"), self.tr("A harbour's instruments and readings."), "database.sample"),
+            (
+                "plus",
+                self.tr("New database"),
+                self.tr("An empty one, in a folder you choose."),
+                "database.create",
+            ),
+            (
+                "open",
+                self.tr("Open a database"),
+                self.tr("Recovery is guided where one is needed."),
+                "database.open",
+            ),
+            (
+                "import",
+                self.tr("Import a file"),
+                self.tr("SQLite, CSV, JSON lines. Never altered."),
+                "database.import",
+            ),
+            (
+                "sample",
+                self.tr("Try the sample"),
+                self.tr("A harbour's instruments and readings."),
+                "database.sample",
+            ),
         )
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
