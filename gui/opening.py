@@ -44,6 +44,7 @@ class Opening(QObject):
         """Show a database that was opened elsewhere in this program: after a recovery, a restore."""
         session = EngineSession(database, path, self)
         session.closed.connect(self._has_closed)
+        session.close_failed.connect(lambda error: self.failed.emit(error, self.tr("close the database")))
         self.session = session
         session.start()
         self.opened.emit(session)
@@ -75,12 +76,10 @@ class Opening(QObject):
             what = self.tr("create") if create else self.tr("open")
             self.failed.emit(error, f"{what} {path.name}")
 
-    def _has_closed(self, error: BaseException | None) -> None:
+    def _has_closed(self) -> None:
         session, self.session = self.session, None
         if session is not None:
             session.deleteLater()
-        if error is not None:
-            self.failed.emit(error, self.tr("close the database"))
         self.closed.emit()
         if self._next is not None:
             path, create = self._next

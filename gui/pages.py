@@ -6,9 +6,8 @@ from gui.activity.page import ActivityPage
 from gui.log import LogPage
 from gui.overview import OverviewPage
 from gui.page import Page, Shell
-from gui.tables.page import TablesPage
 
 
 def database_pages(shell: Shell) -> list[Page]:
     """One of each, in order."""
-    return [OverviewPage(shell), TablesPage(shell), ActivityPage(shell), LogPage(shell)]
+    return [OverviewPage(shell), ActivityPage(shell), LogPage(shell)]

@@ -35,8 +35,10 @@ class EngineSession(QObject):
     """New `Event`s, gathered for a moment."""
     changed = Signal(str)
     """Data has changed: "tables" or the name of a table. Views fetch again."""
-    closed = Signal(object)
-    """The database is closed; carries the error, or None."""
+    closed = Signal()
+    """The database is closed, well or not."""
+    close_failed = Signal(object)
+    """Closing raised this error; `closed` follows."""
 
     def __init__(self, database: Any, path: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -93,7 +95,8 @@ class EngineSession(QObject):
         for worker in self._channels.values():
             worker.close()
         closer = Worker("holdfast-close")
-        closer.run(self._shut_down, self).done(lambda _: self.closed.emit(None)).failed(self.closed.emit)
+        answer = closer.run(self._shut_down, self)
+        answer.failed(self.close_failed.emit).finally_(self.closed.emit)
         closer.close()
         self._closer = closer
 

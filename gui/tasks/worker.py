@@ -73,16 +73,21 @@ class Answer:
 
 
 class _Courier(QObject):
-    """Lives on the interface thread; carries answers to it."""
+    """Lives on the interface thread; carries answers to it.
 
-    arrived = Signal(object, object, object)
+    Each travels as one tuple: PySide counts the references of a bare None wrongly when it
+    crosses threads (seen with 6.12: the process ends with "deallocating None").
+    """
+
+    arrived = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self.arrived.connect(self._hand_over, Qt.ConnectionType.QueuedConnection)
 
-    @Slot(object, object, object)
-    def _hand_over(self, answer: Answer, result: Any, error: BaseException | None) -> None:
+    @Slot(object)
+    def _hand_over(self, parcel: tuple[Answer, Any, BaseException | None]) -> None:
+        answer, result, error = parcel
         answer.deliver(result, error)
 
 
@@ -132,7 +137,7 @@ class Worker:
             if not shiboken6.isValid(self._courier):
                 return
             try:
-                self._courier.arrived.emit(answer, result, error)
+                self._courier.arrived.emit((answer, result, error))
             except RuntimeError:
                 # The interface was torn down between the question and the answer.
                 return
