@@ -73,11 +73,7 @@ class Answer:
 
 
 class _Courier(QObject):
-    """Lives on the interface thread; carries answers to it.
-
-    Each travels as one tuple: PySide counts the references of a bare None wrongly when it
-    crosses threads (seen with 6.12: the process ends with "deallocating None").
-    """
+    """Lives on the interface thread; carries answers to it."""
 
     arrived = Signal(object)
 
