@@ -67,6 +67,7 @@ class MainWindow(QMainWindow):
         self._stack.setCurrentWidget(page)
         self.navigation.show_page(page_id)
         page.entered()
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def current_page_id(self) -> str:
         return self._page.page_id if self._page is not None else ""

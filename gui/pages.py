@@ -6,8 +6,10 @@ from gui.activity.page import ActivityPage
 from gui.log import LogPage
 from gui.overview import OverviewPage
 from gui.page import Page, Shell
+from gui.tables.page import TablesPage
 
 
 def database_pages(shell: Shell) -> list[Page]:
     """One of each, in order."""
-    return [OverviewPage(shell), ActivityPage(shell), LogPage(shell)]
+    kinds = (OverviewPage, TablesPage, ActivityPage, LogPage)
+    return [kind(shell) for kind in kinds]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from PySide6.QtWidgets import QButtonGroup, QCheckBox, QRadioButton, QWidget
 
 from gui.page import Page, Shell
-from gui.theme import ThemeMode
-from gui.widgets import Card, label
+from gui.theme import Space, ThemeMode
+from gui.widgets import Card, column, label
 
 
 class SettingsPage(Page):
@@ -19,8 +19,10 @@ class SettingsPage(Page):
         super().__init__(shell, self.tr("Settings"), self.tr("What you choose is in force at once"), parent)
         self._modes = QButtonGroup(self)
         self._radios: dict[ThemeMode, QRadioButton] = {}
-        self.body.addWidget(self._appearance())
-        self.body.addWidget(self._start())
+        cards = QWidget()
+        cards.setMaximumWidth(760)
+        cards.setLayout(column(self._appearance(), self._start(), gap=Space.M))
+        self.body.addWidget(cards)
         self.body.addStretch(1)
 
     def choose_theme(self, mode: ThemeMode) -> None:

@@ -110,6 +110,8 @@ class WelcomePage(Page):
             tile = StartTile(icon_name, title, text)
             tile.clicked.connect(lambda _=False, wanted=action_id: self.shell.actions.get(wanted).trigger())
             grid.addWidget(tile, place // 2, place % 2)
+            if place == 0:
+                self.setFocusProxy(tile)
         whole = QWidget()
         whole.setLayout(grid)
         return whole
