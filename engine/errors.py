@@ -455,7 +455,7 @@ def _coded(error: BaseException, operation: str) -> HoldfastError:
     if isinstance(error, MemoryError):
         return OutOfMemory(operation=operation)
     if isinstance(error, KeyboardInterrupt):
-        return Cancelled(operation=operation or "The work")
+        return Cancelled(operation=operation)
     if isinstance(error, OSError):
         return _os_error(error, operation or "use")
     where = f" while trying to {operation}" if operation else ""

@@ -150,7 +150,7 @@ class Task(Generic[T]):
             self.proceed()
             result = self._work(self)
         except BaseException as error:
-            coded = from_exception(error, self.name)
+            coded = from_exception(error)
             self._end(Outcome.CANCELLED if isinstance(coded, Cancelled) else Outcome.FAILED, error=coded)
             if coded is error or not isinstance(error, Exception):
                 raise

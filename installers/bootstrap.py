@@ -121,7 +121,7 @@ def _build_kernel(cargo: Path) -> None:
 
 
 def _environment(cargo: Path | None = None) -> dict[str, str]:
-    env = {**os.environ, "VIRTUAL_ENV": str(VENV)}
+    env = {**os.environ, "VIRTUAL_ENV": str(VENV), "PIP_QUIET": "1"}
     env.pop("PYTHONHOME", None)
     first = [str(_python().parent)] + ([str(cargo.parent)] if cargo else [])
     env["PATH"] = os.pathsep.join([*first, os.environ.get("PATH", "")])
