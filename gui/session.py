@@ -80,3 +80,17 @@ class Preferences:
 
     def last_page(self) -> str:
         return str(self._state.value("page", "overview"))
+
+    def backup_folder(self, database: Path) -> Path:
+        """Where backups of a database go; beside it, until the person chose another place."""
+        kept = str(self._state.value(f"backups/{_key(database)}", ""))
+        return Path(kept) if kept else database.with_name(f"{database.stem} backups")
+
+    def keep_backup_folder(self, database: Path, folder: Path) -> None:
+        """Backups of this database go there from now on."""
+        self._state.setValue(f"backups/{_key(database)}", str(folder))
+
+
+def _key(path: Path) -> str:
+    # Slashes would make groups of the settings file.
+    return str(path).replace("/", "|").replace("\\", "|")

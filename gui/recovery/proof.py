@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from engine.recovery.report import RecoveryReport
-from PySide6.QtWidgets import QFrame, QLabel, QWidget
+from PySide6.QtWidgets import QWidget
 
 from engine.types import Outcome
 from gui.recovery.words import outcome_text, step
-from gui.theme import Space, Tone, pixmap
-from gui.widgets import Card, StatTile, Stepper, column, formats, label, row, set_look
+from gui.theme import Space, Tone
+from gui.widgets import Card, StatTile, Stepper, column, formats, label, row
+from gui.widgets.banner import Banner
 from gui.widgets.basics import clear
 
 _CONSISTENCY = 9
@@ -19,14 +20,7 @@ class Proof(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._banner = QFrame()
-        self._picture = QLabel()
-        self._title = label("", "section")
-        self._words = label("", wrap=True)
-        words = column(self._title, self._words, gap=2)
-        line = row(self._picture, gap=Space.M, margin=Space.L)
-        line.addLayout(words, 1)
-        self._banner.setLayout(line)
+        self._banner = Banner()
         self._redo = StatTile(self.tr("Applied again"))
         self._undo = StatTile(self.tr("Undone"))
         self._checked = StatTile(self.tr("Checked afterwards"))
@@ -48,15 +42,9 @@ class Proof(QWidget):
     def show_report(self, report: RecoveryReport) -> None:
         """Fill in the figures of a recovery."""
         warned = report.outcome is Outcome.WARNINGS
-        tone = Tone.WARN if warned else Tone.GOOD
-        set_look(self._banner, surface=str(tone))
-        self._picture.setPixmap(
-            pixmap("warning" if warned else "success", 32, tone, self.devicePixelRatioF())
-        )
-        self._title.setText(
-            self.tr("Recovered, with warnings") if warned else self.tr("Recovered: your data is complete")
-        )
-        self._words.setText("\n".join([outcome_text(report), *report.warnings]))
+        title = self.tr("Recovered, with warnings") if warned else self.tr("Recovered: your data is complete")
+        words = "\n".join([outcome_text(report), *report.warnings])
+        self._banner.say(Tone.WARN if warned else Tone.GOOD, title, words)
         redo, undo = report.redo, report.undo
         self._redo.show_value(
             formats.count(redo.get("applied", 0)),
