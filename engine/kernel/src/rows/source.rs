@@ -1,9 +1,8 @@
 //! What all ways in and out have in common: tables that give rows, files that take them.
 
 use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::{Row, Schema, Value};
@@ -107,59 +106,4 @@ impl<R: Read> Read for Counted<R> {
         self.count.set(self.count.get() + read as u64);
         Ok(read)
     }
-}
-
-/// A file written beside its place and moved there when it is whole.
-pub struct PartFile {
-    place: PathBuf,
-    part: PathBuf,
-    writer: Option<BufWriter<File>>,
-}
-
-impl PartFile {
-    pub fn create(place: &Path) -> Result<Self> {
-        let part = part_path(place);
-        let file = File::create(&part).map_err(|error| io_error("create", &part, &error))?;
-        let writer = Some(BufWriter::with_capacity(1 << 18, file));
-        Ok(PartFile { place: place.to_owned(), part, writer })
-    }
-
-    /// Where the file stands until it is finished.
-    pub fn part(&self) -> &Path {
-        &self.part
-    }
-
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.write_all(bytes).map_err(|error| io_error("write", &self.part, &error))
-    }
-
-    /// Syncs the file and moves it to its place, over one that may be there.
-    pub fn finish(mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            let synced = writer.into_inner().map_err(io::IntoInnerError::into_error);
-            let synced = synced.and_then(|file| file.sync_all());
-            synced.map_err(|error| io_error("write", &self.part, &error))?;
-        }
-        fs::rename(&self.part, &self.place).map_err(|error| io_error("rename", &self.place, &error))
-    }
-
-    /// Closes the file so that another program part can write it by its path.
-    pub fn release(&mut self) {
-        self.writer = None;
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        // Closed first: Windows removes no open file. After `finish` there is nothing to remove.
-        self.writer = None;
-        let _ = fs::remove_file(&self.part);
-    }
-}
-
-fn part_path(place: &Path) -> PathBuf {
-    let mut name = place.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    place.with_file_name(name)
 }

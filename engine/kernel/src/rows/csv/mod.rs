@@ -67,7 +67,7 @@ fn parse_real(text: &str) -> Option<f64> {
     }
 }
 
-fn parse_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     if text.len() % 2 == 1 {
         return None;

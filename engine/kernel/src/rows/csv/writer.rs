@@ -1,16 +1,15 @@
 //! Writing rows as CSV: one file for each table.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::rows::source::{PartFile, Target, io_error};
+use crate::rows::output::{Files, hex};
+use crate::rows::source::Target;
 use crate::rows::{Schema, Value};
 
 /// Writes UTF-8 with commas, a header, and lines that end as RFC 4180 has them.
 pub struct CsvTarget {
-    place: PathBuf,
-    is_folder: bool,
-    files: Vec<PartFile>,
+    files: Files,
     writer: ::csv::Writer<Vec<u8>>,
 }
 
@@ -20,20 +19,13 @@ const BATCH: usize = 1 << 16;
 impl CsvTarget {
     /// Writes one table to the file `place`, or several into files of a folder of that name.
     pub fn create(place: &Path, tables: usize) -> Result<Self> {
-        let is_folder = tables != 1;
-        if is_folder {
-            std::fs::create_dir_all(place).map_err(|error| io_error("create", place, &error))?;
-        }
-        Ok(CsvTarget { place: place.to_owned(), is_folder, files: Vec::new(), writer: new_writer() })
+        Ok(CsvTarget { files: Files::create(place, tables, "csv")?, writer: new_writer() })
     }
 
     fn flush(&mut self) -> Result<()> {
         let writer = std::mem::replace(&mut self.writer, new_writer());
         let bytes = writer.into_inner().map_err(|_| Error::internal("a CSV record was not written"))?;
-        match self.files.last_mut() {
-            Some(file) => file.write(&bytes),
-            None => Ok(()),
-        }
+        self.files.write(&bytes)
     }
 
     fn field(&mut self, bytes: &[u8]) -> Result<()> {
@@ -50,12 +42,7 @@ impl CsvTarget {
 impl Target for CsvTarget {
     fn begin(&mut self, schema: &Schema) -> Result<()> {
         self.flush()?;
-        let place = if self.is_folder {
-            self.place.join(format!("{}.csv", file_name(&schema.name)))
-        } else {
-            self.place.clone()
-        };
-        self.files.push(PartFile::create(&place)?);
+        self.files.begin(&schema.name)?;
         for column in &schema.columns {
             self.field(column.name.as_bytes())?;
         }
@@ -78,7 +65,7 @@ impl Target for CsvTarget {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         self.flush()?;
-        self.files.into_iter().try_for_each(PartFile::finish)
+        self.files.finish()
     }
 }
 
@@ -88,18 +75,4 @@ fn new_writer() -> ::csv::Writer<Vec<u8>> {
         .terminator(::csv::Terminator::CRLF)
         .buffer_capacity(1 << 13)
         .from_writer(Vec::with_capacity(BATCH + (1 << 13)))
-}
-
-/// Lower case hexadecimal digits of a blob.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// A table's name without what some file system refuses.
-pub fn file_name(table: &str) -> String {
-    let is_refused = |c: char| c.is_control() || r#"<>:"/\|?*"#.contains(c);
-    let name: String = table.chars().map(|c| if is_refused(c) { '_' } else { c }).collect();
-    if name.starts_with('.') { format!("_{name}") } else { name }
 }
