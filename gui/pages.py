@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from gui.activity.page import ActivityPage
+from gui.backups import BackupsPage
+from gui.integrity import IntegrityPage
 from gui.log import LogPage
 from gui.overview import OverviewPage
 from gui.page import Page, Shell
+from gui.recovery.page import RecoveryPage
 from gui.tables.page import TablesPage
 
 
 def database_pages(shell: Shell) -> list[Page]:
     """One of each, in order."""
-    kinds = (OverviewPage, TablesPage, ActivityPage, LogPage)
+    kinds = (
+        OverviewPage,
+        TablesPage,
+        ActivityPage,
+        LogPage,
+        RecoveryPage,
+        IntegrityPage,
+        BackupsPage,
+    )
     return [kind(shell) for kind in kinds]

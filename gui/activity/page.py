@@ -106,6 +106,7 @@ class ActivityPage(Page):
             "activity.end",
             self.tr("End the chosen transaction…"),
             self.inspector.ask_end,
+            shortcut="Ctrl+Shift+E",
             icon_name="end",
             needs_database=True,
         )

@@ -114,8 +114,8 @@ class BackupsPage(Page):
     def add_actions(self, actions: Actions) -> None:
         for action_id, words, handler, keys, drawing in (
             ("backups.take", self.tr("Back up now…"), self.back_up, "Ctrl+B", "backups"),
-            ("backups.verify", self.tr("Verify the chosen backup"), self.verify, "", "check"),
-            ("backups.restore", self.tr("Restore the chosen backup…"), self.restore, "", "undo"),
+            ("backups.verify", self.tr("Verify the chosen backup"), self.verify, "Ctrl+Shift+V", "check"),
+            ("backups.restore", self.tr("Restore the chosen backup…"), self.restore, "Ctrl+Shift+O", "undo"),
         ):
             actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.recovery.report import RecoveryPlan, RecoveryReport
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QScrollArea, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, RecoveryNeeded
+from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.tasks import TaskProgress
 from gui.actions import Actions
 from gui.page import Page, Shell
@@ -96,7 +96,11 @@ class RecoveryPage(Page):
 
     def add_actions(self, actions: Actions) -> None:
         self._action = actions.add(
-            "recovery.start", self.tr("Start the recovery"), self.start, icon_name="recovery"
+            "recovery.start",
+            self.tr("Start the recovery"),
+            self.start,
+            shortcut="Ctrl+Shift+G",
+            icon_name="recovery",
         )
         self._action.setEnabled(False)
 

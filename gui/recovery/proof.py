@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.recovery.report import RecoveryReport
 from PySide6.QtWidgets import QWidget
 
+from engine.recovery.report import RecoveryReport
 from engine.types import Outcome
 from gui.recovery.words import outcome_text, step
 from gui.theme import Space, Tone

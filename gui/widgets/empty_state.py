@@ -8,6 +8,8 @@ from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 from gui.theme import Space, pixmap
 from gui.widgets.basics import column, label, row
 
+_TEXT_WIDTH = 440
+
 
 class EmptyState(QWidget):
     """An icon, a line, a sentence, and the buttons that change the state of things."""
@@ -23,8 +25,9 @@ class EmptyState(QWidget):
         self._title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._text = label(text, "muted", wrap=True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-        self._text.setFixedWidth(440)
+        self._text.setFixedWidth(_TEXT_WIDTH)
         self._text.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Minimum)
+        self._make_room()
         actions = row(None, *buttons, None)
         middle = column(self._picture, self._title, self._text, Space.S, actions, gap=Space.S)
         middle.setAlignment(self._text, Qt.AlignmentFlag.AlignHCenter)
@@ -35,6 +38,12 @@ class EmptyState(QWidget):
     def set_words(self, title: str, text: str) -> None:
         self._title.setText(title)
         self._text.setText(text)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        # A layout that centres a label does not ask it how high it is at this width.
+        self._text.ensurePolished()
+        self._text.setMinimumHeight(self._text.heightForWidth(_TEXT_WIDTH))
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange:
