@@ -164,3 +164,8 @@ def _entry(name: str, table: dict[str, Any], labels: dict[str, str]) -> Entry:
             can_i_keep_using_it=table["can_i_keep_using_it"],
         ),
     )
+
+
+def runbook(name: str) -> str:
+    """The text (Markdown) of a runbook that an error names."""
+    return resources.files("resources").joinpath("runbooks", f"{name}.md").read_text("utf-8")

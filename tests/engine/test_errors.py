@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import errors
-from engine.catalogue import Entry, entries, field_text
+from engine.catalogue import Entry, entries, field_text, runbook
+from engine.types import Severity
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = sorted(entries().values(), key=lambda entry: -entry.code)
@@ -70,6 +71,15 @@ def test_every_entry_says_everything_that_a_card_needs(entry: Entry) -> None:
         assert not re.search(r"[{}\[\]]|\s$|^\s", text)
     assert all(text.endswith(".") for text in words)
     assert bool(entry.action_label) == (entry.action != "none")
+
+
+def test_every_runbook_that_an_error_names_is_there() -> None:
+    for name in {entry.runbook for entry in ENTRIES if entry.runbook}:
+        assert runbook(name).startswith("# ")
+
+
+def test_every_critical_error_names_a_runbook() -> None:
+    assert [e.name for e in ENTRIES if e.severity is Severity.CRITICAL and not e.runbook] == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
