@@ -39,7 +39,7 @@ class MainWindow(QMainWindow):
         self.actions_registry = Actions(self)
         self.jobs = Jobs(self)
         self.shell = Shell(self.actions_registry, self.jobs, preferences, theme)
-        self.opening = Opening(self)
+        self.opening = Opening(self.shell, self)
         self.pages: dict[str, Page] = {}
         self._page: Page | None = None
         self._wanted_page = ""
@@ -245,6 +245,7 @@ class MainWindow(QMainWindow):
         if self.opening.session is None:
             page = self._page.page_id if self._page is not None else self.preferences.last_page()
             self.preferences.keep_window(self.saveGeometry(), page)
+            self.shell.close()
             event.accept()
             return
         event.ignore()

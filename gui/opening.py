@@ -8,7 +8,8 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from engine.errors import DatabaseExists, RecoveryNeeded
-from gui.tasks import EngineSession, Worker
+from gui.page import Shell
+from gui.tasks import EngineSession
 
 
 class Opening(QObject):
@@ -26,10 +27,10 @@ class Opening(QObject):
     failed = Signal(object, str)
     """The error and the operation."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, shell: Shell, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._shell = shell
         self.session: EngineSession | None = None
-        self._worker = Worker("holdfast-open")
         self._next: tuple[Path, bool] | None = None
 
     def open(self, path: Path) -> None:
@@ -65,7 +66,7 @@ class Opening(QObject):
             self.began.emit(self.tr("Creating {name}").format(name=path.stem))
         else:
             self.began.emit(self.tr("Opening {name}").format(name=path.stem))
-        answer = self._worker.run(lambda: _open(path, create), self)
+        answer = self._shell.run(lambda: _open(path, create), self)
         answer.done(lambda database: self.adopt(database, path))
         answer.failed(lambda error: self._has_failed(path, create, error))
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from gui.actions import Actions
 from gui.session import Preferences
-from gui.tasks import EngineSession, Jobs
+from gui.tasks import Answer, EngineSession, Jobs, Worker
 from gui.theme import Space, ThemeManager
 from gui.widgets import PageHeader, column
 
@@ -44,6 +45,15 @@ class Shell(QObject):
         self.jobs = jobs
         self.preferences = preferences
         self.theme = theme
+        self._worker = Worker("holdfast-shell")
+
+    def run(self, work: Callable[[], Any], receiver: QObject | None = None) -> Answer:
+        """Do something that needs no open database off the interface thread."""
+        return self._worker.run(work, receiver)
+
+    def close(self) -> None:
+        """The window is gone: take no more work."""
+        self._worker.close()
 
     def open(self, path: Path) -> None:
         self.open_requested.emit(path)

@@ -105,5 +105,5 @@ def _tail(database: Any) -> list[dict[str, Any]]:
     """The last entries, newest first. Reading starts some way before the end of the log."""
     log = database.status().log
     start = max(log.truncation_lsn, log.last_lsn - _TAIL_BYTES)
-    entries = database.read_log(start, 20 * _SHOWN)
+    entries = database.store.read_log(start, 20 * _SHOWN)
     return list(reversed(entries[-_SHOWN:]))

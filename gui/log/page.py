@@ -82,10 +82,10 @@ class LogPage(Page):
         self._tile_row = (self._rate_tile, self._disk_tile, self._sync_tile, self._checkpoint_tile)
 
     def _charts(self) -> None:
-        self._rate_chart = TimeLine(formats.size, _WINDOWS[0])
+        self._rate_chart = TimeLine(formats.size, _WINDOWS[0], binary=True)
         self._rate_chart.add_series(self.tr("Bytes per second"), fill=True)
         self._rate_chart.setAccessibleName(self.tr("Log bytes per second over time"))
-        self._size_chart = TimeLine(formats.size, _WINDOWS[0])
+        self._size_chart = TimeLine(formats.size, _WINDOWS[0], binary=True)
         self._size_chart.add_series(self.tr("Log on disk"), fill=True)
         self._size_chart.add_series(self.tr("To replay after a power failure"))
         self._size_chart.setAccessibleName(self.tr("Size of the log over time"))

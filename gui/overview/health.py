@@ -1,13 +1,13 @@
-"""The health card: the score, and what was deducted from it, each with its fix."""
+"""The health card: the score, its parts, and what was deducted, each with its fix."""
 
 from __future__ import annotations
 
-from typing import Any
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
-
+from engine.health.report import HealthReport
+from engine.health.score import Component, Deduction, Part
 from gui.theme import Space, Tone, pixmap
-from gui.widgets import Card, Pill, ScoreRing, clear, column, label, row
+from gui.widgets import Card, Pill, ScoreRing, clear, column, label, row, rule, set_look
 from gui.widgets.score_ring import tone_of_score
 
 
@@ -21,42 +21,73 @@ class HealthCard(Card):
             Tone.WARN: self.tr("degraded"),
             Tone.BAD: self.tr("critical"),
         }
+        self._names = {
+            Component.CPU: self.tr("CPU"),
+            Component.MEMORY: self.tr("Memory"),
+            Component.DISK: self.tr("Disk"),
+            Component.REPLICATION: self.tr("Mirrors"),
+            Component.ENGINE: self.tr("Engine"),
+        }
         self.ring = ScoreRing()
         self._reasons: QVBoxLayout = column(gap=Space.S)
-        self._shown: Any = None
+        self._shown: object = None
+        self._bars: dict[Component, tuple[QLabel, QProgressBar]] = {}
         line = row(self.ring, gap=Space.XL)
         line.addLayout(self._reasons, 1)
-        self.add(line, None)
+        self.body.addLayout(line, 1)
+        self.add(rule(), self._parts())
         self.show_report(None)
 
-    def show_report(self, report: Any | None) -> None:
-        """Show a `HealthReport`; None while there is none yet."""
+    def show_report(self, report: HealthReport | None) -> None:
+        """Show a report; None while there is none yet."""
         if report is None:
             self.ring.show_score(None, self.tr("measuring"))
             return
         self.ring.show_score(report.score, self._words[tone_of_score(report.score)])
-        told = tuple((d.component, d.points, d.reason, d.fix) for d in report.deductions)
-        if told != self._shown:
-            self._shown = told
-            self._list(told)
+        for part in report.parts:
+            self._show_part(part)
+        if report.deductions != self._shown:
+            self._shown = report.deductions
+            self._list(report.deductions)
 
-    def _list(self, deductions: tuple[tuple[str, float, str, str], ...]) -> None:
+    def _parts(self) -> QHBoxLayout:
+        line = row(gap=Space.M)
+        for component, name in self._names.items():
+            figure, bar = label("–", "caption"), QProgressBar()
+            bar.setRange(0, 100)
+            bar.setValue(0)
+            bar.setTextVisible(False)
+            bar.setAccessibleName(name)
+            self._bars[component] = (figure, bar)
+            line.addLayout(column(row(label(name, "caption"), None, figure), bar, gap=Space.XS), 1)
+        return line
+
+    def _show_part(self, part: Part) -> None:
+        figure, bar = self._bars[part.component]
+        figure.setText("–" if part.score is None else str(part.score))
+        bar.setToolTip(part.note)
+        figure.setToolTip(part.note)
+        if part.score is not None and part.score != bar.value():
+            bar.setValue(part.score)
+            set_look(bar, tone=str(tone_of_score(part.score)))
+
+    def _list(self, deductions: tuple[Deduction, ...]) -> None:
         clear(self._reasons)
         self._reasons.addStretch(1)
-        for component, points, reason, fix in deductions:
-            cost = Pill(f"−{points:.0f}", Tone.BAD if points >= 20 else Tone.WARN)
-            cost.setFixedWidth(44)
-            words = column(
-                label(f"{component}: {reason}", wrap=True), label(fix, "caption", wrap=True), gap=0
-            )
-            line = row(cost, gap=Space.M)
-            line.addLayout(words, 1)
-            self._reasons.addLayout(line)
+        for deduction in deductions:
+            self._reasons.addLayout(self._reason(deduction))
         if not deductions:
             good = QLabel()
             good.setPixmap(pixmap("success", 20, Tone.GOOD, self.devicePixelRatioF()))
-            text = label(self.tr("Nothing was deducted."), wrap=True)
             line = row(good, gap=Space.S)
-            line.addWidget(text, 1)
+            line.addWidget(label(self.tr("Nothing was deducted."), wrap=True), 1)
             self._reasons.addLayout(line)
         self._reasons.addStretch(1)
+
+    def _reason(self, deduction: Deduction) -> QHBoxLayout:
+        cost = Pill(f"−{deduction.points:.0f}", Tone.BAD if deduction.points >= 20 else Tone.WARN)
+        cost.setFixedWidth(40)
+        what = label(deduction.reason, wrap=True)
+        line = row(cost, gap=Space.M)
+        line.addLayout(column(what, label(deduction.fix, "caption", wrap=True), gap=0), 1)
+        return line

@@ -88,7 +88,7 @@ class OverviewPage(Page):
     def _show_status(self, status: StoreStatus) -> None:
         redo = status.checkpoint.redo_bytes
         time = formats.duration(max(redo / REPLAY_BYTES_PER_S, 0.001))
-        detail = self.tr("{size} to replay; nothing committed is lost").format(size=formats.size(redo))
+        detail = self.tr("{size} to replay, nothing lost").format(size=formats.size(redo))
         self._failure.show_value(self.tr("about {time}").format(time=time), detail)
         commit = status.latency.get("commit")
         if commit is not None:

@@ -9,7 +9,6 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from gui.page import Page, Shell
-from gui.tasks import Worker
 from gui.theme import Space, pixmap
 from gui.welcome.sample import SAMPLE_NAME, build_sample
 from gui.welcome.start import StartTile
@@ -28,7 +27,6 @@ class WelcomePage(Page):
         super().__init__(shell, "Holdfast", parent=parent)
         self.header.hide()
         self.setAcceptDrops(True)
-        self._worker = Worker("holdfast-welcome")
         self._recent: QVBoxLayout = column(gap=2)
         middle = QWidget()
         middle.setMaximumWidth(980)
@@ -43,13 +41,13 @@ class WelcomePage(Page):
 
     def entered(self) -> None:
         paths = self.shell.preferences.recent[:_RECENT_SHOWN]
-        looked = self._worker.run(lambda: [(path, _last_change(path)) for path in paths], self)
+        looked = self.shell.run(lambda: [(path, _last_change(path)) for path in paths], self)
         looked.done(self._show_recent)
 
     def try_sample(self) -> None:
         """Make a database beside the person's others, filled with the sample."""
         folder = self.shell.preferences.folder
-        answer = self._worker.run(lambda: (_free_place(folder, SAMPLE_NAME), build_sample()), self)
+        answer = self.shell.run(lambda: (_free_place(folder, SAMPLE_NAME), build_sample()), self)
         answer.done(lambda made: self.shell.import_into(*made))
         answer.failed(lambda error: self.shell.show_error(error, self.tr("prepare the sample")))
 

@@ -40,11 +40,21 @@ class _Series:
 
 
 class _Axis(pg.AxisItem):
-    """Values in the words of `show`."""
+    """Values in the words of `show`; `binary` sets the ticks on round numbers of bytes."""
 
-    def __init__(self, orientation: str, show: Callable[[float], str]) -> None:
+    def __init__(self, orientation: str, show: Callable[[float], str], binary: bool = False) -> None:
         super().__init__(orientation)
         self._show = show
+        self._binary = binary
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
+        if not self._binary or high <= low:
+            return super().tickSpacing(low, high, size)
+        wanted = max(2.0, size / 44)
+        step = 1024.0
+        while (high - low) / step > wanted:
+            step *= 2
+        return [(step, 0)]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         return [self._show(value) for value in values]
@@ -63,10 +73,15 @@ class TimeLine(pg.PlotWidget):
     """
 
     def __init__(
-        self, show: Callable[[float], str], window_s: float = 120.0, parent: QWidget | None = None
+        self,
+        show: Callable[[float], str],
+        window_s: float = 120.0,
+        parent: QWidget | None = None,
+        *,
+        binary: bool = False,
     ) -> None:
         self._bottom = _Axis("bottom", _relative)
-        self._left = _Axis("left", show)
+        self._left = _Axis("left", show, binary)
         super().__init__(parent, axisItems={"bottom": self._bottom, "left": self._left})
         self._window_s = window_s
         self._series: list[_Series] = []

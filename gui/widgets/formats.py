@@ -13,7 +13,10 @@ def _tr(text: str) -> str:
 
 def count(value: float) -> str:
     """A whole number, grouped as the person's country does."""
-    return QLocale().toString(round(value))
+    here = QLocale()
+    whole = round(value)
+    # The C locale, of a machine that has none set, does not group.
+    return f"{whole:,}" if here.language() == QLocale.Language.C else here.toString(whole)
 
 
 def size(value: float) -> str:
