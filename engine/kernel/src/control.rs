@@ -97,6 +97,14 @@ impl Control {
         }
     }
 
+    /// True where the file is empty or holds only zeros: a creation crashed before its first
+    /// sync. Where the log has no entry either, nothing was ever stored here.
+    pub fn is_blank(disk: &dyn Disk) -> Result<bool> {
+        let mut bytes = [0u8; SLOTS[1] as usize + SLOT];
+        let count = disk.open(PATH, OpenMode::Read)?.read_at(&mut bytes, 0)?;
+        Ok(bytes[..count].iter().all(|byte| *byte == 0))
+    }
+
     /// What the file says without keeping it open; changes nothing.
     pub fn read(disk: &dyn Disk) -> Result<ControlData> {
         Ok(Control::open(disk, OpenMode::Read)?.data)
@@ -209,6 +217,25 @@ mod tests {
         assert_eq!(Control::read(&*disk).unwrap(), data(2));
         disk.flip_bit(PATH, 500, 1).unwrap();
         assert_eq!(Control::read(&*disk).unwrap_err().code, Code::ControlDamaged);
+    }
+
+    #[test]
+    fn a_creation_that_crashed_left_no_file_or_a_blank_or_a_valid_one() {
+        for seed in 0..60 {
+            for nth in 1..10 {
+                let disk = MemoryDisk::new(seed);
+                disk.crash_after(nth);
+                let created = Control::create(&*disk, data(2)).is_ok();
+                let disk = disk.reopen();
+                match Control::read(&*disk) {
+                    Ok(found) => assert_eq!(found, data(2)),
+                    Err(error) if error.code == Code::ControlDamaged => {
+                        assert!(!created && Control::is_blank(&*disk).unwrap());
+                    }
+                    Err(error) => assert!(!created && error.code == Code::DatabaseNotFound),
+                }
+            }
+        }
     }
 
     #[test]

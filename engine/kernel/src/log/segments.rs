@@ -180,7 +180,7 @@ fn examine(disk: &dyn Disk, database: DatabaseId, number: u64) -> Result<Segment
 }
 
 /// True where any file in the folder, of whatever database, holds something in its stream.
-pub(super) fn any_entry(disk: &dyn Disk) -> Result<bool> {
+pub fn any_entry(disk: &dyn Disk) -> Result<bool> {
     for name in disk.list(FOLDER)? {
         let file = disk.open(&format!("{FOLDER}/{name}"), OpenMode::Read)?;
         let mut bytes = [0u8; 8];

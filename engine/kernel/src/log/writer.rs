@@ -184,7 +184,8 @@ impl Log {
         Log { core, threads }
     }
 
-    /// Appends an entry; `under` runs in the same step, before anybody can see or flush it.
+    /// Appends an entry; `under` runs in the same step, before anybody can see or flush it. It
+    /// must be short and must not call the log, whose mutex is held.
     ///
     /// Waits while too much is unwritten, and for a segment where none is prepared; there it
     /// may find the disk full (`DiskFull`; nothing was appended). A commit's time is raised to

@@ -205,9 +205,15 @@ fn every_call_that_fails_once_or_for_good_leaves_what_was_acknowledged() {
                     }
                     let _ = log.close();
                 }
-                memory.crash(nth);
-                let disk: Arc<dyn Disk> = memory.reopen();
-                if let Err(wrong) = model.recover(&disk).unwrap() {
+                // A kill first: what a failed sync dropped is then still seen by the recovery,
+                // which must make it certain before it builds on it.
+                memory.kill();
+                let killed = memory.reopen();
+                let seen: Arc<dyn Disk> = killed.clone();
+                let first = model.recover(&seen).unwrap().map(drop);
+                killed.crash(nth);
+                let disk: Arc<dyn Disk> = killed.reopen();
+                if let Err(wrong) = first.and_then(|()| model.recover(&disk).unwrap().map(drop)) {
                     panic!("seed {seed} nth {nth} for good {for_good} {failure:?}: {wrong}");
                 }
                 if faulty.struck() == 0 {
