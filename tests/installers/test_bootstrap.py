@@ -71,7 +71,7 @@ def test_a_rust_that_is_too_old_is_not_used(
     cargo.write_text("#!/bin/sh\necho 'cargo 1.88.0 (abc 2025-01-01)'\n")
     cargo.chmod(0o755)
     monkeypatch.setenv("CARGO_HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(cargo.parent))
     assert machine.find_cargo("1.88") == cargo
     assert machine.find_cargo("9.0") is None
 
