@@ -45,7 +45,6 @@ class RecoveryPage(Page):
         self._manager: RecoveryManager | None = None
         self._plan: RecoveryPlan | None = None
         self._job: Job | None = None
-        self._database: Any = None
         self._worker = Worker("holdfast-recovery")
         self._round = 0
         self.errors = ErrorSlot(lambda action: action in _RETRYING)
@@ -63,7 +62,7 @@ class RecoveryPage(Page):
         self._later = button(self.tr("Not now"), self.leave)
         self._start = button(self.tr("Recover"), self.start, "primary", "recovery")
         self._again = button(self.tr("Look again"), self.begin, "primary", "refresh")
-        self._open = button(self.tr("Open the database"), self.open_database, "primary", "open")
+        self._open = button(self.tr("Show the data"), self.show_data, "primary", "open")
         self._build()
         shell.recovery_needed.connect(self.guide)
 
@@ -106,16 +105,14 @@ class RecoveryPage(Page):
 
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
-        if self._database is not session.database:
-            self._show_part(QUIET)
         report = getattr(session.database, "recovery_report", None)
         if report is not None:
             self.show_proof(report)
-        self._open.hide()
+        else:
+            self._show_part(QUIET)
 
     def detach(self) -> None:
         super().detach()
-        self._database = None
         self.errors.clear()
         self._show_part(QUIET)
 
@@ -205,9 +202,11 @@ class RecoveryPage(Page):
         answer.failed(lambda error: self._show_error(error, self.tr("open the recovered database")))
 
     def _offer(self, database: Any, report: RecoveryReport) -> None:
-        self._database = database
+        """Hand the open database to the window, and stay here for the proof."""
+        assert self._path is not None
+        self.shell.session_opened.emit(database, self._path)
+        self.shell.show_page(self.page_id)
         self.show_proof(report)
-        self._open.show()
         self._open.setFocus()
         self.shell.tell(self.tr("Recovered"))
 
@@ -219,12 +218,9 @@ class RecoveryPage(Page):
         self.proof.show_report(report)
         self._show_part(PROOF)
 
-    def open_database(self) -> None:
-        """Hand the recovered database to the window."""
-        if self._database is not None and self._path is not None:
-            self._open.hide()
-            self.shell.session_opened.emit(self._database, self._path)
-            self.shell.show_page("overview")
+    def show_data(self) -> None:
+        """Leave the proof for the data."""
+        self.shell.show_page("tables")
 
     def _has_failed(self, manager: RecoveryManager, error: BaseException) -> None:
         self._job = None
@@ -259,7 +255,7 @@ class RecoveryPage(Page):
         self._again.hide()
         self._start.setVisible(part == EVIDENCE)
         self._later.setVisible(part == EVIDENCE)
-        self._open.setVisible(part == PROOF and self._database is not None and self.session is None)
+        self._open.setVisible(part == PROOF and self.session is not None)
         if part != PROOF:
             self.header.state.hide()
         if part == QUIET:

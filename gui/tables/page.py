@@ -54,6 +54,7 @@ class TablesPage(Page):
             lambda error: self.errors.show_error(error, self.tr("read or write a table"))
         )
         self.workspace.written.connect(self._after_write)
+        shell.source_chosen.connect(self.import_file)
 
     def _split(self) -> QSplitter:
         split = QSplitter(Qt.Orientation.Horizontal)
