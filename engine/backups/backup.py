@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
-from engine.errors import BackupDamaged, BackupTargetInUse, InvalidArgument, from_exception
+from engine.errors import BackupDamaged, BackupTargetInUse, InvalidArgument, IoError, from_exception
 from engine.files import write_atomically
 from engine.tasks import Task
 from engine.types import BackupInfo
@@ -89,14 +89,15 @@ def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
 def newest(target: str | Path) -> Path:
     """The directory of the newest backup in a chain, or `target` itself where it is a backup.
 
-    Raises `BackupDamaged` (-62) where there is none.
+    Raises `IoError` (-10) where there is no such directory, `BackupDamaged` (-62) where it
+    holds only what was not finished.
     """
     found = list_backups(target)
     if found:
         return Path(found[0].path)
     path = Path(target).expanduser().absolute()
     if not path.is_dir():
-        raise BackupDamaged(path=str(path), detail="there is no such directory")
+        raise IoError(operation="read", path=str(path), os_error="there is no such directory")
     if any(entry.suffix == _UNFINISHED for entry in path.iterdir()):
         raise BackupDamaged(path=str(path), detail="it holds only a backup that was not finished")
     return path

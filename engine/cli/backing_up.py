@@ -1,0 +1,77 @@
+"""Verbs about backups: backup, verify-backup, restore."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from engine.backups.backup import verify_task
+from engine.backups.restore import restore_task
+from engine.cli.opening import add_verb, open_existing
+from engine.cli.output import FINE, PROBLEMS, Output
+from engine.errors import BackupDamaged, NotSupported
+from engine.types import BackupInfo
+from engine.units import format_size
+
+
+def add(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Declare the verbs of this group."""
+    parser = add_verb(verbs, "backup", backup, "Add a full backup to the chain in a directory")
+    parser.add_argument("target", metavar="TARGET", help="the directory of the chain")
+    for name in ("--incremental", "--emergency"):
+        parser.add_argument(name, action="store_true", help="not in this version")
+    parser = add_verb(verbs, "verify-backup", verify, "Check a backup without restoring it", path=False)
+    parser.add_argument("target", metavar="TARGET")
+    parser = add_verb(verbs, "restore", restore, "Restore a backup into a new directory", path=False)
+    parser.add_argument("target", metavar="TARGET", help="the backup")
+    parser.add_argument("path", metavar="PATH", help="the new directory")
+
+
+def backup(args: argparse.Namespace, out: Output) -> int:
+    """`backup PATH TARGET`"""
+    for name in ("incremental", "emergency"):
+        if getattr(args, name):
+            raise NotSupported(feature=f"--{name}", detail="this version takes full backups")
+    with open_existing(args.path, out) as database:
+        info = out.follow(database.backups.full_task(args.target))
+    out.result({"backup": asdict(info)}, [f"{_described(info)}, checked against its manifest.", info.path])
+    return FINE
+
+
+def verify(args: argparse.Namespace, out: Output) -> int:
+    """`verify-backup TARGET`"""
+    try:
+        info = out.follow(verify_task(args.target))
+    except BackupDamaged as error:
+        # Damage is what this verb looks for: it is a finding, not a failure to look.
+        out.result({"ok": False, "backup": None, "error": error.to_dict()}, [])
+        if not out.as_json:
+            out.card(error)
+        return PROBLEMS
+    out.result({"ok": True, "backup": asdict(info)}, [f"{_described(info)}: it is whole."])
+    return FINE
+
+
+def restore(args: argparse.Namespace, out: Output) -> int:
+    """`restore TARGET PATH`"""
+    result = out.follow(restore_task(args.target, args.path))
+    value = {
+        "restored": True,
+        "path": str(result.path),
+        "source": str(result.source),
+        "pages": result.pages,
+        "bytes": result.bytes,
+        "end_lsn": result.end_lsn,
+        "recovery": result.recovery.to_json(),
+    }
+    lines = [
+        f"Restored {result.pages:,} pages ({format_size(result.bytes)}) from {result.source}.",
+        f"{result.path} is in the state that was committed at LSN {result.end_lsn}, and was checked in full.",
+    ]
+    out.result(value, lines)
+    return FINE
+
+
+def _described(info: BackupInfo) -> str:
+    return f"Backup of {info.pages:,} pages ({format_size(info.bytes)}) up to LSN {info.end_lsn}"

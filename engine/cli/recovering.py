@@ -1,0 +1,99 @@
+"""The verb recover."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from engine.cli.opening import add_verb
+from engine.cli.output import ERROR, FINE, Output, columns
+from engine.database import directory_of, inspect
+from engine.errors import HoldfastError, NotSupported
+from engine.recovery.manager import RecoveryManager
+from engine.recovery.report import RecoveryPlan, RecoveryReport
+from engine.types import DatabaseState
+from engine.units import format_size
+
+
+def add(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Declare the verbs of this group."""
+    parser = add_verb(verbs, "recover", recover, "Bring a database back that was not closed")
+    parser.add_argument("--plan", action="store_true", help="only show what would be done; changes nothing")
+    parser.add_argument("--rehearse", action="store_true", help="recover without keeping the result")
+
+
+def recover(args: argparse.Namespace, out: Output) -> int:
+    """`recover PATH [--plan]`"""
+    if args.rehearse:
+        raise NotSupported(feature="rehearsing a recovery", detail="--plan shows what a recovery would do")
+    found = inspect(args.path)
+    manager = RecoveryManager(directory_of(args.path))
+    if found.state is DatabaseState.CLEAN:
+        out.result(manager.report.to_json(), ["The database was closed cleanly: there is nothing to do."])
+        return FINE
+    if args.plan:
+        plan = out.follow(manager.plan_task())
+        out.result(_plan_json(plan), _plan_lines(plan))
+        return FINE
+    try:
+        report = out.follow(manager.run_task())
+        manager.take_store().close()
+    except HoldfastError as error:
+        out.result({**manager.report.to_json(), "error": error.to_dict()}, _stage_lines(manager.report))
+        if not out.as_json:
+            out.card(error)
+        return ERROR
+    out.result(report.to_json(), _report_lines(report))
+    for warning in report.warnings:
+        out.note(f"Warning: {warning}")
+    return FINE
+
+
+def _stage_lines(report: RecoveryReport) -> list[str]:
+    rows = [
+        (stage.number, stage.name, stage.status.value, f"{stage.seconds:.3f} s") for stage in report.stages
+    ]
+    return columns(rows, ("", "stage", "status", "time"))
+
+
+def _report_lines(report: RecoveryReport) -> list[str]:
+    analysis, redo, undo = report.analysis, report.redo, report.undo
+    lines = [f"- {indicator.title}: {indicator.detail}" for indicator in report.indicators]
+    lines += ["", *_stage_lines(report), ""]
+    lines += [
+        f"Analysis: {analysis['records']:,} entries, {format_size(analysis['bytes'])} of log; "
+        f"{analysis['committed']:,} transactions had been committed, {len(analysis['losers'])} had not.",
+        f"Redo: {redo['applied']:,} of {redo['records']:,} changes applied again to {redo['pages']:,} pages.",
+        f"Undo: {undo['records']:,} changes of {undo['transactions']} unfinished transactions taken back.",
+        f"Recovered in {report.seconds:.2f} s. "
+        + ("Nothing that had been committed was lost." if not report.lost else ""),
+    ]
+    lines += [f"Lost: {loss['detail']}" for loss in report.lost]
+    return lines
+
+
+def _plan_json(plan: RecoveryPlan) -> dict[str, Any]:
+    return {
+        "start_lsn": plan.start_lsn,
+        "end_lsn": plan.end_lsn,
+        "end_reason": plan.end_reason,
+        "checkpoint_lsn": plan.checkpoint_lsn,
+        "segments": plan.segments,
+        "bytes": plan.bytes,
+        "records": plan.records,
+        "committed": plan.committed,
+        "losers": [dict(loser) for loser in plan.losers],
+        "dirty_pages": plan.dirty_pages,
+        "stages": [stage.name for stage in plan.stages],
+    }
+
+
+def _plan_lines(plan: RecoveryPlan) -> list[str]:
+    return [
+        f"The log is read from LSN {plan.start_lsn} to LSN {plan.end_lsn} ({format_size(plan.bytes)}, "
+        f"{plan.records:,} entries).",
+        f"It ends there because: {plan.end_reason}",
+        f"{plan.committed:,} transactions were committed and are kept.",
+        f"{len(plan.losers)} transactions were not, and are undone.",
+        f"Up to {plan.dirty_pages:,} pages are brought up to date.",
+    ]
