@@ -302,6 +302,10 @@ class TableModel(QAbstractTableModel):
         self._say_edited([])
         return place
 
+    def are_here(self, rows: Sequence[int]) -> bool:
+        """Whether all these lines were read, so that what is done to them is done to all."""
+        return all(row < self.edits.inserts or self.row_at(row) is not None for row in rows)
+
     def toggle_deleted(self, rows: Sequence[int]) -> None:
         """Stage the deletion of these lines, or withdraw it where all of them are staged."""
         new = sorted((row for row in rows if row < self.edits.inserts), reverse=True)

@@ -178,10 +178,10 @@ class ExportDialog(QDialog):
         self._close.setText(self.tr("Close"))
         self._show_state()
         self._said.setText(
-            self.tr("Wrote {rows} rows to {name} ({size}).").format(
+            self.tr("Wrote {rows} rows to {name} in {time}.").format(
                 rows=formats.count(result.rows),
                 name=result.path.name,
-                size=formats.size(result.path.stat().st_size),
+                time=formats.duration(result.seconds),
             )
         )
         set_look(self._said, tone="good")

@@ -197,11 +197,11 @@ class TableGrid(QTableView):
         across.setSortIndicator(names.index(self._sort[0]), order)
 
     def selected_rows(self) -> list[int]:
-        """The lines with a selected cell, in order."""
-        rows: set[int] = set()
-        for part in self.selectionModel().selection():
-            rows.update(range(part.top(), min(part.bottom(), part.top() + COPIED_ROWS) + 1))
-        return sorted(rows)
+        """The lines with a selected cell, in order; none where there are too many to work on."""
+        parts = list(self.selectionModel().selection())
+        if sum(part.height() for part in parts) > COPIED_ROWS:
+            return []
+        return sorted({row for part in parts for row in range(part.top(), part.bottom() + 1)})
 
     def choose_cell(self, row: int, column: int) -> None:
         """Make a cell the current one and bring it into view."""
@@ -213,10 +213,16 @@ class TableGrid(QTableView):
         self.scrollTo(index)
 
     def copy_selection(self) -> None:
-        """Put the selected cells on the clipboard, as lines of tab-separated text."""
-        indexes = sorted(self.selectedIndexes()[: COPIED_ROWS * 4], key=lambda i: (i.row(), i.column()))
-        lines: dict[int, list[str]] = {}
-        for index in indexes:
-            value = index.data(ValueRole)
-            lines.setdefault(index.row(), []).append("" if value is None else cells.edit_text(value))
-        QGuiApplication.clipboard().setText("\n".join("\t".join(line) for line in lines.values()))
+        """Put the selected cells on the clipboard, as lines of tab-separated text.
+
+        Of a selection larger than anyone pastes, the first lines are taken.
+        """
+        model = self.model()
+        lines: list[str] = []
+        # Ranges, not indexes: of a million selected rows there would be millions of those.
+        for part in sorted(self.selectionModel().selection(), key=lambda part: (part.top(), part.left())):
+            last = min(part.bottom(), part.top() + COPIED_ROWS - len(lines) - 1)
+            for row in range(part.top(), last + 1):
+                values = (model.index(row, c).data(ValueRole) for c in range(part.left(), part.right() + 1))
+                lines.append("\t".join("" if value is None else cells.edit_text(value) for value in values))
+        QGuiApplication.clipboard().setText("\n".join(lines))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import shiboken6
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QStackedWidget, QWidget
 
@@ -67,9 +69,9 @@ class ImportDialog(QDialog):
     def _look(self) -> None:
         path = self._path
         answer = self._session.run(lambda _database: _plan(path), self, channel="files")
-        answer.done(self._show_plan).failed(self._show_error)
+        answer.done(lambda found: self._show_plan(*found)).failed(self._show_error)
 
-    def _show_plan(self, plan: ImportPlan) -> None:
+    def _show_plan(self, plan: ImportPlan, size_bytes: int) -> None:
         self.plan = plan
         form: CsvImportForm | TablesImportForm
         form = TablesImportForm(plan) if plan.kind == "sqlite" else CsvImportForm(plan, self._session)
@@ -80,7 +82,7 @@ class ImportDialog(QDialog):
         kind = {"sqlite": "SQLite", "csv": "CSV", "jsonl": "JSON lines"}[plan.kind]
         self._subtitle.setText(
             self.tr("{kind} · {size} · {path}").format(
-                kind=kind, size=formats.size(self._path.stat().st_size), path=self._path.parent
+                kind=kind, size=formats.size(size_bytes), path=self._path.parent
             )
         )
         self._show_state()
@@ -116,9 +118,8 @@ class ImportDialog(QDialog):
         if self._form is not None:
             self._form.setEnabled(False)
         self._cancel.setText(self.tr("Go on in the background"))
-        session = self._session
         # Heard even when the dialog has gone: the tables are new all the same.
-        job.ended.connect(lambda _progress: session.changed.emit("tables"))
+        job.ended.connect(partial(_tell_changed, self._session))
         job.answer.done(self._has_imported).failed(self._has_failed)
 
     def _has_imported(self, result: ImportResult) -> None:
@@ -156,8 +157,14 @@ class ImportDialog(QDialog):
         self._show_state()
 
 
-def _plan(path: Path) -> ImportPlan:
+def _plan(path: Path) -> tuple[ImportPlan, int]:
+    """How the file would be imported, and its size."""
     # Imported here: the kernel is loaded on the worker.
     from engine.data.importing import plan_import
 
-    return plan_import(path)
+    return plan_import(path), path.stat().st_size
+
+
+def _tell_changed(session: EngineSession, _progress: object) -> None:
+    if shiboken6.isValid(session):
+        session.changed.emit("tables")

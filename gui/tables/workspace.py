@@ -253,8 +253,18 @@ class TableWorkspace(QFrame):
 
     def delete_rows(self) -> None:
         """Stage the deletion of the selected rows, or withdraw it."""
-        if self._model is not None:
-            self._model.toggle_deleted(self.grid.selected_rows())
+        if self._model is None:
+            return
+        rows = self.grid.selected_rows()
+        if not self._model.are_here(rows):
+            self._say(
+                self.tr(
+                    "Only rows that were read can be deleted: select fewer rows, or scroll through them."
+                ),
+                Tone.BAD,
+            )
+            return
+        self._model.toggle_deleted(rows)
 
     def review(self) -> None:
         """Show what would be written."""
