@@ -45,6 +45,7 @@ class MainWindow(QMainWindow):
         self._wanted_page = ""
         self._import_source: Path | None = None
         self._may_close = False
+        self._closes_window = False
         self._build()
         self._add_pages()
         add_window_actions(self, self.actions_registry)
@@ -249,13 +250,23 @@ class MainWindow(QMainWindow):
             event.accept()
             return
         event.ignore()
-        running = self.jobs.running()
-        if running and not self._may_close:
-            text = self.tr("%n job(s) are running. Closing now cancels them.", "", len(running))
-            self._question.ask(text, self.tr("Cancel them and close"), self.tr("Keep working"))
+        self._ask_before_closing(and_window=True)
+
+    def close_database(self) -> None:
+        """Close the database, after a question where something would be lost."""
+        self._ask_before_closing(and_window=False)
+
+    def _ask_before_closing(self, and_window: bool) -> None:
+        self._closes_window = and_window
+        lost = [text for page in self.pages.values() if (text := page.unsaved())]
+        running = len(self.jobs.running())
+        if running:
+            lost.append(self.tr("%n job(s) are running and would be cancelled.", "", running))
+        if lost and not self._may_close:
+            self._question.ask(" ".join(lost), self.tr("Drop them and close"), self.tr("Keep working"))
             return
         self._close_for_good()
 
     def _close_for_good(self) -> None:
-        self._may_close = True
+        self._may_close = self._closes_window
         self.opening.close()

@@ -38,7 +38,7 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
     add(
         "database.close",
         _tr("Close database"),
-        window.opening.close,
+        window.close_database,
         shortcut="Ctrl+W",
         icon_name="close",
         needs_database=True,

@@ -107,6 +107,10 @@ class Page(QFrame):
         """The database is about to be closed; let go of it."""
         self.session = None
 
+    def unsaved(self) -> str:
+        """What would be lost if the database were closed now, in words; empty for nothing."""
+        return ""
+
     def entered(self) -> None:
         """The page has come into view."""
 

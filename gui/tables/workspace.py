@@ -256,13 +256,8 @@ class TableWorkspace(QFrame):
         if self._model is None:
             return
         rows = self.grid.selected_rows()
-        if not self._model.are_here(rows):
-            self._say(
-                self.tr(
-                    "Only rows that were read can be deleted: select fewer rows, or scroll through them."
-                ),
-                Tone.BAD,
-            )
+        if not rows or not self._model.are_here(rows):
+            self._say(self.tr("Nothing was staged: select rows that are in view or near it."), Tone.BAD)
             return
         self._model.toggle_deleted(rows)
 
