@@ -144,6 +144,7 @@ class MainWindow(QMainWindow):
         self.jobs_panel.close_requested.connect(lambda: self.show_jobs(False))
         self.jobs.added.connect(self._job_added)
         self.jobs.changed.connect(self._count_jobs)
+        self.jobs.changed.connect(self._close_when_idle)
         self._question.confirmed.connect(self._close_for_good)
 
     def _restore(self) -> None:
@@ -243,7 +244,7 @@ class MainWindow(QMainWindow):
     # The end
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        if self.opening.session is None:
+        if self.opening.session is None and (self._may_close or not self._lost()):
             page = self._page.page_id if self._page is not None else self.preferences.last_page()
             self.preferences.keep_window(self.saveGeometry(), page)
             self.shell.close()
@@ -258,15 +259,30 @@ class MainWindow(QMainWindow):
 
     def _ask_before_closing(self, and_window: bool) -> None:
         self._closes_window = and_window
-        lost = [text for page in self.pages.values() if (text := page.unsaved())]
-        running = len(self.jobs.running())
-        if running:
-            lost.append(self.tr("%n job(s) are running and would be cancelled.", "", running))
+        lost = self._lost()
         if lost and not self._may_close:
             self._question.ask(" ".join(lost), self.tr("Drop them and close"), self.tr("Keep working"))
             return
         self._close_for_good()
 
+    def _lost(self) -> list[str]:
+        """What closing now would drop, in words."""
+        lost = [text for page in self.pages.values() if (text := page.unsaved())]
+        running = len(self.jobs.running())
+        if running:
+            lost.append(self.tr("%n job(s) are running and would be cancelled.", "", running))
+        return lost
+
     def _close_for_good(self) -> None:
         self._may_close = self._closes_window
-        self.opening.close()
+        if self.opening.session is not None:
+            self.opening.close()
+            return
+        # A recovery runs without an open database; it is let come to a safe point first.
+        for job in self.jobs.running():
+            job.cancel()
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        if self._may_close and self.opening.session is None and not self.jobs.running():
+            self.close()

@@ -17,7 +17,7 @@ from gui.page import Page, Shell
 from gui.recovery.evidence import Evidence
 from gui.recovery.proof import Proof
 from gui.recovery.theatre import Theatre
-from gui.tasks import EngineSession, Job, Worker
+from gui.tasks import EngineSession, Job
 from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
 from gui.widgets import EmptyState, button, column, formats, label, row, tool_button
@@ -45,7 +45,6 @@ class RecoveryPage(Page):
         self._manager: RecoveryManager | None = None
         self._plan: RecoveryPlan | None = None
         self._job: Job | None = None
-        self._worker = Worker("holdfast-recovery")
         self._round = 0
         self.errors = ErrorSlot(lambda action: action in _RETRYING)
         self.errors.action_requested.connect(lambda _action: self.begin())
@@ -138,7 +137,7 @@ class RecoveryPage(Page):
         self._show_part(EVIDENCE)
         self._start.setEnabled(False)
         self._start.setText(self.tr("Recover {name}").format(name=path.stem))
-        answer = self._worker.run(lambda: _manager(path), self)
+        answer = self.shell.run(lambda: _manager(path), self)
         answer.done(lambda manager: self._make_plan(manager) if this == self._round else None)
         answer.failed(lambda error: self._show_error(error, self.tr("look at the database")))
 
@@ -197,7 +196,7 @@ class RecoveryPage(Page):
         self._job = None
         self.theatre.show_report(manager.report)
         self.theatre.show_over()
-        answer = self._worker.run(lambda: _take_database(manager), self)
+        answer = self.shell.run(lambda: _take_database(manager), self)
         answer.done(lambda database: self._offer(database, manager.report))
         answer.failed(lambda error: self._show_error(error, self.tr("open the recovered database")))
 
