@@ -17,6 +17,7 @@ pub mod record;
 mod row_ids;
 pub mod schema;
 pub mod source;
+pub mod sqlite;
 mod table;
 #[cfg(test)]
 mod table_tests;
