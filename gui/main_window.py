@@ -128,6 +128,8 @@ class MainWindow(QMainWindow):
         shell.open_requested.connect(opening.open)
         shell.create_requested.connect(opening.create)
         shell.import_requested.connect(self._import_into)
+        shell.source_chosen.connect(self.pages["tables"].import_file)  # type: ignore[attr-defined]
+        shell.backup_seen.connect(self.status_strip.show_backup)
         shell.page_requested.connect(self.show_page)
         shell.error_raised.connect(self.show_error)
         shell.told.connect(self.status_strip.tell)
@@ -169,6 +171,9 @@ class MainWindow(QMainWindow):
         session.sampled.connect(self._show_sample)
         for page in self.pages.values():
             page.attach(session)
+        if self.current_page_id() == "recovery":
+            # Its guide has just ended with the proof, which is to be read.
+            self._wanted_page = "recovery"
         wanted, self._wanted_page = self._wanted_page, ""
         self.show_page(wanted or self.preferences.last_page())
         if self.current_page_id() in ("", "welcome"):

@@ -156,6 +156,7 @@ class BackupsPage(Page):
         now = time.time()
         last = max((b.taken_at for b in found), default=0.0)
         proved = max((b.verified_at or 0.0 for b in found), default=0.0)
+        self.shell.backup_seen.emit(last)
         self._last.show_value(
             formats.ago(last), formats.moment(last) if last else "", Tone.WARN if now - last > OLD_S else None
         )

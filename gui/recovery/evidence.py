@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.recovery.report import RecoveryPlan
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
+from engine.recovery.report import RecoveryPlan
 from engine.types import Indicator
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from PySide6.QtWidgets import QFrame, QProgressBar, QScrollArea, QWidget
 
+from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.tasks import TaskProgress, TaskState
 from gui.recovery.words import amount, step
 from gui.theme import Space, Tone

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.recovery.report import RecoveryPlan, RecoveryReport, StageReport, StageStatus
 from PySide6.QtCore import QCoreApplication
 
+from engine.recovery.report import RecoveryPlan, RecoveryReport, StageReport, StageStatus
 from gui.widgets import Step, StepState, formats
 
 

@@ -85,9 +85,9 @@ class StatusStrip(QFrame):
         waits = self.tr("%n waiting", "", status.waiters)
         self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
 
-    def show_backup(self, at: float | None) -> None:
-        """When the last backup was taken; None where there is none."""
-        if at is None:
+    def show_backup(self, at: float) -> None:
+        """When the last backup was taken, in Unix seconds; 0 where there is none."""
+        if at <= 0:
             self._put(self._backup, "backups", self.tr("No backup"), Tone.WARN)
         else:
             old = time.time() - at > 3 * 86400
