@@ -1,0 +1,118 @@
+"""Shared widgets, in both themes."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.catalogue import entries
+from engine.errors import IoError, by_code
+from engine.types import Severity
+from gui.tasks import error_card
+from gui.theme import DARK, LIGHT, ThemeMode, colors
+from gui.widgets import ConfirmBar, Step, Stepper, StepState, TimeLine, formats
+
+
+def contrast(one, other):
+    """The contrast of two colours, as the accessibility guidelines (WCAG 2.1) count it."""
+
+    def luminance(color):
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme_colors", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read_in_every_colour_it_has(theme_colors):
+    now = theme_colors
+    for text in (now.text, now.text_muted, now.accent, now.good, now.warn, now.bad):
+        for ground in (now.window, now.surface, now.sidebar):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+    for tone, ground in ((now.good, now.good_soft), (now.warn, now.warn_soft), (now.bad, now.bad_soft)):
+        assert contrast(tone, ground) >= 4.5, (tone, ground)
+    for ground in (now.accent, now.accent_hover, now.bad, now.bad_hover):
+        assert contrast(now.on_accent, ground) >= 4.5, ground
+
+
+def test_the_theme_in_force_is_told_from_the_palette(theme):
+    assert colors() is LIGHT
+    theme.set_mode(ThemeMode.DARK)
+    assert colors() is DARK
+
+
+@pytest.mark.parametrize("code", sorted(entries()), ids=str)
+def test_every_code_has_a_card_with_its_four_answers(qtbot, theme, code):
+    error = by_code()[code](**{name: "x" for name in entries()[code].fields if name != "suggested_action"})
+    card = error_card(error)
+    qtbot.addWidget(card)
+    answers = card.words.answers
+    for text in (card.words.title, card.words.message, answers.how_serious, answers.what_to_do):
+        assert text
+    assert str(code) in card.words.to_text()
+    assert card.accessibleName()
+
+
+def test_an_error_without_a_code_becomes_ours_and_keeps_its_text_to_itself(qtbot, theme, caplog):
+    card = error_card(KeyError("a stored value"), "show a table")
+    qtbot.addWidget(card)
+    assert "a stored value" not in card.words.to_text()
+
+
+def test_the_button_of_a_card_asks_for_its_action(qtbot, theme):
+    card = error_card(IoError(operation="write", path="/x", os_error="gone"))
+    qtbot.addWidget(card)
+    assert card.words.severity in Severity
+    with qtbot.waitSignal(card.action_requested) as asked:
+        next(b for b in card.findChildren(type(card._toggle)) if b.text() == card.words.action_label).click()
+    assert asked.args == [card.words.action]
+
+
+def test_the_safe_button_of_a_question_has_the_focus(qtbot, theme):
+    bar = ConfirmBar()
+    qtbot.addWidget(bar)
+    bar.ask("Two jobs are running.", "Cancel them", "Keep working")
+    qtbot.waitExposed(bar)
+    bar.activateWindow()
+    qtbot.waitUntil(bar._no.hasFocus)
+    with qtbot.waitSignal(bar.confirmed):
+        bar._yes.click()
+
+
+def test_steps_change_without_being_built_again(qtbot, theme):
+    stepper = Stepper()
+    qtbot.addWidget(stepper)
+    stepper.set_steps([Step("One", StepState.RUNNING), Step("Two")])
+    first = stepper._lines[0][1]
+    stepper.set_steps([Step("One", StepState.DONE, "all well", "12 ms"), Step("Two", StepState.RUNNING)])
+    assert stepper._lines[0][1] is first
+    assert stepper._lines[0][0].accessibleName() == "done"
+
+
+def test_a_chart_keeps_a_quarter_of_an_hour_in_fixed_room(qtbot, theme):
+    chart = TimeLine(str)
+    qtbot.addWidget(chart)
+    series = chart.add_series("x")
+    room = chart._series[series].at.size
+    for number in range(3 * room // 2):
+        chart.add(series, number * 0.1, number)
+    kept = chart._series[series]
+    assert kept.at.size == room
+    assert kept.value[kept.used - 1] == 3 * room // 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (123456789, "118 MiB"), (2**40, "1.00 TiB")],
+)
+def test_sizes_read_as_people_write_them(value, text):
+    assert formats.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0421, "42 ms"), (4.2, "4.20 s"), (61, "1 min 01 s"), (7260, "2 h 01 min"), (200000, "2 days")],
+)
+def test_times_read_as_people_say_them(seconds, text):
+    assert formats.duration(seconds) == text
