@@ -193,7 +193,9 @@ class RestoreDialog(_WorkDialog):
 
     def _show_proof(self, result: Any) -> None:
         self.has_succeeded()
-        check = next((s.metrics for s in result.recovery.stages if s.name == "Consistency Validation"), {})
+        check: Any = next(
+            (s.metrics for s in result.recovery.stages if s.name == "Consistency Validation"), {}
+        )
         self.banner.say(
             Tone.GOOD,
             self.tr("Restored, recovered and checked"),

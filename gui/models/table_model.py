@@ -240,6 +240,14 @@ class TableModel(QAbstractTableModel):
         stored = self.row_at(row)
         return (False, None) if stored is None else (True, self.edits.value(stored, column))
 
+    def line(self, row: int) -> tuple[Any, ...] | None:
+        """All values of a line with what is staged for it; None where it was not read."""
+        places = range(len(self.table.columns))
+        if row < self.edits.inserts:
+            return tuple(self.edits.insert_value(row, place) for place in places)
+        stored = self.row_at(row)
+        return None if stored is None else tuple(self.edits.value(stored, place) for place in places)
+
     def _state(self, row: int, column: int) -> int:
         if row < self.edits.inserts:
             return CellState.NEW

@@ -28,8 +28,8 @@ from gui.theme import Tone, colors, tone_color
 
 ROW_HEIGHT = 30
 WIDEST_COLUMN = 320
-COPIED_ROWS = 20_000
-"""More rows than this are exported, not copied."""
+COPIED_ROWS = 5_000
+"""More rows than this are exported, not copied, and not deleted by hand."""
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -91,6 +91,9 @@ class TableGrid(QTableView):
     long_value_wanted = Signal(int, int)
     """A cell was opened whose value is edited in the detail pane."""
 
+    copied = Signal(int, bool)
+    """How many rows were copied, and whether that was all of the selection."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("flat", "true")
@@ -126,6 +129,9 @@ class TableGrid(QTableView):
     def show_model(self, model: TableModel) -> None:
         """Show another model; the caller keeps the one before, if it wants it."""
         self.setModel(model)
+        # A header that knows of the selection asks every cell of a column whether it is selected:
+        # seconds, where all rows of a large table are. Ours shows no selection.
+        self.horizontalHeader().setSelectionModel(QItemSelectionModel(model, self.horizontalHeader()))
         self._sort = None
         self.horizontalHeader().setSortIndicatorShown(False)
         self.selectionModel().currentChanged.connect(self._tell_cell)
@@ -215,14 +221,21 @@ class TableGrid(QTableView):
     def copy_selection(self) -> None:
         """Put the selected cells on the clipboard, as lines of tab-separated text.
 
-        Of a selection larger than anyone pastes, the first lines are taken.
+        Takes the first `COPIED_ROWS` of those that were read; `copied` tells how many.
         """
-        model = self.model()
+        model = self.table_model()
+        if model is None:
+            return
         lines: list[str] = []
+        wanted = 0
         # Ranges, not indexes: of a million selected rows there would be millions of those.
         for part in sorted(self.selectionModel().selection(), key=lambda part: (part.top(), part.left())):
+            wanted += part.height()
             last = min(part.bottom(), part.top() + COPIED_ROWS - len(lines) - 1)
             for row in range(part.top(), last + 1):
-                values = (model.index(row, c).data(ValueRole) for c in range(part.left(), part.right() + 1))
-                lines.append("\t".join("" if value is None else cells.edit_text(value) for value in values))
+                values = model.line(row)
+                if values is not None:
+                    cut = values[part.left() : part.right() + 1]
+                    lines.append("\t".join("" if value is None else cells.edit_text(value) for value in cut))
         QGuiApplication.clipboard().setText("\n".join(lines))
+        self.copied.emit(len(lines), len(lines) == wanted)

@@ -73,7 +73,7 @@ class TablesPage(Page):
             ("tables.import", self.tr("Import data…"), self.import_data, "Ctrl+I", "import"),
             ("tables.export", self.tr("Export data…"), self.export_data, "Ctrl+E", "export"),
             ("tables.refresh", self.tr("Read the tables again"), self.refresh, "F5", "refresh"),
-            ("tables.find", self.tr("Filter rows"), self.find, "Ctrl+F", "filter"),
+            ("tables.find", self.tr("Filter rows"), self.find_rows, "Ctrl+F", "filter"),
             ("tables.add_row", self.tr("Add a row"), work.add_row, "Ctrl+Shift+N", "plus"),
             (
                 "tables.delete_rows",
@@ -197,7 +197,7 @@ class TablesPage(Page):
             tables = sorted(self._tables.values(), key=lambda table: table.name.casefold())
             ExportDialog(self.shell, self.session, tables, self.list.chosen(), self).open()
 
-    def find(self) -> None:
+    def find_rows(self) -> None:
         """Put the cursor where a filter is typed."""
         self.shell.show_page(self.page_id)
         self.workspace.filter_bar.focus_value()

@@ -21,7 +21,7 @@ from gui.tables.grid import TableGrid
 from gui.tables.preview import PreviewDialog
 from gui.tasks import EngineSession
 from gui.theme import Space, Tone
-from gui.widgets import ConfirmBar, column, label, set_look
+from gui.widgets import ConfirmBar, column, formats, label, set_look
 
 
 class TableWorkspace(QFrame):
@@ -70,6 +70,7 @@ class TableWorkspace(QFrame):
         self.filter_bar.filter_changed.connect(self._filter)
         self.grid.sort_wanted.connect(self._sort)
         self.grid.cell_chosen.connect(self._show_value)
+        self.grid.copied.connect(self._say_copied)
         self.grid.long_value_wanted.connect(lambda *_: self.show_values(True))
         self.value_pane.value_staged.connect(self._stage_value)
         self.value_pane.closed.connect(lambda: self.show_values(False))
@@ -177,6 +178,13 @@ class TableWorkspace(QFrame):
         self._notice.setText(words)
         set_look(self._notice, tone=str(tone))
         self._notice.show()
+
+    def _say_copied(self, rows: int, is_all: bool) -> None:
+        if is_all:
+            self._say(self.tr("Copied {n} rows.").format(n=formats.count(rows)), Tone.NEUTRAL)
+        else:
+            words = self.tr("Copied the first {n} rows that were read. Export takes all of them.")
+            self._say(words.format(n=formats.count(rows)), Tone.WARN)
 
     def _filter(self, wanted: Filter | None) -> None:
         model = self._model
