@@ -5,13 +5,22 @@
 //! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
+pub mod buffer;
+pub mod checkpoint;
 pub mod control;
+pub mod core;
 pub mod disk;
 pub mod error;
 pub mod events;
 pub mod lock;
 pub mod log;
+pub mod page;
+pub mod recovery;
 pub mod rows;
+pub mod space;
 pub mod stats;
+pub mod store;
 pub mod sync;
+pub mod tree;
+pub mod txn;
 pub mod types;

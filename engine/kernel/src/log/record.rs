@@ -58,12 +58,12 @@ operations! {
     CheckpointEnd = 10,
     /// Opens each flushed group and names the LSN that was durable by then.
     Group = 11,
-    FreeLater = 12,
     Freed = 13,
     PagesWritten = 14,
-    OverflowPage = 15,
-    Savepoint = 16,
-    TreeDrop = 17,
+    /// A transaction took pages; its undo gives them back.
+    PagesTaken = 15,
+    /// A transaction made a tree; its undo has the tree's pages given back.
+    TreeMade = 17,
 }
 
 /// The fixed part of an entry.

@@ -1,0 +1,120 @@
+//! Latched pages. A guard keeps its frame pinned; dropping it gives up the latch, then the pin.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Frame, Pool};
+use crate::error::Result;
+use crate::page::{Change, EntryMark, Page, Part};
+use crate::types::PageId;
+
+struct Pin<'p>(&'p Frame);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A page latched for reading, shared with other readers.
+pub struct PageRead<'p> {
+    guard: RwLockReadGuard<'p, Page>,
+    _pin: Pin<'p>,
+}
+
+/// A page latched for change, by one thread.
+pub struct PageWrite<'p> {
+    guard: RwLockWriteGuard<'p, Page>,
+    pin: Pin<'p>,
+    pool: &'p Pool,
+}
+
+impl<'p> PageRead<'p> {
+    pub(super) fn latch(frame: &'p Frame) -> PageRead<'p> {
+        let pin = Pin(frame);
+        PageRead { guard: frame.latch.read(), _pin: pin }
+    }
+    pub(super) fn try_latch(frame: &'p Frame) -> Option<PageRead<'p>> {
+        let pin = Pin(frame);
+        Some(PageRead { guard: frame.latch.try_read()?, _pin: pin })
+    }
+}
+
+impl<'p> PageWrite<'p> {
+    pub(super) fn latch(pool: &'p Pool, frame: &'p Frame) -> PageWrite<'p> {
+        let pin = Pin(frame);
+        PageWrite { guard: frame.latch.write(), pin, pool }
+    }
+    pub(super) fn try_latch(pool: &'p Pool, frame: &'p Frame) -> Option<PageWrite<'p>> {
+        let pin = Pin(frame);
+        Some(PageWrite { guard: frame.latch.try_write()?, pin, pool })
+    }
+    /// For a victim, which its taker has pinned already.
+    pub(super) fn latch_pinned(pool: &'p Pool, frame: &'p Frame) -> PageWrite<'p> {
+        Self::latch(pool, frame)
+    }
+
+    pub fn downgrade(self) -> PageRead<'p> {
+        PageRead { guard: RwLockWriteGuard::downgrade(self.guard), _pin: self.pin }
+    }
+
+    pub(super) fn replace(&mut self, page: Page) {
+        *self.guard = page;
+    }
+
+    /// The page could not be read: the frame holds nothing.
+    pub(super) fn forget_page(self) {
+        self.pin.0.page.store(PageId::NONE.0, Ordering::Release);
+    }
+
+    /// Marks the page dirty. To be called before the entry of the change is appended, so that no
+    /// checkpoint misses it.
+    pub fn begin_change(&self) {
+        let frame = self.pin.0;
+        if !frame.is_dirty() {
+            frame.rec_lsn.store(self.pool.log.end().0, Ordering::Release);
+        }
+    }
+
+    /// Marks the page dirty since an entry that is being redone.
+    pub fn begin_redo(&self, lsn: crate::types::Lsn) {
+        let frame = self.pin.0;
+        if !frame.is_dirty() {
+            frame.rec_lsn.store(lsn.0, Ordering::Release);
+        }
+    }
+
+    /// A part of a log entry that changes this page.
+    pub fn part<'c>(&self, change: Change<'c>) -> Part<'c> {
+        let frame_page = self.pin.0.page();
+        Part { page: frame_page, previous: self.guard.lsn(), change }
+    }
+
+    /// Applies a change whose entry has been appended.
+    pub fn apply(&mut self, change: &Change<'_>, mark: EntryMark) -> Result<()> {
+        let incarnation = self.pool.incarnation;
+        self.guard.apply(change, mark)?;
+        self.guard.set_incarnation(incarnation);
+        Ok(())
+    }
+}
+
+impl Deref for PageRead<'_> {
+    type Target = Page;
+    fn deref(&self) -> &Page {
+        &self.guard
+    }
+}
+impl Deref for PageWrite<'_> {
+    type Target = Page;
+    fn deref(&self) -> &Page {
+        &self.guard
+    }
+}
+impl DerefMut for PageWrite<'_> {
+    fn deref_mut(&mut self) -> &mut Page {
+        &mut self.guard
+    }
+}

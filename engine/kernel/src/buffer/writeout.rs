@@ -1,0 +1,144 @@
+//! Writing dirty pages out: the log first, then a double-write copy, then the page's place.
+
+use std::sync::atomic::Ordering;
+
+use super::doublewrite::SLOTS;
+use super::{Frame, Pool};
+use crate::error::Result;
+use crate::log::{NewEntry, Op};
+use crate::page::Page;
+use crate::types::{Lsn, PageId, TxnId};
+
+impl Pool {
+    /// Writes out a batch of dirty pages that have not been used of late; returns how many.
+    pub fn write_out_cold(&self) -> Result<usize> {
+        let start = self.hand.load(Ordering::Relaxed);
+        let count = self.frames.len();
+        let around = (0..count).map(|i| &self.frames[(start + i) % count]);
+        let cold = around.clone().filter(|f| f.is_dirty() && f.pins.load(Ordering::Relaxed) == 0);
+        let picks: Vec<&Frame> = cold.take(SLOTS).collect();
+        self.write_out(&picks)
+    }
+
+    /// Writes out every page whose first missing change is older than `lsn`; returns how many.
+    ///
+    /// Pages that are latched for change are passed over and tried again; a page that stays
+    /// latched is left to the next call. `keep_on` is asked between batches.
+    pub fn write_out_older(&self, lsn: Lsn, mut keep_on: impl FnMut() -> bool) -> Result<usize> {
+        let mut written = 0;
+        let mut idle_rounds = 0;
+        loop {
+            let mut old: Vec<(u64, &Frame)> = self
+                .frames
+                .iter()
+                .map(|f| (f.rec_lsn.load(Ordering::Acquire), f))
+                .filter(|(rec_lsn, _)| *rec_lsn != 0 && *rec_lsn < lsn.0)
+                .collect();
+            if old.is_empty() || !keep_on() {
+                return Ok(written);
+            }
+            // Ascending by page number, so that neighbours go out together.
+            old.sort_by_key(|(_, frame)| frame.page());
+            let mut round = 0;
+            for batch in old.chunks(SLOTS) {
+                let picks: Vec<&Frame> = batch.iter().map(|(_, frame)| *frame).collect();
+                round += self.write_out(&picks)?;
+                if !keep_on() {
+                    return Ok(written + round);
+                }
+            }
+            written += round;
+            idle_rounds = if round == 0 { idle_rounds + 1 } else { 0 };
+            if idle_rounds > 200 {
+                return Ok(written);
+            }
+            if round == 0 {
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            }
+        }
+    }
+
+    /// One batch, at most [`SLOTS`] frames. Any failure stops the store: what the medium holds
+    /// is then unknown until a recovery has looked.
+    fn write_out(&self, picks: &[&Frame]) -> Result<usize> {
+        let mut doublewrite = self.writer.lock();
+        let mut batch: Vec<(&Frame, Page)> = Vec::with_capacity(picks.len());
+        for frame in picks {
+            // Under the writer's mutex a dirty frame keeps its page, so no pin is needed.
+            let Some(page) = frame.latch.try_read() else { continue };
+            if page.id() != frame.page() {
+                // A fresh page whose entry could not be appended: nobody refers to it.
+                frame.rec_lsn.store(0, Ordering::Release);
+            } else if frame.is_dirty() {
+                batch.push((frame, page.clone()));
+            }
+        }
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let newest = batch.iter().map(|(_, page)| page.lsn()).max().unwrap_or(Lsn::NONE);
+        self.log.flush_to(newest)?;
+        let (frames, mut pages): (Vec<&Frame>, Vec<Page>) = batch.into_iter().unzip();
+        pages.iter_mut().for_each(Page::seal);
+        let written = doublewrite.write(&pages).and_then(|()| self.write_in_place(&pages));
+        if let Err(error) = written {
+            self.log.fail(error.clone());
+            return Err(error);
+        }
+        for (frame, page) in frames.iter().zip(&pages) {
+            Self::settle(frame, page.lsn());
+        }
+        let count = pages.len();
+        self.counters.pages_written.fetch_add(count as u64, Ordering::Relaxed);
+        self.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.log_written(&pages)?;
+        Ok(count)
+    }
+
+    fn write_in_place(&self, pages: &[Page]) -> Result<()> {
+        for page in pages {
+            self.file.write_at(page.bytes(), u64::from(page.id().0) * self.page_size as u64)?;
+        }
+        self.file.sync()
+    }
+
+    /// A page that changed since it was copied stays dirty, but only from the copy's LSN on.
+    fn settle(frame: &Frame, written: Lsn) {
+        let Some(page) = frame.latch.try_read() else { return };
+        let rec_lsn = if page.lsn() == written { 0 } else { written.0 };
+        frame.rec_lsn.store(rec_lsn, Ordering::Release);
+    }
+
+    /// Tells the log which pages were written at which LSN: analysis need not redo them from
+    /// further back, and a write that was lost can be found.
+    fn log_written(&self, pages: &[Page]) -> Result<()> {
+        let mut body = Vec::with_capacity(12 * pages.len());
+        for page in pages {
+            body.extend_from_slice(&page.id().0.to_le_bytes());
+            body.extend_from_slice(&page.lsn().0.to_le_bytes());
+        }
+        let body = [body.as_slice()];
+        let entry = NewEntry::new(TxnId::SYSTEM, Op::PagesWritten, Lsn::NONE, &body);
+        self.log.append(&entry, |_| {}).map(|_| ())
+    }
+
+    /// Writes out everything; for a clean shutdown, when no transaction is left.
+    pub fn write_out_all(&self) -> Result<usize> {
+        self.write_out_older(Lsn::MAX, || true)
+    }
+
+    /// Empties the double-write file.
+    pub fn clear_doublewrite(&self) -> Result<()> {
+        self.writer.lock().clear()
+    }
+
+    /// See [`super::DoubleWrite::switch_off`].
+    pub fn switch_doublewrite_off(&self) {
+        self.writer.lock().switch_off();
+    }
+
+    /// Reads the pages of the double-write file that recovery may use.
+    pub fn doublewrite_copies(&self, from: Lsn, end: Lsn) -> Result<Vec<(PageId, Page)>> {
+        self.writer.lock().copies(from, end, self.incarnation)
+    }
+}

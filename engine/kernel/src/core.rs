@@ -1,0 +1,128 @@
+//! Pool, log and space map together: what trees and transactions are made on.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::buffer::{PageWrite, Pool};
+use crate::error::Result;
+use crate::log::{Log, NewEntry, Op, Span};
+use crate::page::{Change, EntryMark, Part, encode_parts};
+use crate::space::Space;
+use crate::types::{Lsn, PageId, TreeId, TxnId};
+
+/// The root page of the catalogue, fixed.
+pub const CATALOGUE_ROOT: PageId = PageId(2);
+pub const CATALOGUE: TreeId = TreeId(1);
+
+pub struct Core {
+    pub pool: Arc<Pool>,
+    pub log: Arc<Log>,
+    pub space: Space,
+    /// After so many changes of a page its full image goes into the log, which bounds how far
+    /// back the repair of one page has to read.
+    pub image_every: u16,
+}
+
+/// Who appends an entry, where its transaction's chain stood before, and the log space that its
+/// undo needs or, for an undo, takes back.
+#[derive(Clone, Copy)]
+pub struct Author {
+    pub txn: TxnId,
+    pub op: Op,
+    pub previous: Lsn,
+    pub reserve_undo: u64,
+    pub use_undo: u64,
+}
+
+impl Author {
+    pub fn new(txn: TxnId, op: Op, previous: Lsn) -> Author {
+        Author { txn, op, previous, reserve_undo: 0, use_undo: 0 }
+    }
+
+    /// A redo-only step of the store's own.
+    pub fn system(op: Op) -> Author {
+        Author::new(TxnId::SYSTEM, op, Lsn::NONE)
+    }
+
+    pub fn entry<'a>(&self, body: &'a [&'a [u8]]) -> NewEntry<'a> {
+        NewEntry {
+            reserve_undo: self.reserve_undo,
+            use_undo: self.use_undo,
+            ..NewEntry::new(self.txn, self.op, self.previous, body)
+        }
+    }
+}
+
+thread_local! {
+    static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(crate) fn mark(txn: TxnId, span: Span) -> EntryMark {
+    EntryMark { txn, lsn: span.lsn, end: span.end }
+}
+
+impl Core {
+    /// Appends one entry of page changes. The pages are latched for change by the caller, who
+    /// has called `begin_change` on each and applies the changes after.
+    pub fn append(
+        &self,
+        author: Author,
+        tree: TreeId,
+        parts: &[Part<'_>],
+        extra: &[u8],
+    ) -> Result<EntryMark> {
+        self.append_with(author, tree, parts, extra, |_| {})
+    }
+
+    /// As [`Core::append`]; `under` runs under the log's mutex.
+    pub fn append_with(
+        &self,
+        author: Author,
+        tree: TreeId,
+        parts: &[Part<'_>],
+        extra: &[u8],
+        under: impl FnOnce(Span),
+    ) -> Result<EntryMark> {
+        let span = BODY.with_borrow_mut(|body| {
+            encode_parts(body, tree, parts);
+            self.log.append(&author.entry(&[body, extra]), under)
+        })?;
+        Ok(mark(author.txn, span))
+    }
+
+    /// As [`Core::append_with`], but `None` where something would have to be waited for.
+    pub fn try_append_with(
+        &self,
+        author: Author,
+        tree: TreeId,
+        parts: &[Part<'_>],
+        under: impl FnOnce(Span),
+    ) -> Option<Result<EntryMark>> {
+        BODY.with_borrow_mut(|body| {
+            encode_parts(body, tree, parts);
+            self.log.try_append(&author.entry(&[body]), under)
+        })
+        .map(|span| span.map(|span| mark(author.txn, span)))
+    }
+
+    /// Appends an entry that changes one page, and applies it.
+    pub fn change_page(
+        &self,
+        author: Author,
+        page: &mut PageWrite<'_>,
+        change: &Change<'_>,
+    ) -> Result<()> {
+        page.begin_change();
+        let entry = self.append(author, page.tree(), &[page.part(*change)], &[])?;
+        page.apply(change, entry)
+    }
+
+    /// Logs the page in full where its last image has become old.
+    pub fn renew_image(&self, page: &mut PageWrite<'_>) -> Result<()> {
+        if page.changes_since_image() < self.image_every {
+            return Ok(());
+        }
+        let image = page.to_image();
+        self.change_page(Author::system(Op::Image), page, &Change::Image { image: &image })
+    }
+}

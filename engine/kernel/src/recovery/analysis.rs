@@ -1,0 +1,189 @@
+//! Analysis: one pass from the begin record of the last complete checkpoint to the end of the
+//! log finds who was unfinished and which pages may lack changes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Analysis, Loser, Progress};
+use crate::checkpoint::Tables;
+use crate::error::Result;
+use crate::log::{EntryRef, LogReader, Op};
+use crate::page::{PartReader, get_u32, get_u64};
+use crate::txn::{Counts, Ended, Garbage, Pending, take};
+use crate::types::{Lsn, PageId, TreeId, TxnId};
+
+/// Since when a page may lack changes, and the end of the last entry that changed it.
+struct Dirty {
+    rec_lsn: Lsn,
+    last_end: Lsn,
+}
+
+#[derive(Default)]
+struct Pass {
+    begin: Lsn,
+    active: HashMap<TxnId, Loser>,
+    ended: HashSet<TxnId>,
+    dirty: HashMap<PageId, Dirty>,
+    counts: Counts,
+    pending: Vec<Pending>,
+    freed: Vec<Pending>,
+    result: Analysis,
+}
+
+/// Runs the pass over `reader`, which stands at the checkpoint's begin record.
+pub(super) fn analyse(reader: &mut LogReader, begin: Lsn, progress: &Progress) -> Result<Analysis> {
+    let mut pass = Pass { begin, ..Pass::default() };
+    pass.result.start = begin;
+    let (_, total) = reader.progress();
+    progress.begin("analysis", "bytes", total);
+    while let Some(entry) = reader.next()? {
+        pass.take(&entry)?;
+        if pass.result.records % 1024 == 0 {
+            progress.ensure_going()?;
+            progress.set(entry.header.end().0 - begin.0);
+        }
+    }
+    let end = reader.tail().map_or(reader.position(), |tail| tail.end);
+    Ok(pass.finish(end))
+}
+
+impl Pass {
+    fn take(&mut self, entry: &EntryRef<'_>) -> Result<()> {
+        let header = &entry.header;
+        self.result.records += 1;
+        self.result.bytes += u64::from(header.len);
+        if header.txn != TxnId::SYSTEM {
+            self.take_transaction(entry)?;
+        }
+        match header.op {
+            Op::Insert | Op::Update | Op::Delete | Op::Clr | Op::Structure | Op::Image => {
+                self.take_pages(entry)
+            }
+            Op::PagesTaken | Op::TreeMade => self.take_pages(entry),
+            Op::PagesWritten => {
+                self.take_written(entry.body);
+                Ok(())
+            }
+            Op::Freed => {
+                self.take_freed(entry.body);
+                Ok(())
+            }
+            Op::CheckpointEnd => self.take_checkpoint(entry.body),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_transaction(&mut self, entry: &EntryRef<'_>) -> Result<()> {
+        let (id, lsn) = (entry.header.txn, entry.header.lsn);
+        self.result.next_txn = self.result.next_txn.max(TxnId(id.0 + 1));
+        if matches!(entry.header.op, Op::Commit | Op::AbortEnd) {
+            self.active.remove(&id);
+            self.ended.insert(id);
+            let ended = Ended::decode(entry.body)?;
+            self.result.last_commit_at = self.result.last_commit_at.max(ended.time);
+            self.result.committed += u64::from(entry.header.op == Op::Commit);
+            for (tree, delta) in ended.deltas {
+                *self.counts.entry(tree).or_default() += delta;
+            }
+            self.pending.extend(ended.garbage.into_iter().map(|garbage| Pending { by: id, garbage }));
+            return Ok(());
+        }
+        let loser = self.active.entry(id).or_insert(Loser {
+            id,
+            first: lsn,
+            last: lsn,
+            started_at: 0,
+            changes: 0,
+        });
+        loser.last = loser.last.max(lsn);
+        loser.changes += u64::from(matches!(entry.header.op, Op::Insert | Op::Update | Op::Delete));
+        Ok(())
+    }
+
+    fn take_pages(&mut self, entry: &EntryRef<'_>) -> Result<()> {
+        let mut parts = PartReader::new(entry.body)?;
+        let next_tree = TreeId(parts.tree().0.saturating_add(1));
+        self.result.next_tree = self.result.next_tree.max(next_tree);
+        let (lsn, end) = (entry.header.lsn, entry.header.end());
+        while let Some((page, ..)) = parts.next_raw()? {
+            let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn: lsn, last_end: end });
+            dirty.last_end = dirty.last_end.max(end);
+        }
+        Ok(())
+    }
+
+    /// Pages that reached their place: what they held then needs no redo.
+    fn take_written(&mut self, body: &[u8]) {
+        for item in body.chunks_exact(12) {
+            let (page, written) = (PageId(get_u32(item, 0)), Lsn(get_u64(item, 4)));
+            if let Some(dirty) = self.dirty.get_mut(&page) {
+                dirty.rec_lsn = dirty.rec_lsn.max(written);
+                if dirty.last_end <= written {
+                    self.dirty.remove(&page);
+                }
+            }
+        }
+    }
+
+    fn take_freed(&mut self, body: &[u8]) {
+        let Ok(parts) = PartReader::new(body) else { return };
+        let mut extra = parts.extra();
+        let freed = (|| {
+            let by = TxnId(get_u64(take(&mut extra, 8)?, 0));
+            Some(Pending { by, garbage: Garbage::decode(&mut extra)? })
+        })();
+        self.freed.extend(freed);
+    }
+
+    /// The end record of the checkpoint that this pass began at. What its transactions and pages
+    /// did after the begin record is known already and counts more.
+    fn take_checkpoint(&mut self, body: &[u8]) -> Result<()> {
+        let tables = Tables::decode(body)?;
+        if tables.begin != self.begin {
+            return Ok(());
+        }
+        for txn in &tables.active {
+            if self.ended.contains(&txn.id) {
+                continue;
+            }
+            let loser = self.active.entry(txn.id).or_insert(Loser {
+                id: txn.id,
+                first: txn.first,
+                last: txn.last,
+                started_at: 0,
+                changes: 0,
+            });
+            loser.first = loser.first.min(txn.first);
+            loser.last = loser.last.max(txn.last);
+            loser.started_at = txn.started_at;
+        }
+        for (page, rec_lsn) in tables.dirty {
+            let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn, last_end: tables.begin });
+            dirty.rec_lsn = dirty.rec_lsn.min(rec_lsn);
+        }
+        for (tree, count) in tables.counts {
+            *self.counts.entry(tree).or_default() += count;
+        }
+        self.pending.extend(tables.pending);
+        self.result.next_txn = self.result.next_txn.max(tables.next_txn);
+        self.result.next_tree = self.result.next_tree.max(tables.next_tree);
+        Ok(())
+    }
+
+    fn finish(mut self, end: Lsn) -> Analysis {
+        let mut result = self.result;
+        result.end = end;
+        result.losers = self.active.into_values().collect();
+        result.losers.sort_by_key(|loser| loser.id);
+        result.redo_lsn = self.dirty.values().map(|dirty| dirty.rec_lsn).min().unwrap_or(end);
+        result.dirty = self.dirty.into_iter().map(|(page, dirty)| (page, dirty.rec_lsn)).collect();
+        result.counts = self.counts;
+        result.counts.retain(|_, count| *count != 0);
+        self.pending.sort_by_key(|pending| pending.by);
+        for pending in self.pending {
+            if !self.freed.contains(&pending) && !result.pending.contains(&pending) {
+                result.pending.push(pending);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,117 @@
+//! Recovery: analysis, redo, undo (ARIES, Mohan et al. 1992), each callable alone.
+//!
+//! [`Opening`] carries what the steps pass on: a disk, the control file, the valid end of the
+//! log, what analysis found, and from redo on the parts of a store. Until redo nothing on the
+//! disk has been changed, except by `restore_doublewrite`, which puts whole pages in the place
+//! of torn ones and can be repeated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::control::ControlData;
+use crate::error::{Code, Error, Result};
+use crate::txn::{Counts, Pending};
+use crate::types::{Lsn, PageId, TreeId, TxnId};
+
+mod analysis;
+mod opening;
+mod redo;
+
+pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, UndoReport, build};
+
+/// Progress and cancellation of one long work; shared between who does it and who watches it.
+#[derive(Default)]
+pub struct Progress {
+    stage: Mutex<&'static str>,
+    unit: Mutex<&'static str>,
+    done: AtomicU64,
+    total: AtomicU64,
+    rows: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+impl Progress {
+    pub fn new() -> Arc<Progress> {
+        Arc::default()
+    }
+    /// A new stretch of work of `total` units (0: not known).
+    pub fn begin(&self, stage: &'static str, unit: &'static str, total: u64) {
+        *self.stage.lock() = stage;
+        *self.unit.lock() = unit;
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+    pub fn set(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+    pub fn add(&self, units: u64) {
+        self.done.fetch_add(units, Ordering::Relaxed);
+    }
+    pub fn add_rows(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+    pub fn ensure_going(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::new(Code::Cancelled)) } else { Ok(()) }
+    }
+    /// Stage, unit, done, total, rows.
+    pub fn look(&self) -> (&'static str, &'static str, u64, u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (*self.stage.lock(), *self.unit.lock(), load(&self.done), load(&self.total), load(&self.rows))
+    }
+}
+
+/// A transaction that the crash cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loser {
+    pub id: TxnId,
+    pub first: Lsn,
+    pub last: Lsn,
+    /// Microseconds since the Unix epoch; 0 where it began after the checkpoint.
+    pub started_at: i64,
+    pub changes: u64,
+}
+
+/// What analysis found.
+#[derive(Debug, Default)]
+pub struct Analysis {
+    pub start: Lsn,
+    pub end: Lsn,
+    pub records: u64,
+    pub bytes: u64,
+    pub committed: u64,
+    pub losers: Vec<Loser>,
+    /// The dirty page table: from which entry on each page may lack changes.
+    pub dirty: HashMap<PageId, Lsn>,
+    pub redo_lsn: Lsn,
+    pub counts: Counts,
+    pub pending: Vec<Pending>,
+    pub next_txn: TxnId,
+    pub next_tree: TreeId,
+    pub last_commit_at: i64,
+}
+
+/// What redo did.
+#[derive(Clone, Debug, Default)]
+pub struct RedoReport {
+    pub records: u64,
+    pub applied: u64,
+    pub skipped: u64,
+    pub pages: u64,
+    pub bytes: u64,
+    /// Pages that could be neither read nor rebuilt, with the reason.
+    pub damaged: Vec<(PageId, String)>,
+}
+
+/// Looks at what analysis would start from.
+pub fn checkpoint_of(control: &ControlData) -> (Lsn, Lsn) {
+    (control.checkpoint_lsn, control.redo_lsn)
+}

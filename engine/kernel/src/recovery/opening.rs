@@ -1,0 +1,316 @@
+//! The steps from a directory to an open store, for clean and unclean databases alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Analysis, Progress, RedoReport, analysis, redo};
+use crate::buffer::{DoubleWrite, Pool, PoolOptions};
+use crate::checkpoint::Checkpointer;
+use crate::control::{Control, ControlData};
+use crate::core::Core;
+use crate::disk::{Disk, File, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::events::EventQueue;
+use crate::lock::{LockOptions, LockTable};
+use crate::log::segments::{self, SegmentInfo};
+use crate::log::{Log, LogOptions, LogReader, TailReason};
+use crate::page::Page;
+use crate::space::Space;
+use crate::stats::Stats;
+use crate::txn::{Counts, Shared, TxnManager, TxnState, roll_back_whole};
+use crate::types::{Incarnation, Lsn};
+
+/// The data file.
+pub const DATA_PATH: &str = "database.holdfast";
+
+/// What opening needs to know of settings.
+#[derive(Clone, Debug)]
+pub struct OpeningOptions {
+    pub cache_bytes: u64,
+    pub log: LogOptions,
+    pub locks: LockOptions,
+    pub image_every: u16,
+    pub redo_workers: usize,
+}
+
+/// The segments, as they were found.
+#[derive(Debug)]
+pub struct LogSurvey {
+    pub segments: Vec<SegmentInfo>,
+    pub gaps: Vec<String>,
+    pub bytes: u64,
+}
+
+/// The valid log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogValidity {
+    pub end: Lsn,
+    pub entries: u64,
+    pub bytes: u64,
+    pub reason: TailReason,
+}
+
+/// What undo did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UndoReport {
+    pub transactions: u64,
+    pub records: u64,
+}
+
+/// A database on its way to being open.
+pub struct Opening {
+    disk: Arc<dyn Disk>,
+    control: Control,
+    options: OpeningOptions,
+    validity: Option<LogValidity>,
+    analysis: Option<Analysis>,
+    shared: Option<Arc<Shared>>,
+}
+
+impl Opening {
+    /// Reads the control file; changes nothing.
+    pub fn begin(disk: Arc<dyn Disk>, options: OpeningOptions) -> Result<Opening> {
+        let control = Control::open(&*disk, OpenMode::Write)?;
+        Ok(Opening { disk, control, options, validity: None, analysis: None, shared: None })
+    }
+
+    pub fn control(&self) -> ControlData {
+        self.control.data()
+    }
+    pub fn analysis(&self) -> Option<&Analysis> {
+        self.analysis.as_ref()
+    }
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Finds the segments, their order and their gaps.
+    pub fn survey_log(&self) -> Result<LogSurvey> {
+        let data = self.control();
+        let found = segments::discover(&*self.disk, data.database)?;
+        let bytes = found.iter().map(|segment| segment.size).sum();
+        let mut gaps: Vec<String> = found
+            .windows(2)
+            .filter(|pair| pair[0].number + 1 != pair[1].number)
+            .map(|pair| format!("segments {} to {} are missing", pair[0].number + 1, pair[1].number - 1))
+            .collect();
+        if let Err(error) = segments::extents(&found, data.redo_lsn) {
+            gaps.push(error.to_string());
+        }
+        Ok(LogSurvey { segments: found, gaps, bytes })
+    }
+
+    fn reader(&self, from: Lsn) -> Result<LogReader> {
+        let data = self.control();
+        LogReader::open(
+            Arc::clone(&self.disk),
+            data.database,
+            from,
+            data.checkpoint_lsn.max(data.clean_end),
+        )
+    }
+
+    /// Checks every entry from the start of redo on, and finds where the valid log ends.
+    pub fn validate_log(&mut self, progress: &Progress) -> Result<LogValidity> {
+        let mut reader = self.reader(self.control().redo_lsn)?;
+        let (_, total) = reader.progress();
+        progress.begin("log validation", "bytes", total);
+        let (mut entries, mut bytes) = (0u64, 0u64);
+        while let Some(entry) = reader.next()? {
+            entries += 1;
+            bytes += u64::from(entry.header.len);
+            if entries % 1024 == 0 {
+                progress.ensure_going()?;
+                progress.set(bytes);
+            }
+        }
+        let tail = reader.tail().ok_or_else(|| Error::internal("a log without an end"))?;
+        let validity = LogValidity { end: tail.end, entries, bytes, reason: tail.reason };
+        self.validity = Some(validity);
+        Ok(validity)
+    }
+
+    fn validity(&self) -> Result<LogValidity> {
+        self.validity.ok_or_else(|| Error::internal("the log has not been validated"))
+    }
+
+    /// Puts whole copies from the double-write file in the place of pages that are torn or older.
+    /// Returns the copies found and the pages restored.
+    pub fn restore_doublewrite(&mut self, progress: &Progress) -> Result<(usize, usize)> {
+        let end = self.validity()?.end;
+        let data = self.control();
+        let size = data.page_size as usize;
+        let copies =
+            DoubleWrite::open(&*self.disk, size)?.copies(data.redo_lsn, end, data.incarnation)?;
+        progress.begin("double-write", "pages", copies.len() as u64);
+        let file = self.disk.open(DATA_PATH, OpenMode::Write)?;
+        let mut restored = 0;
+        for (id, copy) in &copies {
+            progress.ensure_going()?;
+            let offset = u64::from(id.0) * size as u64;
+            let mut present = Page::zeroed(size);
+            let read = file.read_at(present.bytes_mut(), offset)?;
+            let is_sound = read == size && present.validate(*id, end).is_ok();
+            if !is_sound || present.lsn() < copy.lsn() {
+                file.write_at(copy.bytes(), offset)?;
+                restored += 1;
+            }
+            progress.add(1);
+        }
+        file.sync()?;
+        Ok((copies.len(), restored))
+    }
+
+    /// Analysis. Changes nothing on the disk.
+    pub fn analyse(&mut self, progress: &Progress) -> Result<&Analysis> {
+        let begin = self.control().checkpoint_lsn;
+        let mut reader = self.reader(begin)?;
+        let analysis = analysis::analyse(&mut reader, begin, progress)?;
+        Ok(self.analysis.insert(analysis))
+    }
+
+    /// Redo, which also opens the log for writing, as a new incarnation.
+    pub fn redo(&mut self, progress: &Progress) -> Result<RedoReport> {
+        let analysis = self.analysis.take().ok_or_else(|| Error::internal("redo before analysis"))?;
+        let result = self.redo_with(&analysis, progress);
+        self.analysis = Some(analysis);
+        let report = result?;
+        if !report.damaged.is_empty() {
+            let diagnostics: Vec<String> =
+                report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
+            return Err(Error::new(Code::InconsistentState)
+                .with("description", format!("{} pages could not be redone", diagnostics.len()))
+                .with("diagnostics", diagnostics)
+                .with("recovery_suggestions", vec!["restore from backup and roll forward".to_owned()]));
+        }
+        Ok(report)
+    }
+
+    fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
+        let mut reader = self.reader(analysis.redo_lsn)?;
+        let found = segments::discover(&*self.disk, self.control().database)?;
+        let incarnation =
+            Incarnation(segments::highest_incarnation(&found).max(self.control().incarnation).0 + 1);
+        let log = Log::open(
+            Arc::clone(&self.disk),
+            self.options.log.clone(),
+            self.control().database,
+            incarnation,
+            analysis.end,
+        )?;
+        self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
+        let shared = self.assemble(log, analysis)?;
+        let workers = self.options.redo_workers;
+        let report = redo::redo(&mut reader, &shared.core.pool, analysis, workers, progress)?;
+        self.shared = Some(shared);
+        Ok(report)
+    }
+
+    /// The parts of a store around an open log.
+    fn assemble(&self, log: Log, analysis: &Analysis) -> Result<Arc<Shared>> {
+        let data = self.control();
+        let file: Arc<dyn File> = self.disk.open(DATA_PATH, OpenMode::Write)?;
+        let doublewrite = DoubleWrite::open(&*self.disk, data.page_size as usize)?;
+        build(file, doublewrite, log, data.page_size as usize, analysis, &self.options)
+    }
+
+    /// Rolls back what the crash cut off.
+    pub fn undo(&mut self, progress: &Progress) -> Result<UndoReport> {
+        let analysis = self.analysis.as_ref().ok_or_else(|| Error::internal("undo before analysis"))?;
+        let shared = self.shared.as_ref().ok_or_else(|| Error::internal("undo before redo"))?;
+        shared.core.space.count_used()?;
+        let total = analysis.losers.iter().map(|loser| loser.changes).sum();
+        progress.begin("undo", "records", total);
+        let losers: Vec<Arc<TxnState>> = analysis
+            .losers
+            .iter()
+            .map(|loser| {
+                let state = shared.txns.adopt(loser.id, loser.first, loser.last, loser.started_at);
+                let work: Arc<TxnState> = Arc::clone(&state);
+                shared.locks.register(loser.id, work);
+                state
+            })
+            .collect();
+        let mut report = UndoReport::default();
+        for state in losers.iter().rev() {
+            report.records += roll_back_whole(shared, state, &mut || {
+                progress.add(1);
+                !progress.is_cancelled()
+            })?;
+            report.transactions += 1;
+        }
+        shared.core.log.flush_to(shared.core.log.end())?;
+        Ok(report)
+    }
+
+    /// Continues where a clean shutdown left off.
+    pub fn resume(&mut self) -> Result<()> {
+        let data = self.control();
+        let progress = Progress::default();
+        let analysis = {
+            let mut reader = self.reader(data.checkpoint_lsn)?;
+            analysis::analyse(&mut reader, data.checkpoint_lsn, &progress)?
+        };
+        if analysis.end != data.clean_end || !analysis.losers.is_empty() || !analysis.dirty.is_empty() {
+            return Err(
+                Error::new(Code::RecoveryNeeded).with("indicators", vec!["unfinished_log".to_owned()])
+            );
+        }
+        let log = Log::resume(
+            Arc::clone(&self.disk),
+            self.options.log.clone(),
+            data.database,
+            data.incarnation,
+            data.clean_end,
+        )?;
+        self.control.write(ControlData { clean_end: Lsn::NONE, ..data })?;
+        let shared = self.assemble(log, &analysis)?;
+        shared.core.space.count_used()?;
+        self.shared = Some(shared);
+        Ok(())
+    }
+
+    /// The open parts; after `undo` or `resume`.
+    pub fn finish(self) -> Result<(Arc<Shared>, Checkpointer)> {
+        let shared = self.shared.ok_or_else(|| Error::internal("finished before redo"))?;
+        Ok((shared, Checkpointer::new(self.control)))
+    }
+}
+
+/// Puts pool, log and tables together.
+pub fn build(
+    file: Arc<dyn File>,
+    doublewrite: DoubleWrite,
+    log: Log,
+    page_size: usize,
+    analysis: &Analysis,
+    options: &OpeningOptions,
+) -> Result<Arc<Shared>> {
+    log.set_commit_floor(analysis.last_commit_at);
+    let log = Arc::new(log);
+    let pool_options = PoolOptions {
+        page_size,
+        frames: usize::try_from(options.cache_bytes / page_size as u64).unwrap_or(usize::MAX),
+        incarnation: log.incarnation(),
+    };
+    let pool = Arc::new(Pool::new(file, Arc::clone(&log), doublewrite, &pool_options)?);
+    let (stats, events) = (Arc::new(Stats::new()), Arc::new(EventQueue::default()));
+    Ok(Arc::new(Shared {
+        core: Core { space: Space::new(Arc::clone(&pool)), pool, log, image_every: options.image_every },
+        txns: TxnManager::new(
+            analysis.next_txn,
+            analysis.next_tree.max(crate::types::TreeId(2)),
+            analysis.counts.clone(),
+            analysis.pending.clone(),
+        ),
+        locks: LockTable::new(options.locks.clone(), Arc::clone(&stats), Arc::clone(&events)),
+        stats,
+        events,
+        logged_counts: parking_lot::Mutex::new(Counts::clone(&analysis.counts)),
+        roots: parking_lot::RwLock::new(HashMap::new()),
+        read_only: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        skip_compensation: AtomicBool::new(false),
+    }))
+}

@@ -1,0 +1,202 @@
+//! Redo: repeating history from the oldest recLSN, page by page, in parallel.
+//!
+//! Entries are split into their parts; a page's parts all go to the same worker, in log order.
+//! Between pages no order is needed: redo reads nothing but the page it changes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::{Analysis, Progress, RedoReport};
+use crate::buffer::Pool;
+use crate::error::{Code, Error, Result};
+use crate::log::{EntryRef, LogReader, Op};
+use crate::page::{Change, EntryMark, PartReader};
+use crate::types::PageId;
+
+/// Bytes of parts that are handed to a worker at a time.
+const BATCH_BYTES: usize = 256 << 10;
+/// Batches that may wait for a worker: what bounds memory.
+const WAITING: usize = 4;
+
+/// Parts for one worker, their changes one after the other in `bytes`.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    parts: Vec<PartAt>,
+}
+
+struct PartAt {
+    page: PageId,
+    mark: EntryMark,
+    end: usize,
+}
+
+#[derive(Default)]
+struct Worked {
+    applied: u64,
+    skipped: u64,
+    pages: HashSet<PageId>,
+    damaged: HashMap<PageId, String>,
+}
+
+/// Runs redo from `reader`, which stands at `analysis.redo_lsn`.
+pub(super) fn redo(
+    reader: &mut LogReader,
+    pool: &Arc<Pool>,
+    analysis: &Analysis,
+    workers: usize,
+    progress: &Progress,
+) -> Result<RedoReport> {
+    progress.begin("redo", "bytes", analysis.end.0.saturating_sub(analysis.redo_lsn.0));
+    let mut report = RedoReport::default();
+    let worked = std::thread::scope(|scope| {
+        let mut feeds = Vec::new();
+        let mut threads = Vec::new();
+        for _ in 0..workers.max(1) {
+            let (feed, work) = sync_channel::<Batch>(WAITING);
+            feeds.push(Feed { feed, batch: Batch::default() });
+            threads.push(scope.spawn(move || work_through(&work, pool)));
+        }
+        let fed = feed_all(reader, analysis, &mut feeds, &mut report, progress);
+        drop(feeds);
+        let worked: Result<Vec<Worked>> = threads
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| Err(Error::internal("a redo worker panicked")))
+            })
+            .collect();
+        fed.and(worked)
+    })?;
+    for worker in worked {
+        report.applied += worker.applied;
+        report.skipped += worker.skipped;
+        report.pages += worker.pages.len() as u64;
+        report.damaged.extend(worker.damaged);
+    }
+    report.damaged.sort();
+    Ok(report)
+}
+
+struct Feed {
+    feed: SyncSender<Batch>,
+    batch: Batch,
+}
+
+impl Feed {
+    fn send(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        // A worker that is gone has an error of its own to tell.
+        self.feed.send(batch).map_err(|_| Error::internal("a redo worker stopped"))
+    }
+}
+
+fn feed_all(
+    reader: &mut LogReader,
+    analysis: &Analysis,
+    feeds: &mut [Feed],
+    report: &mut RedoReport,
+    progress: &Progress,
+) -> Result<()> {
+    while let Some(entry) = reader.next()? {
+        report.records += 1;
+        report.bytes += u64::from(entry.header.len);
+        if report.records % 1024 == 0 {
+            progress.ensure_going()?;
+            progress.set(entry.header.end().0.saturating_sub(analysis.redo_lsn.0));
+        }
+        if changes_pages(entry.header.op) {
+            split(&entry, analysis, feeds, report)?;
+        }
+    }
+    feeds.iter_mut().try_for_each(Feed::send)
+}
+
+fn changes_pages(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Insert
+            | Op::Update
+            | Op::Delete
+            | Op::Clr
+            | Op::Structure
+            | Op::Image
+            | Op::PagesTaken
+            | Op::TreeMade
+    )
+}
+
+fn split(
+    entry: &EntryRef<'_>,
+    analysis: &Analysis,
+    feeds: &mut [Feed],
+    report: &mut RedoReport,
+) -> Result<()> {
+    let header = &entry.header;
+    let mut parts = PartReader::new(entry.body)?;
+    while let Some((page, _, change)) = parts.next_raw()? {
+        let is_needed = analysis.dirty.get(&page).is_some_and(|rec_lsn| header.end() > *rec_lsn);
+        if !is_needed {
+            report.skipped += 1;
+            continue;
+        }
+        let feed = &mut feeds[page.0 as usize % feeds.len()];
+        feed.batch.bytes.extend_from_slice(change);
+        let mark = EntryMark { txn: header.txn, lsn: header.lsn, end: header.end() };
+        feed.batch.parts.push(PartAt { page, mark, end: feed.batch.bytes.len() });
+        if feed.batch.bytes.len() >= BATCH_BYTES {
+            feed.send()?;
+        }
+    }
+    Ok(())
+}
+
+fn work_through(work: &Receiver<Batch>, pool: &Pool) -> Result<Worked> {
+    let mut worked = Worked::default();
+    while let Ok(batch) = work.recv() {
+        let mut start = 0;
+        for part in &batch.parts {
+            let change = PartReader::decode_change(&batch.bytes[start..part.end])?;
+            start = part.end;
+            redo_part(pool, part, &change, &mut worked)?;
+        }
+    }
+    Ok(worked)
+}
+
+/// Applies one change to its page unless the page has it already. A page that cannot be read is
+/// rebuilt by the next full image of it, or told as damaged.
+fn redo_part(pool: &Pool, part: &PartAt, change: &Change<'_>, worked: &mut Worked) -> Result<()> {
+    let is_image = matches!(change, Change::Image { .. });
+    let mut page = match pool.ensure(part.page).and_then(|()| pool.write(part.page)) {
+        Ok(page) => page,
+        Err(error) if is_page_damage(&error) => {
+            if !is_image {
+                worked.damaged.insert(part.page, error.to_string());
+                return Ok(());
+            }
+            pool.fresh(part.page)?
+        }
+        Err(error) => return Err(error),
+    };
+    if page.lsn() >= part.mark.end {
+        worked.skipped += 1;
+        return Ok(());
+    }
+    page.begin_redo(part.mark.lsn);
+    match page.apply(change, part.mark) {
+        Ok(()) => {
+            worked.applied += 1;
+            worked.pages.insert(part.page);
+            worked.damaged.remove(&part.page);
+        }
+        Err(error) => {
+            worked.damaged.insert(part.page, error.to_string());
+        }
+    }
+    Ok(())
+}
+
+fn is_page_damage(error: &Error) -> bool {
+    matches!(error.code, Code::ChecksumMismatch | Code::PageDamaged | Code::PageNotFound)
+}

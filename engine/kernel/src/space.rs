@@ -1,0 +1,262 @@
+//! Which pages are in use: space map pages, logged, one for each group of the data file.
+//!
+//! Group `g` covers pages `g * GROUP ..`; its map is page `g * GROUP + 1`. Page 0 describes the
+//! store. The bit of a page is set in the same log entry that first writes the page, and cleared
+//! in the one that makes it [`Kind::Free`]: no crash lies between the two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::buffer::{PageWrite, Pool};
+use crate::error::Result;
+use crate::log::{NewEntry, Op};
+use crate::page::{Change, EntryMark, Kind, Page, Part, Shape, encode_parts};
+use crate::types::{Lsn, PageId, TreeId, TxnId};
+
+/// Pages in a group; its bitmap of 2 KiB fits the smallest page.
+pub const GROUP: u32 = 16384;
+const FIRST_MAP: PageId = PageId(1);
+
+pub fn map_page_of(page: PageId) -> PageId {
+    PageId(page.0 / GROUP * GROUP + FIRST_MAP.0)
+}
+
+fn bit_of(page: PageId) -> u32 {
+    page.0 % GROUP
+}
+
+/// True where the map says that the page is in use.
+pub fn is_used(map: &Page, page: PageId) -> bool {
+    let bit = bit_of(page) as usize;
+    map.payload()[bit / 8] & (1 << (bit % 8)) != 0
+}
+
+/// The pages that a change of a map page is about.
+pub fn covered(map_page: PageId, change: &Change<'_>) -> impl Iterator<Item = PageId> + use<> {
+    let (first, count) = match *change {
+        Change::Map { first, count, .. } => (first, count),
+        _ => (0, 0),
+    };
+    let group = map_page.0 - FIRST_MAP.0;
+    (first..first + count).map(move |bit| PageId(group + bit))
+}
+
+/// The next place to look for free pages.
+struct Hint {
+    group: u32,
+    bit: u32,
+}
+
+pub struct Space {
+    pool: Arc<Pool>,
+    hint: Mutex<Hint>,
+    used: AtomicI64,
+}
+
+/// Pages found free, and the latched map that will say that they are not.
+///
+/// The caller adds [`Allocation::parts`] to the entry that first writes the pages, appends it,
+/// and calls [`Allocation::apply`]. Dropped before that, nothing has happened.
+pub struct Allocation<'s> {
+    map: PageWrite<'s>,
+    pub pages: Vec<PageId>,
+    space: &'s Space,
+}
+
+impl Allocation<'_> {
+    /// One change for each run of neighbours.
+    fn changes(&self) -> impl Iterator<Item = Change<'static>> {
+        self.pages.chunk_by(|a, b| a.0 + 1 == b.0).map(|run| Change::Map {
+            first: bit_of(run[0]),
+            count: run.len() as u32,
+            used: true,
+        })
+    }
+
+    pub fn parts(&self) -> Vec<Part<'static>> {
+        self.changes().map(|change| self.map.part(change)).collect()
+    }
+
+    /// To be called before the entry is appended.
+    pub fn begin_change(&self) {
+        self.map.begin_change();
+    }
+
+    pub fn apply(mut self, mark: EntryMark) -> Result<()> {
+        let changes: Vec<_> = self.changes().collect();
+        changes.iter().try_for_each(|change| self.map.apply(change, mark))?;
+        self.space.used.fetch_add(self.pages.len() as i64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The latched map of a page that is about to be given back.
+pub struct Release<'s> {
+    map: PageWrite<'s>,
+    change: Change<'static>,
+    space: &'s Space,
+    page: PageId,
+}
+
+impl Release<'_> {
+    pub fn part(&self) -> Part<'static> {
+        self.map.part(self.change)
+    }
+    pub fn begin_change(&self) {
+        self.map.begin_change();
+    }
+    pub fn apply(mut self, mark: EntryMark) -> Result<()> {
+        self.map.apply(&self.change, mark)?;
+        self.space.used.fetch_sub(1, Ordering::Relaxed);
+        let mut hint = self.space.hint.lock();
+        let (group, bit) = (self.page.0 / GROUP, bit_of(self.page));
+        if (group, bit) < (hint.group, hint.bit) {
+            *hint = Hint { group, bit };
+        }
+        Ok(())
+    }
+}
+
+impl Space {
+    pub fn new(pool: Arc<Pool>) -> Space {
+        Space { pool, hint: Mutex::new(Hint { group: 0, bit: 0 }), used: AtomicI64::new(0) }
+    }
+
+    /// Writes the map of the first group of a new database.
+    pub fn format(&self) -> Result<()> {
+        self.add_group(0)
+    }
+
+    /// Counts the pages in use; once, when a database is opened.
+    pub fn count_used(&self) -> Result<()> {
+        let mut used = 0i64;
+        for group in 0..self.groups() {
+            let map = self.pool.read(PageId(group * GROUP + FIRST_MAP.0))?;
+            if map.kind() == Kind::SpaceMap {
+                used += map.payload()[..GROUP as usize / 8]
+                    .iter()
+                    .map(|b| i64::from(b.count_ones()))
+                    .sum::<i64>();
+            }
+        }
+        self.used.store(used, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Groups whose map page the data file reaches.
+    pub fn groups(&self) -> u32 {
+        let pages = self.pool.file_pages();
+        if pages <= FIRST_MAP.0 { 0 } else { (pages - FIRST_MAP.0 - 1) / GROUP + 1 }
+    }
+
+    pub fn used_pages(&self) -> u64 {
+        u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Finds `count` free pages, from one group.
+    pub fn allocate(&self, count: usize) -> Result<Allocation<'_>> {
+        let (mut group, mut bit) = {
+            let hint = self.hint.lock();
+            (hint.group, hint.bit)
+        };
+        loop {
+            let map = self.latch_map(group)?;
+            let pages =
+                free_bits(&map, bit, count).map(|bit| PageId(group * GROUP + bit)).collect::<Vec<_>>();
+            if pages.len() == count {
+                if let Some(last) = pages.last() {
+                    *self.hint.lock() = Hint { group, bit: bit_of(*last) };
+                }
+                return Ok(Allocation { map, pages, space: self });
+            }
+            group += 1;
+            bit = 0;
+        }
+    }
+
+    fn latch_map(&self, group: u32) -> Result<PageWrite<'_>> {
+        let page = PageId(group * GROUP + FIRST_MAP.0);
+        loop {
+            if page.0 < self.pool.file_pages() {
+                match self.pool.write(page) {
+                    Ok(map) if map.kind() == Kind::SpaceMap => return Ok(map),
+                    // The file grew past a map that is not written yet: zeros, no page of ours.
+                    Ok(_) => {}
+                    Err(error) if error.field("corruption_type") == Some(&"zeroed".into()) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.add_group(group)?;
+        }
+    }
+
+    fn add_group(&self, group: u32) -> Result<()> {
+        let id = PageId(group * GROUP + FIRST_MAP.0);
+        let mut map = self.pool.fresh(id)?;
+        if map.kind() == Kind::SpaceMap && map.id() == id {
+            return Ok(());
+        }
+        let shape = Shape {
+            id,
+            kind: Kind::SpaceMap,
+            level: 0,
+            tree: TreeId(0),
+            right: PageId::NONE,
+            low: &[],
+            high: None,
+        };
+        let mut page = Page::format(self.pool.page_size(), shape);
+        // The map itself is in use, and so is page 0 before it.
+        page.payload_mut()[0] = if group == 0 { 0b11 } else { 0b10 };
+        let image = page.to_image();
+        let change = Change::Image { image: &image };
+        map.begin_change();
+        let mut body = Vec::new();
+        encode_parts(&mut body, TreeId(0), &[map.part(change)]);
+        let entry = NewEntry::new(TxnId::SYSTEM, Op::Structure, Lsn::NONE, &[]);
+        let span = self.pool.log().append(&NewEntry { body: &[&body], ..entry }, |_| {})?;
+        self.used.fetch_add(if group == 0 { 2 } else { 1 }, Ordering::Relaxed);
+        map.apply(&change, EntryMark { txn: TxnId::SYSTEM, lsn: span.lsn, end: span.end })
+    }
+
+    /// Applies a change of a map page and keeps the count of used pages in step.
+    pub fn apply_map(
+        &self,
+        map: &mut PageWrite<'_>,
+        change: &Change<'_>,
+        mark: EntryMark,
+    ) -> Result<()> {
+        map.apply(change, mark)?;
+        if let Change::Map { count, used, .. } = *change {
+            let count = i64::from(count);
+            self.used.fetch_add(if used { count } else { -count }, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Latches the map of a page that is to be given back.
+    pub fn release(&self, page: PageId) -> Result<Release<'_>> {
+        let map = self.pool.write(map_page_of(page))?;
+        Ok(Release {
+            map,
+            change: Change::Map { first: bit_of(page), count: 1, used: false },
+            space: self,
+            page,
+        })
+    }
+}
+
+/// Clear bits of a map from `start` on, then from the front; never the bits of page 0 of a group
+/// and of the map (set when the group was added; page 0 of later groups is an ordinary page).
+fn free_bits(map: &Page, start: u32, count: usize) -> impl Iterator<Item = u32> {
+    let bits = &map.payload()[..GROUP as usize / 8];
+    let order = (start / 8..GROUP / 8).chain(0..start / 8);
+    order
+        .filter(move |byte| bits[*byte as usize] != 0xFF)
+        .flat_map(move |byte| {
+            (0..8).filter_map(move |i| (bits[byte as usize] & (1 << i) == 0).then_some(byte * 8 + i))
+        })
+        .take(count)
+}

@@ -1,0 +1,393 @@
+//! One open database: its parts, its background work, its life from create to close.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::buffer::DoubleWrite;
+use crate::checkpoint::{CheckpointStatus, Checkpointer};
+use crate::control::{self, Control, ControlData};
+use crate::disk::{Disk, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::events::unix_micros;
+use crate::log::Log;
+use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
+use crate::recovery::{Analysis, DATA_PATH, Opening, OpeningOptions, Progress, build};
+use crate::txn::{Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_whole};
+use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
+
+/// Present only after a clean shutdown.
+pub const CLEAN_MARKER: &str = ".clean_shutdown";
+/// Present while somebody, or a recovery, has asked for one.
+pub const RECOVERY_MARKER: &str = ".recovery_needed";
+/// Present while a database is being created.
+const CREATING_MARKER: &str = ".creating";
+/// How often background work looks around.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    pub page_size: usize,
+    pub opening: OpeningOptions,
+    pub checkpoint_interval: Duration,
+    /// A checkpoint is taken after so much log.
+    pub checkpoint_log_bytes: u64,
+    /// Threads of the store's own; without, [`Store::maintain`] does their work when called.
+    pub background: bool,
+    pub read_only: bool,
+    /// Drawn at random where it is `None`.
+    pub database: Option<DatabaseId>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            page_size: 8192,
+            opening: OpeningOptions {
+                cache_bytes: 64 << 20,
+                log: crate::log::LogOptions::default(),
+                locks: crate::lock::LockOptions::default(),
+                image_every: 512,
+                redo_workers: 2,
+            },
+            checkpoint_interval: Duration::from_secs(300),
+            checkpoint_log_bytes: 256 << 20,
+            background: true,
+            read_only: false,
+            database: None,
+        }
+    }
+}
+
+/// What background threads and the store share.
+struct Work {
+    shared: Arc<Shared>,
+    checkpointer: Arc<Checkpointer>,
+    interval: Duration,
+    log_bytes: u64,
+    stop: AtomicBool,
+    gate: Mutex<()>,
+    wake: Condvar,
+}
+
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    work: Arc<Work>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    page_size: usize,
+}
+
+fn random_database() -> DatabaseId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&RandomState::new().hash_one(unix_micros()).to_le_bytes());
+    id[8..].copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());
+    DatabaseId(id)
+}
+
+/// Writes an empty file whose being there says something.
+pub fn put_marker(disk: &dyn Disk, name: &str) -> Result<()> {
+    disk.open(name, OpenMode::Create)?.sync()?;
+    disk.sync_dir("")
+}
+
+pub fn remove_marker(disk: &dyn Disk, name: &str) -> Result<()> {
+    disk.remove(name)?;
+    disk.sync_dir("")
+}
+
+/// True where the last shutdown was clean and nobody asked for a recovery.
+pub fn is_clean(disk: &dyn Disk, control: &ControlData) -> Result<bool> {
+    Ok(!control.clean_end.is_none() && disk.exists(CLEAN_MARKER)? && !disk.exists(RECOVERY_MARKER)?)
+}
+
+impl Store {
+    /// Makes a new, empty database. `DatabaseExists` where there is one already.
+    pub fn create(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
+        let size = options.page_size;
+        if !size.is_power_of_two() || !(MIN_PAGE..=MAX_PAGE).contains(&size) {
+            return Err(Error::argument("page_size", "must be a power of two from 4 KiB to 64 KiB"));
+        }
+        Self::clear_half_made(&*disk)?;
+        if disk.exists(control::PATH)? || disk.exists(DATA_PATH)? {
+            return Err(Error::new(Code::DatabaseExists).with("path", DATA_PATH));
+        }
+        put_marker(&*disk, CREATING_MARKER)?;
+        let database = options.database.unwrap_or_else(random_database);
+        let log = Log::create(Arc::clone(&disk), options.opening.log.clone(), database)?;
+        let first = log.end();
+        let file = disk.open(DATA_PATH, OpenMode::Create)?;
+        let doublewrite = DoubleWrite::open(&*disk, size)?;
+        let shared = build(file, doublewrite, log, size, &Analysis::default(), &options.opening)?;
+        shared.core.space.format()?;
+        Self::format_store_page(&shared)?;
+        format_catalogue(&shared.core)?;
+        shared.core.log.flush_to(shared.core.log.end())?;
+        // From here on the log alone can rebuild everything: now it may be called a database.
+        let control = Control::create(
+            &*disk,
+            ControlData {
+                database,
+                page_size: size as u32,
+                incarnation: Incarnation(1),
+                checkpoint_lsn: first,
+                redo_lsn: first,
+                checkpoint_at: unix_micros(),
+                next_txn: 1,
+                clean_end: Lsn::NONE,
+                segment_bytes: options.opening.log.segment_bytes,
+            },
+        )?;
+        remove_marker(&*disk, CREATING_MARKER)?;
+        let store = Self::start(disk, shared, Checkpointer::new(control), options);
+        store.checkpoint()?;
+        Ok(store)
+    }
+
+    /// Removes what a creation that was cut off left behind: nothing was ever stored in it.
+    fn clear_half_made(disk: &dyn Disk) -> Result<()> {
+        if !disk.exists(CREATING_MARKER)? || disk.exists(control::PATH)? {
+            return Ok(());
+        }
+        for name in disk.list("wal")? {
+            disk.remove(&format!("wal/{name}"))?;
+        }
+        disk.remove(DATA_PATH)?;
+        disk.remove(crate::buffer::DOUBLEWRITE_PATH)
+    }
+
+    fn format_store_page(shared: &Shared) -> Result<()> {
+        let shape = Shape {
+            id: PageId(0),
+            kind: Kind::Store,
+            level: 0,
+            tree: TreeId(0),
+            right: PageId::NONE,
+            low: &[],
+            high: None,
+        };
+        let image = Page::format(shared.core.pool.page_size(), shape).to_image();
+        let mut page = shared.core.pool.fresh(PageId(0))?;
+        let author = crate::core::Author::system(crate::log::Op::Structure);
+        shared.core.change_page(author, &mut page, &crate::page::Change::Image { image: &image })
+    }
+
+    /// Opens a cleanly closed database; `RecoveryNeeded` where it was not.
+    pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
+        let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
+        if !is_clean(&*disk, &opening.control())? {
+            return Err(
+                Error::new(Code::RecoveryNeeded).with("indicators", vec!["unclean_shutdown".to_owned()])
+            );
+        }
+        opening.resume()?;
+        remove_marker(&*disk, CLEAN_MARKER)?;
+        Self::finish(disk, opening, options)
+    }
+
+    /// Opens whatever state the database is in, running a whole recovery where it needs one.
+    pub fn open_recovering(
+        disk: Arc<dyn Disk>,
+        options: &StoreOptions,
+        progress: &Progress,
+    ) -> Result<Store> {
+        let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
+        if is_clean(&*disk, &opening.control())? {
+            return Self::open(disk, options);
+        }
+        put_marker(&*disk, RECOVERY_MARKER)?;
+        disk.remove(CLEAN_MARKER)?;
+        opening.validate_log(progress)?;
+        opening.restore_doublewrite(progress)?;
+        opening.analyse(progress)?;
+        opening.redo(progress)?;
+        opening.undo(progress)?;
+        let store = Self::finish(Arc::clone(&disk), opening, options)?;
+        store.checkpoint()?;
+        remove_marker(&*disk, RECOVERY_MARKER)?;
+        Ok(store)
+    }
+
+    /// Turns a finished opening into a store and starts its background work.
+    pub fn finish(disk: Arc<dyn Disk>, opening: Opening, options: &StoreOptions) -> Result<Store> {
+        let (shared, checkpointer) = opening.finish()?;
+        shared.read_only.store(options.read_only, Ordering::Release);
+        Ok(Self::start(disk, shared, checkpointer, options))
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        shared: Arc<Shared>,
+        checkpointer: Checkpointer,
+        options: &StoreOptions,
+    ) -> Store {
+        let page_size = shared.core.pool.page_size();
+        let work = Arc::new(Work {
+            shared,
+            checkpointer: Arc::new(checkpointer),
+            interval: options.checkpoint_interval,
+            log_bytes: options.checkpoint_log_bytes,
+            stop: AtomicBool::new(false),
+            gate: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let threads = if options.background { Work::spawn(&work) } else { Vec::new() };
+        Store { disk, work, threads: Mutex::new(threads), page_size }
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.work.shared
+    }
+    pub fn checkpointer(&self) -> &Arc<Checkpointer> {
+        &self.work.checkpointer
+    }
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+    pub fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    pub fn begin(&self, isolation: Isolation, is_read_only: bool) -> Result<Transaction> {
+        self.shared().begin(isolation, is_read_only)
+    }
+
+    /// Writes everything out and takes a checkpoint.
+    pub fn checkpoint(&self) -> Result<CheckpointStatus> {
+        self.work.checkpointer.take(&self.work.shared, true, &mut || true)
+    }
+
+    /// Makes everything committed so far durable, whatever the sync mode.
+    pub fn flush(&self) -> Result<()> {
+        let log = &self.work.shared.core.log;
+        log.flush_to(log.end())
+    }
+
+    /// What the background threads do, once: for stores without them.
+    pub fn maintain(&self) -> Result<()> {
+        self.work.clean()?;
+        self.work.checkpoint_if_due()?;
+        collect(&self.work.shared, &mut || true).map(|_| ())
+    }
+
+    /// Rolls back the transactions still active, writes everything out and marks the shutdown
+    /// clean. Returns how many were rolled back. A failed store is closed without the mark.
+    pub fn close(&self) -> Result<usize> {
+        let shared = &self.work.shared;
+        if shared.closed.swap(true, Ordering::AcqRel) {
+            return Ok(0);
+        }
+        self.stop_threads();
+        if let Some(error) = shared.core.log.failed() {
+            let _ = shared.core.log.close();
+            return Err(error);
+        }
+        let mut aborted = 0;
+        for state in shared.txns.active() {
+            shared.locks.doom(state.id, Error::new(Code::StoreClosed));
+            if state.status() == Status::Active && state.claim_end() {
+                roll_back_whole(shared, &state, &mut || true)?;
+                aborted += 1;
+            }
+        }
+        self.work.checkpointer.take(shared, true, &mut || true)?;
+        shared.core.pool.write_out_all()?;
+        self.work.checkpointer.take(shared, true, &mut || true)?;
+        shared.core.pool.clear_doublewrite()?;
+        let end = shared.core.log.end();
+        shared.core.log.close()?;
+        self.work.checkpointer.close(end)?;
+        put_marker(&*self.disk, CLEAN_MARKER)?;
+        Ok(aborted)
+    }
+
+    fn stop_threads(&self) {
+        self.work.stop.store(true, Ordering::Release);
+        self.work.wake.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has nothing more to say here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+impl Work {
+    fn spawn(work: &Arc<Work>) -> Vec<JoinHandle<()>> {
+        let jobs: [(&str, fn(&Work) -> Result<()>); 3] = [
+            ("holdfast-cleaner", Work::clean),
+            ("holdfast-checkpoint", Work::checkpoint_if_due),
+            ("holdfast-collector", Work::collect_garbage),
+        ];
+        jobs.into_iter()
+            .filter_map(|(name, job)| {
+                let work = Arc::clone(work);
+                std::thread::Builder::new().name(name.to_owned()).spawn(move || work.run(job)).ok()
+            })
+            .collect()
+    }
+
+    fn run(&self, job: fn(&Work) -> Result<()>) {
+        while !self.stop.load(Ordering::Acquire) {
+            if let Err(error) = job(self) {
+                if self.shared.core.log.failed().is_some() {
+                    return;
+                }
+                self.shared.events.push("background_error", vec![("error", error.to_string().into())]);
+                self.pause(Duration::from_secs(1));
+            }
+            self.pause(TICK);
+        }
+    }
+
+    fn pause(&self, time: Duration) {
+        let mut gate = self.gate.lock();
+        if !self.stop.load(Ordering::Acquire) {
+            self.wake.wait_until(&mut gate, Instant::now() + time);
+        }
+    }
+
+    fn is_going(&self) -> bool {
+        !self.stop.load(Ordering::Acquire)
+    }
+
+    /// Keeps clean frames at hand, so that nobody has to wait for one.
+    fn clean(&self) -> Result<()> {
+        let pool = &self.shared.core.pool;
+        while self.is_going() {
+            let (_, dirty) = pool.usage();
+            if dirty * 10 < pool.frame_count() * 4 || pool.write_out_cold()? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&self) -> Result<()> {
+        let last = self.checkpointer.status();
+        let log = self.shared.core.log.end().0.saturating_sub(last.lsn.0);
+        let age = Duration::from_micros(u64::try_from(unix_micros() - last.at).unwrap_or(0));
+        // An idle database takes no checkpoints: the records of the last one alone are no reason.
+        let is_due = log > self.log_bytes || (age > self.interval && log > 4096);
+        if is_due {
+            self.checkpointer.take(&self.shared, false, &mut || self.is_going())?;
+        }
+        Ok(())
+    }
+
+    fn collect_garbage(&self) -> Result<()> {
+        collect(&self.shared, &mut || self.is_going()).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests;

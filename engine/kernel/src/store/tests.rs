@@ -1,0 +1,137 @@
+use super::*;
+use crate::disk::memory::MemoryDisk;
+use crate::txn::{Range, TreeRef};
+
+fn options() -> StoreOptions {
+    let mut options = StoreOptions {
+        background: false,
+        database: Some(DatabaseId([7; 16])),
+        ..StoreOptions::default()
+    };
+    options.page_size = 4096;
+    options.opening.cache_bytes = 64 * 4096;
+    options.opening.log.segment_bytes = 1 << 20;
+    options.opening.log.buffer_bytes = 256 << 10;
+    options.opening.log.background = false;
+    options
+}
+
+fn tree(txn: &mut Transaction, name: &str) -> TreeRef {
+    txn.tree(name, true).unwrap().unwrap()
+}
+
+fn key(i: u64) -> Vec<u8> {
+    format!("key{:08}", i.wrapping_mul(2_654_435_761) % 100_000_000).into_bytes()
+}
+
+fn all(txn: &mut Transaction, at: TreeRef, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let range = Range { reverse, ..Range::default() };
+    let mut rows = Vec::new();
+    let mut from: Option<Vec<u8>> = None;
+    loop {
+        let batch = txn.scan(at, &range, from.as_deref(), 37).unwrap();
+        rows.extend(batch.records);
+        match batch.next {
+            Some(next) => from = Some(next),
+            None => return rows,
+        }
+    }
+}
+
+#[test]
+fn what_was_put_is_read_back_after_a_clean_close() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(1);
+    let store = Store::create(Arc::clone(&disk), &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    for i in 0..5000 {
+        txn.put(at, &key(i), format!("value {i}").as_bytes()).unwrap();
+    }
+    for i in (0..5000).step_by(3) {
+        assert!(txn.delete(at, &key(i)).unwrap());
+    }
+    let long = vec![42u8; 50_000];
+    txn.put(at, b"long", &long).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(store.close().unwrap(), 0);
+    drop(store);
+    let store = Store::open(Arc::clone(&disk), &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    for i in 0..5000 {
+        let expected = (i % 3 != 0).then(|| format!("value {i}").into_bytes());
+        assert_eq!(txn.get(at, &key(i)).unwrap(), expected, "{i}");
+    }
+    assert_eq!(txn.get(at, b"long").unwrap().as_deref(), Some(long.as_slice()));
+    assert_eq!(txn.count(at).unwrap(), 3334 - 1 + 1);
+    let forward = all(&mut txn, at, false);
+    assert_eq!(forward.len() as u64, txn.count(at).unwrap());
+    assert!(forward.windows(2).all(|w| w[0].0 < w[1].0));
+    let mut backward = all(&mut txn, at, true);
+    backward.reverse();
+    assert_eq!(forward, backward);
+}
+
+#[test]
+fn an_abort_leaves_nothing_behind() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(2);
+    let store = Store::create(disk, &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    for i in 0..1000 {
+        txn.put(at, &key(i), b"before").unwrap();
+    }
+    txn.commit().unwrap();
+    let used = store.shared().core.space.used_pages();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    for i in 0..3000 {
+        txn.put(at, &key(i), &vec![1; 200]).unwrap();
+    }
+    txn.savepoint("s").unwrap();
+    for i in 0..500 {
+        txn.delete(at, &key(i)).unwrap();
+    }
+    txn.put(at, b"long", &vec![1; 100_000]).unwrap();
+    txn.rollback_to("s").unwrap();
+    assert_eq!(txn.count(at).unwrap(), 3000);
+    let other = tree(&mut txn, "other");
+    txn.put(other, b"a", b"b").unwrap();
+    txn.abort().unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    assert!(txn.tree("other", false).unwrap().is_none());
+    let rows = all(&mut txn, at, false);
+    assert_eq!(rows.len(), 1000);
+    assert!(rows.iter().all(|(_, value)| value == b"before"));
+    drop(txn);
+    store.maintain().unwrap();
+    assert!(store.shared().core.space.used_pages() >= used);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_crash_keeps_what_was_committed_and_nothing_else() {
+    let disk = MemoryDisk::new(3);
+    let store = Store::create(Arc::clone(&disk) as Arc<dyn Disk>, &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    for i in 0..2000 {
+        txn.put(at, &key(i), &vec![i as u8; 100]).unwrap();
+    }
+    txn.commit().unwrap();
+    store.maintain().unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    for i in 0..2000 {
+        txn.put(at, &key(i), &vec![0xEE; 120]).unwrap();
+    }
+    store.flush().unwrap();
+    disk.crash(99);
+    std::mem::forget(txn);
+    drop(store);
+    let life: Arc<dyn Disk> = disk.reopen();
+    let store = Store::open_recovering(life, &options(), &Progress::default()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    assert_eq!(txn.count(at).unwrap(), 2000);
+    for i in 0..2000 {
+        assert_eq!(txn.get(at, &key(i)).unwrap(), Some(vec![i as u8; 100]));
+    }
+}

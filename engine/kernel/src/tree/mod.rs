@@ -1,0 +1,206 @@
+//! B+trees with right links, fences and levels (Lehman and Yao 1981).
+//!
+//! The root page of a tree never moves: when it is full its contents move down. A split is one
+//! log entry that leaves a legal tree, reachable through the right link; the parent's link to
+//! the new page is a second one, written while the split page is still latched. A crash between
+//! the two leaves a link missing, which whoever moves right finds and adds.
+//!
+//! A descent holds one latch at a time. What it finds is checked (tree, level, fences): a page
+//! that was freed, or freed and used again, fails the check, and the descent starts again.
+
+use crate::buffer::{PageRead, PageWrite};
+use crate::core::Core;
+use crate::error::{Code, Error, Result};
+use crate::page::{Kind, Page};
+use crate::types::{PageId, TreeId};
+
+pub mod build;
+pub mod overflow;
+pub mod scan;
+pub(crate) mod split;
+mod unlink;
+
+/// A descent that had to start again so often has met a tree that routes nowhere.
+const MAX_RESTARTS: u32 = 10_000;
+
+/// What a descent looks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Seek<'k> {
+    /// The leaf that holds, or would hold, this key.
+    At(&'k [u8]),
+    /// The leaf that holds the greatest keys below this one; `None` is beyond every key.
+    Below(Option<&'k [u8]>),
+}
+
+impl Seek<'_> {
+    fn lies_right_of(self, page: &Page) -> bool {
+        match self {
+            Seek::At(key) => page.is_beyond(key),
+            Seek::Below(Some(key)) => page.high_fence().is_some_and(|high| high < key),
+            Seek::Below(None) => page.high_fence().is_some(),
+        }
+    }
+    fn lies_left_of(self, page: &Page) -> bool {
+        match self {
+            Seek::At(key) => key < page.low_fence(),
+            Seek::Below(Some(key)) => !page.low_fence().is_empty() && key <= page.low_fence(),
+            Seek::Below(None) => false,
+        }
+    }
+    fn route(self, page: &Page) -> PageId {
+        page.child(match self {
+            Seek::At(key) => page.route(key),
+            Seek::Below(Some(key)) => page.route_below(key),
+            Seek::Below(None) => page.slots() - 1,
+        })
+    }
+}
+
+/// How latches are taken: waited for, or only tried.
+pub trait Latching {
+    const IS_TRYING: bool;
+    fn read(core: &Core, page: PageId) -> Result<Option<PageRead<'_>>>;
+    fn write(core: &Core, page: PageId) -> Result<Option<PageWrite<'_>>>;
+}
+
+/// Waits for latches and for pages to be read.
+pub struct Waiting;
+/// Gives up where a latch is taken or a page is not in memory.
+pub struct Trying;
+
+impl Latching for Waiting {
+    const IS_TRYING: bool = false;
+    fn read(core: &Core, page: PageId) -> Result<Option<PageRead<'_>>> {
+        core.pool.read(page).map(Some)
+    }
+    fn write(core: &Core, page: PageId) -> Result<Option<PageWrite<'_>>> {
+        core.pool.write(page).map(Some)
+    }
+}
+
+impl Latching for Trying {
+    const IS_TRYING: bool = true;
+    fn read(core: &Core, page: PageId) -> Result<Option<PageRead<'_>>> {
+        Ok(core.pool.try_read(page))
+    }
+    fn write(core: &Core, page: PageId) -> Result<Option<PageWrite<'_>>> {
+        Ok(core.pool.try_write(page))
+    }
+}
+
+/// Where a descent came to.
+enum Reached<'c> {
+    Page(PageRead<'c>),
+    /// The page to latch for change is this child, one level below a page that was read.
+    Child(PageId),
+}
+
+/// One tree of a store. Copies are cheap.
+#[derive(Clone, Copy)]
+pub struct Tree<'c> {
+    pub core: &'c Core,
+    pub id: TreeId,
+    pub root: PageId,
+}
+
+impl<'c> Tree<'c> {
+    fn is_sound(&self, page: &Page, seek: Seek<'_>, level: Option<u8>) -> bool {
+        matches!(page.kind(), Kind::Leaf | Kind::Inner)
+            && page.tree() == self.id
+            && level.is_none_or(|level| page.level() == level)
+            && !seek.lies_left_of(page)
+    }
+
+    fn routes_nowhere(&self) -> Error {
+        Error::new(Code::PageDamaged)
+            .with("page_id", self.root.0)
+            .with("tree", i64::from(self.id.0))
+            .with("detail", "descents of this tree do not arrive")
+    }
+
+    /// Descends with read latches to `level`, or to the page above it where `stop_above`.
+    fn descend<L: Latching>(
+        &self,
+        seek: Seek<'_>,
+        level: u8,
+        stop_above: bool,
+    ) -> Result<Option<Reached<'c>>> {
+        for restart in 0..MAX_RESTARTS {
+            if restart > 10 {
+                std::thread::yield_now();
+            }
+            let mut at = self.root;
+            let mut expected = None;
+            loop {
+                let Some(page) = L::read(self.core, at)? else { return Ok(None) };
+                if !self.is_sound(&page, seek, expected) {
+                    break;
+                }
+                if seek.lies_right_of(&page) {
+                    expected = Some(page.level());
+                    at = page.right();
+                    continue;
+                }
+                if page.level() <= level {
+                    return Ok(Some(Reached::Page(page)));
+                }
+                let child = seek.route(&page);
+                if stop_above && page.level() == level + 1 {
+                    return Ok(Some(Reached::Child(child)));
+                }
+                expected = Some(page.level() - 1);
+                at = child;
+            }
+        }
+        Err(self.routes_nowhere())
+    }
+
+    /// Latches the leaf that `seek` leads to, for reading.
+    pub fn leaf<L: Latching>(&self, seek: Seek<'_>) -> Result<Option<PageRead<'c>>> {
+        match self.descend::<L>(seek, 0, false)? {
+            Some(Reached::Page(page)) => Ok(Some(page)),
+            Some(Reached::Child(_)) => Err(self.routes_nowhere()),
+            None => Ok(None),
+        }
+    }
+
+    /// Latches the leaf of `key` for change.
+    pub fn leaf_for_change<L: Latching>(&self, key: &[u8]) -> Result<Option<PageWrite<'c>>> {
+        self.page_for_change::<L>(key, 0)
+    }
+
+    /// Latches the page of `key` at `level` for change.
+    fn page_for_change<L: Latching>(&self, key: &[u8], level: u8) -> Result<Option<PageWrite<'c>>> {
+        let seek = Seek::At(key);
+        for _ in 0..MAX_RESTARTS {
+            let at = match self.descend::<L>(seek, level, true)? {
+                None => return Ok(None),
+                Some(Reached::Child(child)) => child,
+                // The root itself is at this level, or the page was reached through right links.
+                Some(Reached::Page(page)) => page.id(),
+            };
+            let Some(page) = L::write(self.core, at)? else { return Ok(None) };
+            if !self.is_sound(&page, seek, Some(level)) {
+                continue;
+            }
+            if !seek.lies_right_of(&page) {
+                return Ok(Some(page));
+            }
+            self.add_missing_link(page)?;
+        }
+        Err(self.routes_nowhere())
+    }
+
+    /// The key lies beyond `page` although its parent led here: the parent may lack the link to
+    /// the right sibling. A split in progress holds its page until the link is there, so what is
+    /// missing now was cut off by a crash.
+    fn add_missing_link(&self, page: PageWrite<'c>) -> Result<()> {
+        let (level, right) = (page.level(), page.right());
+        let Some(separator) = page.high_fence().map(<[u8]>::to_vec) else { return Ok(()) };
+        let held = page.downgrade();
+        self.link_to_parent(level + 1, &separator, right)?;
+        drop(held);
+        Ok(())
+    }
+}
+

@@ -1,0 +1,124 @@
+//! Giving pages back once nobody can see what they held.
+//!
+//! Every step is a redo-only entry and can be cut off: chains go from their end to their head,
+//! trees from their leaves to their root, so that what is left can still be found from where the
+//! duty is recorded. The last entry of each says that it is done.
+
+use super::{Garbage, Pending, Shared};
+use crate::core::Author;
+use crate::error::Result;
+use crate::log::Op;
+use crate::page::{Change, Kind};
+use crate::tree::overflow::{self, Reference};
+use crate::types::{PageId, TreeId};
+
+/// Gives back everything that nobody can see any more; stops early where `keep_on` answers
+/// false. Returns how many pages went.
+pub fn collect(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<u64> {
+    let mut pages = 0;
+    while keep_on() {
+        let Some(pending) = shared.txns.next_garbage() else { break };
+        pages += match pending.garbage {
+            Garbage::Chain { tree, reference } => free_chain(shared, tree, reference)?,
+            Garbage::Tree { tree, root } => match free_tree(shared, tree, root, keep_on)? {
+                Some(pages) => pages,
+                None => break,
+            },
+        };
+        settle(shared, &pending)?;
+    }
+    Ok(pages)
+}
+
+/// Writes down that this duty is done.
+fn settle(shared: &Shared, pending: &Pending) -> Result<()> {
+    let mut extra = Vec::new();
+    extra.extend_from_slice(&pending.by.0.to_le_bytes());
+    pending.garbage.encode(&mut extra);
+    shared.core.append(Author::system(Op::Freed), TreeId(0), &[], &extra)?;
+    shared.txns.collected(pending);
+    Ok(())
+}
+
+fn free_page(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
+    let core = &shared.core;
+    let mut page = core.pool.write(id)?;
+    if page.tree() != tree || page.kind() == Kind::Free {
+        return Ok(());
+    }
+    let space = core.space.release(id)?;
+    page.begin_change();
+    space.begin_change();
+    let parts = [page.part(Change::Free), space.part()];
+    let entry = core.append(Author::system(Op::Structure), tree, &parts, &[])?;
+    page.apply(&Change::Free, entry)?;
+    space.apply(entry)
+}
+
+fn free_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64> {
+    let pages = overflow::pages(&shared.core, tree, reference)?;
+    pages.iter().rev().try_for_each(|page| free_page(shared, tree, *page))?;
+    Ok(pages.len() as u64)
+}
+
+fn free_tree(
+    shared: &Shared,
+    tree: TreeId,
+    root: PageId,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<u64>> {
+    let mut freed = 0;
+    let levels = levels_of(shared, tree, root)?;
+    for page in levels.into_iter().rev().flatten() {
+        if !keep_on() {
+            return Ok(None);
+        }
+        for reference in chains_of(shared, tree, page)? {
+            freed += free_chain(shared, tree, reference)?;
+        }
+        free_page(shared, tree, page)?;
+        freed += 1;
+    }
+    shared.roots.write().remove(&tree);
+    Ok(Some(freed))
+}
+
+/// The pages of a tree, level by level from the root, as far as they still belong to it: through
+/// the parents' links, and the right links that a parent may lack.
+fn levels_of(shared: &Shared, tree: TreeId, root: PageId) -> Result<Vec<Vec<PageId>>> {
+    let mut levels = Vec::new();
+    let mut level = vec![root];
+    while !level.is_empty() {
+        let mut children = Vec::new();
+        let mut known: std::collections::HashSet<PageId> = level.iter().copied().collect();
+        let mut place = 0;
+        while place < level.len() {
+            let page = shared.core.pool.read(level[place])?;
+            place += 1;
+            if page.tree() != tree || !matches!(page.kind(), Kind::Leaf | Kind::Inner) {
+                continue;
+            }
+            if page.kind() == Kind::Inner {
+                children.extend((0..page.slots()).map(|slot| page.child(slot)));
+            }
+            if !page.right().is_none() && known.insert(page.right()) {
+                level.push(page.right());
+            }
+        }
+        levels.push(level);
+        level = children;
+    }
+    Ok(levels)
+}
+
+fn chains_of(shared: &Shared, tree: TreeId, page: PageId) -> Result<Vec<Reference>> {
+    let page = shared.core.pool.read(page)?;
+    if page.kind() != Kind::Leaf || page.tree() != tree {
+        return Ok(Vec::new());
+    }
+    let records = (0..page.slots()).map(|slot| page.record(slot));
+    records
+        .filter(|record| record.is_overflow() && !record.is_ghost())
+        .map(|record| Reference::decode(record.value))
+        .collect()
+}

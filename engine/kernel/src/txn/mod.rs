@@ -1,0 +1,310 @@
+//! Transactions: begin, savepoints, commit, rollback. Reading and changing records is in
+//! `record`, undo in `undo`, trees and the catalogue in `catalogue`, long values in `long`.
+//!
+//! The stamp of an active writer is the exclusive lock on its record: a transaction of five
+//! million changes holds no five million locks, and after a crash the losers' records are locked
+//! by their stamps before undo has begun.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::core::{Author, Core};
+use crate::error::{Code, Error, Result};
+use crate::events::{EventQueue, unix_micros};
+use crate::lock::{LockTable, Mode, Resource};
+use crate::log::{Op, Span};
+use crate::stats::{Counter, Stats, Timed};
+use crate::types::{Lsn, PageId, TreeId, TxnId};
+
+mod catalogue;
+mod ending;
+mod garbage;
+mod long;
+mod manager;
+mod read;
+mod undo;
+mod write;
+
+pub use catalogue::{CATALOGUE_REF, CatalogueEntry, CatalogueKind, TreeRef, format as format_catalogue};
+pub use ending::{Ended, Ending};
+pub(crate) use ending::{decode_counts, encode_counts, take};
+pub use garbage::collect;
+pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
+pub use read::{Batch, Range};
+pub use undo::{Undone, roll_back, touched, undo_next};
+
+/// Everything that transactions of one store share.
+pub struct Shared {
+    pub core: Core,
+    pub txns: TxnManager,
+    pub locks: LockTable,
+    pub stats: Arc<Stats>,
+    pub events: Arc<EventQueue>,
+    /// Row counts as the commits in the log have them; a checkpoint takes them along.
+    pub logged_counts: parking_lot::Mutex<Counts>,
+    /// Root pages of trees that have been used, for undo.
+    pub roots: parking_lot::RwLock<HashMap<TreeId, PageId>>,
+    pub read_only: AtomicBool,
+    pub closed: AtomicBool,
+    /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
+    pub skip_compensation: AtomicBool,
+}
+
+struct Savepoint {
+    name: String,
+    lsn: Lsn,
+    deltas: Counts,
+    garbage: usize,
+}
+
+/// One transaction, used by one thread at a time. Dropping it rolls it back.
+pub struct Transaction {
+    shared: Arc<Shared>,
+    state: Arc<TxnState>,
+    is_read_only: bool,
+    savepoints: Vec<Savepoint>,
+    deltas: Counts,
+    garbage: Vec<Garbage>,
+    chains: u64,
+    trees: HashMap<String, TreeRef>,
+    modes: HashMap<TreeId, Mode>,
+}
+
+impl Shared {
+    /// Begins a transaction.
+    pub fn begin(self: &Arc<Self>, isolation: Isolation, is_read_only: bool) -> Result<Transaction> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Code::StoreClosed));
+        }
+        let state = self.txns.begin(isolation, || self.core.log.end());
+        let work: Arc<TxnState> = Arc::clone(&state);
+        self.locks.register(state.id, work);
+        self.stats.add(Counter::Begun, 1);
+        Ok(Transaction {
+            shared: Arc::clone(self),
+            state,
+            is_read_only,
+            savepoints: Vec::new(),
+            deltas: Counts::new(),
+            garbage: Vec::new(),
+            chains: 0,
+            trees: HashMap::new(),
+            modes: HashMap::new(),
+        })
+    }
+
+    fn count_logged(&self, deltas: &Counts) {
+        let mut counts = self.logged_counts.lock();
+        deltas.iter().for_each(|(tree, delta)| *counts.entry(*tree).or_default() += delta);
+    }
+
+    /// Takes an ended transaction out of every table and wakes who waited for it.
+    fn finish(&self, state: &TxnState, status: Status, deltas: &Counts) {
+        state.set_status(status);
+        self.core.log.release_undo(state.undo_reserved.swap(0, Ordering::AcqRel));
+        self.txns.end(state.id, deltas);
+        self.locks.ended(state.id);
+        let counter = if status == Status::Committed { Counter::Committed } else { Counter::Aborted };
+        self.stats.add(counter, 1);
+    }
+}
+
+/// Undoes a whole transaction, writes its end and forgets it; returns the records undone.
+pub fn roll_back_whole(
+    shared: &Shared,
+    state: &TxnState,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<u64> {
+    let undone = roll_back(shared, state, Lsn::NONE, keep_on)?;
+    undo::append_end(shared, state, &undone)?;
+    shared.finish(state, Status::Aborted, &Counts::new());
+    Ok(undone.records)
+}
+
+impl Transaction {
+    pub fn id(&self) -> TxnId {
+        self.state.id
+    }
+    pub fn state(&self) -> &Arc<TxnState> {
+        &self.state
+    }
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+    pub fn isolation(&self) -> Isolation {
+        self.state.isolation
+    }
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// "active", "committed", "aborted", or "doomed": condemned, and not yet rolled back.
+    pub fn status(&self) -> &'static str {
+        match self.state.status() {
+            Status::Active if self.shared.locks.doomed(self.id()).is_some() => "doomed",
+            status => status.name(),
+        }
+    }
+
+    /// Refuses work after the end, or after another thread or a deadlock has condemned this one.
+    pub(crate) fn ensure_usable(&self) -> Result<()> {
+        match self.state.status() {
+            Status::Active => {}
+            status => return Err(Error::new(Code::TransactionEnded).with("status", status.name())),
+        }
+        match self.shared.locks.doomed(self.id()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn ensure_writable(&self) -> Result<()> {
+        self.ensure_usable()?;
+        if self.is_read_only || self.shared.read_only.load(Ordering::Acquire) {
+            return Err(Error::new(Code::ReadOnlyDatabase));
+        }
+        Ok(())
+    }
+
+    /// The author of this transaction's next entry.
+    fn author(&self, op: Op) -> Author {
+        Author::new(self.id(), op, self.state.last_lsn())
+    }
+
+    fn has_written(&self) -> bool {
+        !self.state.first_lsn().is_none()
+    }
+
+    /// Remembers this moment under a name; an earlier savepoint of the name is replaced.
+    pub fn savepoint(&mut self, name: &str) -> Result<()> {
+        self.ensure_usable()?;
+        self.savepoints.retain(|savepoint| savepoint.name != name);
+        self.savepoints.push(self.mark(name));
+        Ok(())
+    }
+
+    fn mark(&self, name: &str) -> Savepoint {
+        Savepoint {
+            name: name.to_owned(),
+            lsn: self.state.last_lsn(),
+            deltas: self.deltas.clone(),
+            garbage: self.garbage.len(),
+        }
+    }
+
+    /// Undoes what was done since the savepoint, which stays; later ones go. Locks are kept.
+    pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        self.ensure_usable()?;
+        let place = self
+            .savepoints
+            .iter()
+            .position(|savepoint| savepoint.name == name)
+            .ok_or_else(|| Error::new(Code::SavepointNotFound).with("name", name))?;
+        self.savepoints.truncate(place + 1);
+        let savepoint = self.mark_at(place);
+        self.rewind(savepoint)
+    }
+
+    fn mark_at(&self, place: usize) -> Savepoint {
+        let savepoint = &self.savepoints[place];
+        Savepoint {
+            name: String::new(),
+            lsn: savepoint.lsn,
+            deltas: savepoint.deltas.clone(),
+            garbage: savepoint.garbage,
+        }
+    }
+
+    fn rewind(&mut self, to: Savepoint) -> Result<()> {
+        roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
+        self.deltas = to.deltas;
+        self.garbage.truncate(to.garbage);
+        self.trees.clear();
+        Ok(())
+    }
+
+    /// Runs `work`; an error rolls back to where it began, so that each operation is atomic.
+    pub fn atomically<T>(&mut self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        let start = self.mark("");
+        work(self).map_err(|error| {
+            if self.state.status() != Status::Active || self.state.last_lsn() == start.lsn {
+                return error;
+            }
+            match self.rewind(start) {
+                Ok(()) => error,
+                Err(failed) => failed.because(error),
+            }
+        })
+    }
+
+    /// Locks an advisory name until the end, or until it is unlocked.
+    pub fn lock_name(&self, name: &str, mode: Mode, timeout: Option<std::time::Duration>) -> Result<()> {
+        self.ensure_usable()?;
+        self.shared.locks.acquire(self.id(), Resource::Name(name.to_owned()), mode, timeout)
+    }
+
+    pub fn unlock_name(&self, name: &str) -> Result<bool> {
+        self.ensure_usable()?;
+        Ok(self.shared.locks.release(self.id(), &Resource::Name(name.to_owned())))
+    }
+
+    /// Makes the transaction durable, as the sync mode says, and releases its locks.
+    ///
+    /// Raises `StoreFailed` (-12) where the log could not be synced: recovery then decides the
+    /// outcome, and the transaction's records stay locked until it has.
+    pub fn commit(&mut self) -> Result<Lsn> {
+        let usable = self.ensure_usable();
+        if let Err(error) = usable {
+            if self.state.status() == Status::Active {
+                self.abort()?;
+            }
+            return Err(error);
+        }
+        let _lap = self.shared.stats.lap(Timed::Commit);
+        if !self.has_written() {
+            self.shared.finish(&self.state, Status::Committed, &Counts::new());
+            return Ok(self.shared.core.log.durable());
+        }
+        let deltas = std::mem::take(&mut self.deltas);
+        let garbage = std::mem::take(&mut self.garbage);
+        let ending = Ending { time: unix_micros(), deltas: &deltas, garbage: &garbage };
+        let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
+        self.shared.core.log.commit_wait(span.end)?;
+        self.shared.finish(&self.state, Status::Committed, &deltas);
+        Ok(span.lsn)
+    }
+
+    fn append_ending(&self, op: Op, ending: &Ending<'_>, status: Status) -> Result<Span> {
+        let (shared, state) = (&self.shared, &self.state);
+        let body = ending.encode();
+        shared.core.log.append(&self.author(op).entry(&[&body]), |span| {
+            state.appended(span);
+            state.set_status(status);
+            // In the same step, so that a checkpoint after the entry has both.
+            shared.count_logged(ending.deltas);
+            shared.txns.add_pending(state.id, ending.garbage.iter().copied());
+        })
+    }
+
+    /// Undoes everything and releases the locks. Does nothing after the end.
+    pub fn abort(&mut self) -> Result<()> {
+        if self.state.status() != Status::Active || !self.state.claim_end() {
+            return Ok(());
+        }
+        if self.has_written() {
+            roll_back_whole(&self.shared, &self.state, &mut || true)?;
+        } else {
+            self.shared.finish(&self.state, Status::Aborted, &Counts::new());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // A store that has failed cannot undo; recovery will. Nobody is left to be told.
+        let _ = self.abort();
+    }
+}
+

@@ -1,0 +1,238 @@
+//! Undo: logical, through the tree, newest change first (Mohan et al. 1992).
+//!
+//! Each undone entry is answered by a compensation record, which is redone like any other entry
+//! but never undone: it names the entry to undo next, so a crash in the middle of an undo costs
+//! no work twice.
+
+use std::sync::atomic::Ordering;
+
+use super::ending::Ending;
+use super::{Counts, Garbage, Shared, TxnState};
+use crate::buffer::PageWrite;
+use crate::core::Author;
+use crate::error::{Code, Error, Result};
+use crate::events::unix_micros;
+use crate::log::{Entry, Op, undo_room};
+use crate::page::{Change, Kind, LEAF_HEAD, Old, Part, PartReader, Stamp, get_u64};
+use crate::space;
+use crate::tree::split::Incoming;
+use crate::tree::{Tree, Waiting};
+use crate::types::{Lsn, PageId, TreeId};
+
+/// What a rollback did.
+#[derive(Debug, Default)]
+pub struct Undone {
+    pub records: u64,
+    /// Trees that the transaction had made: their pages are to be given back after its end.
+    pub garbage: Vec<Garbage>,
+}
+
+fn damaged(lsn: Lsn) -> Error {
+    Error::new(Code::WalCorrupted).with("details", format!("entry {lsn} cannot be undone as it stands"))
+}
+
+/// The entry to undo after this compensation record.
+pub fn undo_next(body: &[u8]) -> Result<Lsn> {
+    let mut parts = PartReader::new(body)?;
+    while parts.next_raw()?.is_some() {}
+    let extra = parts.extra();
+    if extra.len() < 8 {
+        return Err(Error::new(Code::WalCorrupted)
+            .with("details", "a compensation record without its next entry"));
+    }
+    Ok(Lsn(get_u64(extra, 0)))
+}
+
+/// Undoes a transaction's entries after `to`, newest first. Stops, to be called again, where
+/// `keep_on` answers false (between two entries).
+pub fn roll_back(
+    shared: &Shared,
+    state: &TxnState,
+    to: Lsn,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<Undone> {
+    let mut undone = Undone::default();
+    let mut next = state.last_lsn();
+    while next > to {
+        if !keep_on() {
+            return Err(Error::new(Code::Cancelled));
+        }
+        let entry = shared.core.log.read(next)?;
+        if entry.header.txn != state.id {
+            return Err(damaged(next));
+        }
+        next = match entry.header.op {
+            Op::Clr => undo_next(&entry.body)?,
+            Op::Insert | Op::Update | Op::Delete => {
+                undo_record(shared, state, &entry)?;
+                undone.records += 1;
+                entry.header.prev
+            }
+            Op::PagesTaken => {
+                give_back(shared, state, &entry)?;
+                entry.header.prev
+            }
+            Op::TreeMade => {
+                let mut parts = PartReader::new(&entry.body)?;
+                let tree = parts.tree();
+                let Some(root) = parts.next_part()? else { return Err(damaged(next)) };
+                undone.garbage.push(Garbage::Tree { tree, root: root.page });
+                compensate(shared, state, tree, &[], entry.header.prev)?;
+                entry.header.prev
+            }
+            _ => entry.header.prev,
+        };
+    }
+    Ok(undone)
+}
+
+/// Appends a compensation record; the caller applies its parts.
+fn compensate(
+    shared: &Shared,
+    state: &TxnState,
+    tree: TreeId,
+    parts: &[Part<'_>],
+    next: Lsn,
+) -> Result<crate::page::EntryMark> {
+    let bytes = 64 + parts.iter().map(|part| 64 + part.change.bytes()).sum::<usize>();
+    let author = Author {
+        use_undo: state.take_undo(undo_room(bytes)),
+        ..Author::new(state.id, Op::Clr, state.last_lsn())
+    };
+    shared.core.append_with(author, tree, parts, &next.0.to_le_bytes(), |span| state.appended(span))
+}
+
+fn undo_record(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
+    let lsn = entry.header.lsn;
+    let mut parts = PartReader::new(&entry.body)?;
+    let tree_id = parts.tree();
+    let Some(part) = parts.next_part()? else { return Err(damaged(lsn)) };
+    let Change::Put { key, old, .. } = part.change else { return Err(damaged(lsn)) };
+    let next = entry.header.prev;
+    let stamp = Stamp { txn: state.id, lsn };
+    loop {
+        let root = root_of(shared, tree_id)?;
+        let tree = Tree { core: &shared.core, id: tree_id, root };
+        let Some(mut leaf) = tree.leaf_for_change::<Waiting>(key)? else { return Err(damaged(lsn)) };
+        let slot = match leaf.search(key) {
+            Ok(slot) if leaf.record(slot).stamp == stamp => slot,
+            _ => return Err(damaged(lsn)),
+        };
+        let Some(old) = old else {
+            return apply_compensation(
+                shared,
+                state,
+                &mut leaf,
+                Change::Remove { slot: slot as u16 },
+                next,
+            );
+        };
+        if leaf.fits_value(slot, old.version.value.len()) {
+            let change = Change::Restore { slot: slot as u16, old };
+            return apply_compensation(shared, state, &mut leaf, change, next);
+        }
+        make_room(shared, &tree, leaf, slot, key, &old)?;
+    }
+}
+
+fn make_room<'c>(
+    shared: &Shared,
+    tree: &Tree<'c>,
+    mut leaf: PageWrite<'c>,
+    slot: usize,
+    key: &[u8],
+    old: &Old<'_>,
+) -> Result<()> {
+    if tree.purge(&mut leaf, shared.txns.horizon())? == 0 {
+        let size = LEAF_HEAD + key.len() + old.version.value.len();
+        tree.split(leaf, Incoming { slot, key, size, replaces: true })?;
+    }
+    Ok(())
+}
+
+fn apply_compensation(
+    shared: &Shared,
+    state: &TxnState,
+    leaf: &mut PageWrite<'_>,
+    change: Change<'_>,
+    next: Lsn,
+) -> Result<()> {
+    leaf.begin_change();
+    if shared.skip_compensation.load(Ordering::Relaxed) {
+        let mark = crate::page::EntryMark { txn: state.id, lsn: leaf.lsn(), end: leaf.lsn() };
+        return leaf.apply(&change, mark);
+    }
+    let entry = compensate(shared, state, leaf.tree(), &[leaf.part(change)], next)?;
+    leaf.apply(&change, entry)?;
+    shared.core.renew_image(leaf)
+}
+
+/// Gives back the pages that an entry had taken.
+fn give_back(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
+    let mut parts = PartReader::new(&entry.body)?;
+    let tree = parts.tree();
+    let mut changes: Vec<(PageId, Change<'_>)> = Vec::new();
+    while let Some(part) = parts.next_part()? {
+        let Change::Map { first, count, .. } = part.change else {
+            return Err(damaged(entry.header.lsn));
+        };
+        changes.push((part.page, Change::Map { first, count, used: false }));
+    }
+    let Some((map_page, _)) = changes.first() else { return Err(damaged(entry.header.lsn)) };
+    for (map_page, change) in &changes {
+        space::covered(*map_page, change).try_for_each(|page| sign_free(shared, tree, page))?;
+    }
+    let mut map = shared.core.pool.write(*map_page)?;
+    map.begin_change();
+    let parts: Vec<Part<'_>> = changes.iter().map(|(_, change)| map.part(*change)).collect();
+    let mark = compensate(shared, state, tree, &parts, entry.header.prev)?;
+    changes.iter().try_for_each(|(_, change)| shared.core.space.apply_map(&mut map, change, mark))
+}
+
+/// Marks a page free before its bit says so: whoever still follows a link to it, now or once it
+/// is used again, notices.
+fn sign_free(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
+    let core = &shared.core;
+    let mut page = match core.pool.write(id) {
+        Ok(page) => page,
+        // It was never written.
+        Err(error) if error.field("corruption_type") == Some(&"zeroed".into()) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if page.tree() != tree || page.id() != id || page.kind() == Kind::Free {
+        return Ok(());
+    }
+    core.change_page(Author::system(Op::Structure), &mut page, &Change::Free)
+}
+
+/// The root page of a tree.
+fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
+    let known = shared.roots.read().get(&tree).copied();
+    known.map_or_else(|| super::catalogue::find_root(shared, tree), Ok)
+}
+
+/// Appends the end of a rolled back transaction.
+pub fn append_end(shared: &Shared, state: &TxnState, undone: &Undone) -> Result<()> {
+    let ending =
+        Ending { time: unix_micros(), deltas: &Counts::new(), garbage: &undone.garbage }.encode();
+    let author = Author {
+        use_undo: state.take_undo(undo_room(ending.len())),
+        ..Author::new(state.id, Op::AbortEnd, state.last_lsn())
+    };
+    shared.core.log.append(&author.entry(&[&ending]), |span| {
+        state.appended(span);
+        shared.txns.add_pending(state.id, undone.garbage.iter().copied());
+    })?;
+    Ok(())
+}
+
+/// For readers of entries outside: the tree and the pages of a body.
+pub fn touched(body: &[u8]) -> Option<(TreeId, Vec<PageId>)> {
+    let mut parts = PartReader::new(body).ok()?;
+    let tree = parts.tree();
+    let mut pages = Vec::new();
+    while let Some((page, ..)) = parts.next_raw().ok()? {
+        pages.push(page);
+    }
+    Some((tree, pages))
+}

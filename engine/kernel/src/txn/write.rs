@@ -1,0 +1,265 @@
+//! Changing records. The latch of the leaf covers the search, the log entry and the change, so
+//! that page LSN and log never disagree; no lock is waited for under it.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Garbage, Isolation, Shared, Transaction, TreeRef};
+use crate::buffer::PageWrite;
+use crate::core::Author;
+use crate::error::{Code, Error, Result};
+use crate::lock::{Mode, Resource};
+use crate::log::Op;
+use crate::page::{Change, GHOST, LEAF_HEAD, OVERFLOW, Old, Record, Version};
+use crate::stats::{Counter, Timed};
+use crate::tree::overflow::Reference;
+use crate::tree::split::Incoming;
+use crate::tree::{Latching, Trying, Waiting};
+use crate::types::TxnId;
+
+/// Log space that undoing a change needs beyond the value it brings back.
+const UNDO_ENTRY: u64 = 160;
+
+/// May this transaction write over a record with this writer?
+enum Verdict {
+    Yes,
+    /// Its writer is still active: wait for its end, then look again.
+    Wait(TxnId),
+    /// Its writer committed after this snapshot began: the first updater has won.
+    Lost,
+}
+
+/// What an attempt to change a record came to.
+enum Attempt {
+    /// Done; was there a value before?
+    Done(bool),
+    /// A deletion found nothing.
+    Absent,
+    Wait(TxnId),
+    Lost,
+    /// The leaf has been split; try again.
+    Split,
+    /// Something would have to be waited for, and the caller will not.
+    Busy,
+}
+
+fn is_live(record: &Record<'_>) -> bool {
+    !record.is_ghost()
+}
+
+impl Transaction {
+    fn judge(&self, writer: TxnId) -> Verdict {
+        if writer == self.id() || writer < self.state.snapshot.min {
+            return Verdict::Yes;
+        }
+        if self.shared.txns.is_active(writer) {
+            return Verdict::Wait(writer);
+        }
+        if self.isolation() == Isolation::RepeatableRead && !self.state.snapshot.sees(writer) {
+            return Verdict::Lost;
+        }
+        Verdict::Yes
+    }
+
+    fn ensure_key(&self, key: &[u8]) -> Result<()> {
+        let most = self.max_key();
+        if key.len() > most {
+            return Err(Error::new(Code::KeyTooLong).with("size", key.len()).with("max", most));
+        }
+        Ok(())
+    }
+
+    /// The longest key: an eighth of a page.
+    pub fn max_key(&self) -> usize {
+        self.shared.core.pool.page_size() / 8
+    }
+
+    /// Values beyond a quarter of a page go to overflow pages.
+    fn max_inline(&self) -> usize {
+        self.shared.core.pool.page_size() / 4
+    }
+
+    fn lock_for_writing(&mut self, at: TreeRef) -> Result<()> {
+        let mode = match self.isolation() {
+            Isolation::Serializable => Mode::SharedIntentionExclusive,
+            _ => Mode::IntentionExclusive,
+        };
+        self.lock_tree(at, mode)
+    }
+
+    /// Gives `key` a value; true where it had one before.
+    pub fn put(&mut self, at: TreeRef, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.ensure_writable()?;
+        self.ensure_key(key)?;
+        self.lock_for_writing(at)?;
+        let shared = Arc::clone(&self.shared);
+        let _lap = shared.stats.sampled_lap(Timed::Put);
+        if value.len() <= self.max_inline() {
+            return Ok(self.change(&shared, at, key, Version { flags: 0, value })?.unwrap_or(false));
+        }
+        self.atomically(|txn| {
+            let reference = txn.write_chain(at.id, value)?.encode();
+            Ok(txn
+                .change(&shared, at, key, Version { flags: OVERFLOW, value: &reference })?
+                .unwrap_or(false))
+        })
+    }
+
+    /// As [`Transaction::put`], `None` where a lock, a latch, the log or the disk would have to be
+    /// waited for, or the leaf has to be split. Nothing has happened then.
+    pub fn try_put(&mut self, at: TreeRef, key: &[u8], value: &[u8]) -> Option<Result<bool>> {
+        let is_locked = self.modes.get(&at.id).is_some_and(|held| held.covers(Mode::IntentionExclusive));
+        if !is_locked || self.isolation() == Isolation::Serializable || value.len() > self.max_inline() {
+            return None;
+        }
+        if let Err(error) = self.ensure_writable().and_then(|()| self.ensure_key(key)) {
+            return Some(Err(error));
+        }
+        let shared = Arc::clone(&self.shared);
+        let _lap = shared.stats.sampled_lap(Timed::Put);
+        match self.attempt::<Trying>(&shared, at, key, Version { flags: 0, value }) {
+            Ok(Attempt::Done(existed)) => Some(Ok(existed)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Removes `key`; false where it had no value.
+    pub fn delete(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
+        self.ensure_writable()?;
+        self.lock_for_writing(at)?;
+        let shared = Arc::clone(&self.shared);
+        let _lap = shared.stats.sampled_lap(Timed::Put);
+        Ok(self.change(&shared, at, key, Version { flags: GHOST, value: &[] })?.is_some())
+    }
+
+    /// Gives a record a new version; `None` where there was nothing to delete.
+    fn change(
+        &mut self,
+        shared: &Shared,
+        at: TreeRef,
+        key: &[u8],
+        new: Version<'_>,
+    ) -> Result<Option<bool>> {
+        loop {
+            match self.attempt::<Waiting>(shared, at, key, new)? {
+                Attempt::Done(existed) => return Ok(Some(existed)),
+                Attempt::Absent => return Ok(None),
+                Attempt::Split | Attempt::Busy => {}
+                Attempt::Wait(holder) => {
+                    let key_hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+                    let resource = Resource::Record { tree: at.id, key_hash };
+                    self.shared.locks.wait_for_stamp(self.id(), holder, resource, None)?;
+                    self.ensure_usable()?;
+                }
+                Attempt::Lost => {
+                    self.shared.stats.add(Counter::Conflicts, 1);
+                    let tree = i64::from(at.id.0);
+                    return Err(Error::new(Code::WriteConflict)
+                        .with("txn", self.id().0)
+                        .with("tree", tree));
+                }
+            }
+        }
+    }
+
+    fn attempt<L: Latching>(
+        &mut self,
+        shared: &Shared,
+        at: TreeRef,
+        key: &[u8],
+        new: Version<'_>,
+    ) -> Result<Attempt> {
+        let tree = crate::tree::Tree { core: &shared.core, id: at.id, root: at.root };
+        let Some(mut leaf) = tree.leaf_for_change::<L>(key)? else { return Ok(Attempt::Busy) };
+        let is_delete = new.flags & GHOST != 0;
+        let slot = match leaf.search(key) {
+            Ok(slot) => {
+                let record = leaf.record(slot);
+                match self.judge(record.stamp.txn) {
+                    Verdict::Yes => {}
+                    Verdict::Wait(holder) => return Ok(Attempt::Wait(holder)),
+                    Verdict::Lost => return Ok(Attempt::Lost),
+                }
+                if is_delete && record.is_ghost() {
+                    return Ok(Attempt::Absent);
+                }
+                Ok(slot)
+            }
+            Err(_) if is_delete => return Ok(Attempt::Absent),
+            Err(slot) => Err(slot),
+        };
+        let fits = match slot {
+            Ok(slot) => leaf.fits_value(slot, new.value.len()),
+            Err(_) => leaf.fits_record(key.len(), new.value.len()),
+        };
+        if fits {
+            return self.make_change::<L>(&mut leaf, slot, key, new);
+        }
+        if L::IS_TRYING {
+            return Ok(Attempt::Busy);
+        }
+        if tree.purge(&mut leaf, shared.txns.horizon())? == 0 {
+            let size = LEAF_HEAD + key.len() + new.value.len();
+            let (Ok(place) | Err(place)) = slot;
+            tree.split(leaf, Incoming { slot: place, key, size, replaces: slot.is_ok() })?;
+        }
+        Ok(Attempt::Split)
+    }
+
+    /// Logs and applies the change of one record in a latched leaf that has room for it.
+    fn make_change<L: Latching>(
+        &mut self,
+        leaf: &mut PageWrite<'_>,
+        slot: std::result::Result<usize, usize>,
+        key: &[u8],
+        new: Version<'_>,
+    ) -> Result<Attempt> {
+        let before = slot.ok().map(|slot| leaf.record(slot));
+        let existed = before.as_ref().is_some_and(is_live);
+        let old_chain = match &before {
+            Some(record) if existed && record.is_overflow() => Some(Reference::decode(record.value)?),
+            _ => None,
+        };
+        let old_value = before.as_ref().map(|record| record.value.to_vec());
+        let old = before.map(|record| (record.flags, record.stamp));
+        let old = old
+            .zip(old_value.as_deref())
+            .map(|((flags, stamp), value)| Old { version: Version { flags, value }, stamp });
+        let (Ok(place) | Err(place)) = slot;
+        let change = Change::Put { slot: place as u16, key, new, old };
+        let (op, counter) = match (existed, new.flags & GHOST != 0) {
+            (_, true) => (Op::Delete, Counter::Deletes),
+            (true, false) => (Op::Update, Counter::Updates),
+            (false, false) => (Op::Insert, Counter::Inserts),
+        };
+        let undo = UNDO_ENTRY + old.map_or(0, |old| old.version.value.len() as u64);
+        let (state, tree) = (&self.state, leaf.tree());
+        let author = Author { reserve_undo: undo, ..self.author(op) };
+        leaf.begin_change();
+        let part = [leaf.part(change)];
+        let core = &self.shared.core;
+        let entry = if L::IS_TRYING {
+            match core.try_append_with(author, tree, &part, |span| state.appended(span)) {
+                Some(entry) => entry?,
+                None => return Ok(Attempt::Busy),
+            }
+        } else {
+            core.append_with(author, tree, &part, &[], |span| state.appended(span))?
+        };
+        leaf.apply(&change, entry)?;
+        if !L::IS_TRYING {
+            core.renew_image(leaf)?;
+        }
+        self.state.changes.fetch_add(1, Ordering::Relaxed);
+        self.state.undo_reserved.fetch_add(undo, Ordering::Relaxed);
+        self.shared.stats.add(counter, 1);
+        let delta = i64::from(new.flags & GHOST == 0) - i64::from(existed);
+        if delta != 0 {
+            *self.deltas.entry(tree).or_default() += delta;
+        }
+        self.garbage.extend(old_chain.map(|reference| Garbage::Chain { tree, reference }));
+        Ok(Attempt::Done(existed))
+    }
+}
