@@ -75,6 +75,9 @@ struct Work {
     wake: Condvar,
 }
 
+/// What one background thread does each time it looks around.
+type Job = fn(&Work) -> Result<()>;
+
 pub struct Store {
     disk: Arc<dyn Disk>,
     work: Arc<Work>,
@@ -323,7 +326,7 @@ impl Drop for Store {
 
 impl Work {
     fn spawn(work: &Arc<Work>) -> Vec<JoinHandle<()>> {
-        let jobs: [(&str, fn(&Work) -> Result<()>); 3] = [
+        let jobs: [(&str, Job); 3] = [
             ("holdfast-cleaner", Work::clean),
             ("holdfast-checkpoint", Work::checkpoint_if_due),
             ("holdfast-collector", Work::collect_garbage),
@@ -336,7 +339,7 @@ impl Work {
             .collect()
     }
 
-    fn run(&self, job: fn(&Work) -> Result<()>) {
+    fn run(&self, job: Job) {
         while !self.stop.load(Ordering::Acquire) {
             if let Err(error) = job(self) {
                 if self.shared.core.log.failed().is_some() {

@@ -386,4 +386,3 @@ impl Pool {
         (used, dirty)
     }
 }
-

@@ -333,4 +333,3 @@ impl Page {
 pub fn entry_stamp(txn: TxnId, lsn: Lsn) -> Stamp {
     Stamp { txn, lsn }
 }
-

@@ -27,7 +27,7 @@ impl Page {
             length => usize::from(length),
         };
         let slots_end = HEADER + SLOT * self.slots();
-        let heap_end = self.size().checked_sub(low_length + high_length).unwrap_or(0);
+        let heap_end = self.size().saturating_sub(low_length + high_length);
         if slots_end > self.heap_start() || self.heap_start() > heap_end {
             return Err("slots, heap and fences overlap".to_owned());
         }

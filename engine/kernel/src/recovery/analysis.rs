@@ -37,7 +37,7 @@ pub(super) fn analyse(reader: &mut LogReader, begin: Lsn, progress: &Progress) -
     progress.begin("analysis", "bytes", total);
     while let Some(entry) = reader.next()? {
         pass.take(&entry)?;
-        if pass.result.records % 1024 == 0 {
+        if pass.result.records.is_multiple_of(1024) {
             progress.ensure_going()?;
             progress.set(entry.header.end().0 - begin.0);
         }

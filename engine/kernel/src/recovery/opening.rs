@@ -120,7 +120,7 @@ impl Opening {
         while let Some(entry) = reader.next()? {
             entries += 1;
             bytes += u64::from(entry.header.len);
-            if entries % 1024 == 0 {
+            if entries.is_multiple_of(1024) {
                 progress.ensure_going()?;
                 progress.set(bytes);
             }

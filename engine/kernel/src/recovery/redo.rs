@@ -101,7 +101,7 @@ fn feed_all(
     while let Some(entry) = reader.next()? {
         report.records += 1;
         report.bytes += u64::from(entry.header.len);
-        if report.records % 1024 == 0 {
+        if report.records.is_multiple_of(1024) {
             progress.ensure_going()?;
             progress.set(entry.header.end().0.saturating_sub(analysis.redo_lsn.0));
         }

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::disk::memory::MemoryDisk;
 use crate::txn::{Range, TreeRef};
@@ -85,7 +87,7 @@ fn an_abort_leaves_nothing_behind() {
     let used = store.shared().core.space.used_pages();
     let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
     for i in 0..3000 {
-        txn.put(at, &key(i), &vec![1; 200]).unwrap();
+        txn.put(at, &key(i), &[1; 200]).unwrap();
     }
     txn.savepoint("s").unwrap();
     for i in 0..500 {
@@ -115,13 +117,13 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
     let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
     let at = tree(&mut txn, "t");
     for i in 0..2000 {
-        txn.put(at, &key(i), &vec![i as u8; 100]).unwrap();
+        txn.put(at, &key(i), &[i as u8; 100]).unwrap();
     }
     txn.commit().unwrap();
     store.maintain().unwrap();
     let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
     for i in 0..2000 {
-        txn.put(at, &key(i), &vec![0xEE; 120]).unwrap();
+        txn.put(at, &key(i), &[0xEE; 120]).unwrap();
     }
     store.flush().unwrap();
     disk.crash(99);
