@@ -2,9 +2,7 @@
 
 use std::ops::Bound;
 
-use super::row_ids::RowIds;
 use crate::error::Result;
-use crate::types::TreeId;
 
 /// A record of a tree: key and value.
 pub type Record = (Vec<u8>, Vec<u8>);
@@ -33,48 +31,50 @@ impl KeyRange {
 
 /// The trees of a database as one transaction sees and changes them.
 pub trait TreeAccess {
-    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Names a tree.
+    type Tree: Copy;
 
-    /// The newest version of a record, once no other transaction is changing it; none can
-    /// change it before this one ends. Raises `WriteConflict` where a snapshot may not see it.
-    fn get_for_update(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    fn get(&mut self, tree: Self::Tree, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Adds a record; false, and nothing changed, where the key is there already.
-    fn insert(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<bool>;
+    /// Adds a record; false where the key is there already. The caller then gives up the whole
+    /// operation: what was there may have been replaced.
+    fn insert(&mut self, tree: Self::Tree, key: &[u8], value: &[u8]) -> Result<bool>;
 
-    /// Adds or replaces a record.
-    fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<()>;
+    /// Adds or replaces a record and returns the value that it replaced: the newest one, which
+    /// below a snapshot need not be the one read before.
+    fn replace(&mut self, tree: Self::Tree, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Removes a record and returns the value that it had, as `replace` does.
+    fn remove(&mut self, tree: Self::Tree, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Removes a record; false where there was none.
-    fn delete(&self, tree: TreeId, key: &[u8]) -> Result<bool>;
+    fn delete(&mut self, tree: Self::Tree, key: &[u8]) -> Result<bool>;
 
-    /// At most `limit` records of a range, in the order of reading.
-    fn scan(&self, tree: TreeId, range: &KeyRange, limit: usize) -> Result<Vec<Record>>;
+    /// At most `limit` records of a range, in the order of reading; none only at its end.
+    fn scan(&mut self, tree: Self::Tree, range: &KeyRange, limit: usize) -> Result<Vec<Record>>;
 
     /// The number of records.
-    fn count(&self, tree: TreeId) -> Result<u64>;
+    fn count(&mut self, tree: Self::Tree) -> Result<u64>;
 
     /// The longest key a tree takes, in bytes.
     fn max_key(&self) -> usize;
 
-    /// The row numbers of the database; one object for all its transactions.
-    fn row_ids(&self) -> &RowIds;
+    /// The next free row number of a tree. `stored` reads the highest one in it, zero where it
+    /// is empty; it is asked once for each tree.
+    fn take_row_id(
+        &mut self,
+        tree: Self::Tree,
+        stored: impl FnOnce(&mut Self) -> Result<i64>,
+    ) -> Result<i64>;
 
-    /// A place in this transaction's changes to return to.
-    fn mark(&self) -> Result<u64>;
+    /// Makes sure that a number which somebody else chose is not given again.
+    fn row_id_seen(
+        &mut self,
+        tree: Self::Tree,
+        number: i64,
+        stored: impl FnOnce(&mut Self) -> Result<i64>,
+    ) -> Result<()>;
 
-    /// Takes back every change since `mark`.
-    fn undo_to(&self, mark: u64) -> Result<()>;
-}
-
-/// Runs one operation of several changes: after an error none of them is left.
-pub fn atomically<T>(
-    access: &(impl TreeAccess + ?Sized),
-    work: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let mark = access.mark()?;
-    work().map_err(|error| match access.undo_to(mark) {
-        Ok(()) => error,
-        Err(worse) => worse.because(error),
-    })
+    /// Runs one operation of several changes: after an error none of them is left.
+    fn atomically<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>;
 }

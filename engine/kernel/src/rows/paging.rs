@@ -10,7 +10,6 @@ use super::key::{after_prefix, decode_all};
 use super::table::Table;
 use super::{Index, Row, Value, index};
 use crate::error::{Error, Result};
-use crate::types::TreeId;
 
 /// Which rows to read. Bounds are values of the key, or of the columns of the index; they may
 /// give the leading ones only.
@@ -46,9 +45,9 @@ impl Default for Page<'_> {
 /// A row and where to go on after it.
 pub type Placed = (Row, Row);
 
-impl Table {
+impl<T: Copy> Table<T> {
     /// One page of (position, row).
-    pub fn page(&self, access: &(impl TreeAccess + ?Sized), page: &Page<'_>) -> Result<Vec<Placed>> {
+    pub fn page<A: TreeAccess<Tree = T>>(&self, access: &mut A, page: &Page<'_>) -> Result<Vec<Placed>> {
         match page.index {
             None => self.page_by_key(access, page),
             Some(place) => {
@@ -69,9 +68,9 @@ impl Table {
     }
 
     /// The rows whose indexed columns, or the leading ones of them, have these values.
-    pub fn by_index(
+    pub fn by_index<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         place: usize,
         values: &Row,
     ) -> Result<Vec<Row>> {
@@ -98,7 +97,11 @@ impl Table {
         }
     }
 
-    fn page_by_key(&self, access: &(impl TreeAccess + ?Sized), page: &Page<'_>) -> Result<Vec<Placed>> {
+    fn page_by_key<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        page: &Page<'_>,
+    ) -> Result<Vec<Placed>> {
         let columns = self.schema.primary_key.len().max(1);
         let bound = |values: Option<&[Value]>| -> Result<Option<Vec<u8>>> {
             let Some(values) = values else { return Ok(None) };
@@ -116,12 +119,12 @@ impl Table {
         access.scan(self.tree, &range, page.limit)?.into_iter().map(placed).collect()
     }
 
-    fn page_by_index(
+    fn page_by_index<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         page: &Page<'_>,
         index: &Index,
-        tree: TreeId,
+        tree: T,
     ) -> Result<Vec<Placed>> {
         let bounds = Bounds::new(page, index, index::cut_at(access.max_key()))?;
         let mut range = bounds.range(page.reverse);
@@ -148,9 +151,9 @@ impl Table {
 
     /// The row of an entry; none where it was removed after the entry was read, which below
     /// a snapshot may happen at any time. Entries without rows are looked for by the checker.
-    fn row_of_entry(
+    fn row_of_entry<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         index: &Index,
         key: &[u8],
         value: &[u8],

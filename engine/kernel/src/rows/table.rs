@@ -4,70 +4,43 @@
 //! where none was declared. Each index has a tree of its own. Every operation is atomic: after
 //! an error the transaction is as it was before the call.
 
-use serde_json::{Value as Json, json};
-
-use super::access::{KeyRange, TreeAccess, atomically};
-use super::schema::{Index, Schema, invalid};
+use super::access::{KeyRange, TreeAccess};
+use super::schema::{Index, Schema};
 use super::{Row, Value, check, index, key, record};
 use crate::error::{Code, Error, Result};
-use crate::types::TreeId;
 
 /// How many rows are read at once where all are visited.
 const BATCH: usize = 256;
 
 /// A table and the trees that hold it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Table {
+pub struct Table<T> {
     pub schema: Schema,
-    pub tree: TreeId,
+    pub tree: T,
     /// One tree for each index of the schema, in its order.
-    pub index_trees: Vec<TreeId>,
+    pub index_trees: Vec<T>,
 }
 
-impl Table {
-    /// What the catalogue keeps of a table.
-    pub fn to_json(&self) -> Json {
-        let trees: Vec<u32> = self.index_trees.iter().map(|tree| tree.0).collect();
-        json!({"schema": self.schema.to_json(), "tree": self.tree.0, "index_trees": trees})
-    }
-
-    /// Reads what [`to_json`](Table::to_json) wrote; raises `SchemaInvalid`.
-    pub fn from_json(text: &str) -> Result<Table> {
-        let fail = || invalid("", "the catalogue's row of a table cannot be read");
-        let json: Json = serde_json::from_str(text).map_err(|_| fail())?;
-        let schema = Schema::from_json(&json["schema"].to_string())?;
-        let tree = |json: &Json| json.as_u64().and_then(|id| u32::try_from(id).ok()).map(TreeId);
-        let trees = json["index_trees"].as_array().ok_or_else(fail)?;
-        let index_trees: Vec<TreeId> = trees.iter().map(tree).collect::<Option<_>>().ok_or_else(fail)?;
-        if index_trees.len() != schema.indexes.len() {
-            return Err(fail());
-        }
-        Ok(Table { schema, tree: tree(&json["tree"]).ok_or_else(fail)?, index_trees })
-    }
-
+impl<T: Copy> Table<T> {
     /// Adds a row and returns its key: the primary key, or the number it was given.
-    pub fn insert(&self, access: &(impl TreeAccess + ?Sized), mut row: Row) -> Result<Row> {
+    pub fn insert<A: TreeAccess<Tree = T>>(&self, access: &mut A, mut row: Row) -> Result<Row> {
         let number = self.number_row(access, &mut row)?;
         check::row(&self.schema, &mut row)?;
         let row_key = self.row_key(&row, number);
-        atomically(access, || {
-            let mut bytes = Vec::new();
-            record::encode(&mut bytes, &row);
-            if !access.insert(self.tree, &row_key, &bytes)? {
-                return Err(self.key_violation());
-            }
+        access.atomically(|access| {
+            self.insert_row(access, &row, &row_key)?;
             self.add_entries(access, &row, &row_key)
         })?;
         Ok(self.key_of_row(&row, number))
     }
 
     /// Adds rows, all of them or none; returns how many.
-    pub fn insert_many(
+    pub fn insert_many<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         rows: impl IntoIterator<Item = Row>,
     ) -> Result<u64> {
-        atomically(access, || {
+        access.atomically(|access| {
             let mut count = 0;
             for row in rows {
                 self.insert(access, row)?;
@@ -78,60 +51,70 @@ impl Table {
     }
 
     /// The row of that key.
-    pub fn get(&self, access: &(impl TreeAccess + ?Sized), key: &[Value]) -> Result<Option<Row>> {
+    pub fn get<A: TreeAccess<Tree = T>>(&self, access: &mut A, key: &[Value]) -> Result<Option<Row>> {
         let row_key = self.encode_key(key)?;
         access.get(self.tree, &row_key)?.map(|bytes| self.decode(&bytes)).transpose()
     }
 
-    /// Changes the named columns of a row; false where there is no such row.
-    pub fn update(
+    /// Changes columns of a row, given by their places; false where there is no such row.
+    pub fn update<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         key: &[Value],
         changes: &[(usize, Value)],
     ) -> Result<bool> {
         let old_key = self.encode_key(key)?;
-        atomically(access, || {
-            let Some(bytes) = access.get_for_update(self.tree, &old_key)? else { return Ok(false) };
-            let old = self.decode(&bytes)?;
-            let mut new = old.clone();
-            for (column, value) in changes {
-                let cell = new.get_mut(*column);
-                *cell.ok_or_else(|| Error::argument("changes", "no such column"))? = value.clone();
+        access.atomically(|access| {
+            let Some(mut old) = access.get(self.tree, &old_key)? else { return Ok(false) };
+            let (mut new, mut new_key) = self.changed(&old, &old_key, changes)?;
+            if new_key == old_key {
+                let Some(replaced) = access.replace(self.tree, &new_key, &encoded(&new))? else {
+                    // It was removed since it was read: nothing is to be left of it.
+                    access.delete(self.tree, &new_key)?;
+                    return Ok(false);
+                };
+                if replaced != old {
+                    // Another transaction was first. The record is ours now: change what it wrote.
+                    old = replaced;
+                    (new, _) = self.changed(&old, &old_key, changes)?;
+                    access.replace(self.tree, &new_key, &encoded(&new))?;
+                }
+            } else {
+                let Some(removed) = access.remove(self.tree, &old_key)? else { return Ok(false) };
+                old = removed;
+                (new, new_key) = self.changed(&old, &old_key, changes)?;
+                self.insert_row(access, &new, &new_key)?;
             }
-            check::row(&self.schema, &mut new)?;
-            let new_key =
-                if self.schema.has_hidden_row_id() { old_key.clone() } else { self.row_key(&new, 0) };
-            self.replace(access, (&old, &old_key), (&new, &new_key))?;
+            self.move_entries(access, (&self.decode(&old)?, &old_key), (&new, &new_key))?;
             Ok(true)
         })
     }
 
     /// Removes a row; false where there is no such row.
-    pub fn delete(&self, access: &(impl TreeAccess + ?Sized), key: &[Value]) -> Result<bool> {
+    pub fn delete<A: TreeAccess<Tree = T>>(&self, access: &mut A, key: &[Value]) -> Result<bool> {
         let row_key = self.encode_key(key)?;
-        atomically(access, || {
-            let Some(bytes) = access.get_for_update(self.tree, &row_key)? else { return Ok(false) };
+        access.atomically(|access| {
+            let Some(bytes) = access.remove(self.tree, &row_key)? else { return Ok(false) };
             let row = self.decode(&bytes)?;
             for (index, tree) in self.indexes() {
                 let entry = index::entry(index, &row, &row_key, access.max_key());
                 self.remove_entry(access, index, tree, &entry.key)?;
             }
-            access.delete(self.tree, &row_key)
+            Ok(true)
         })
     }
 
     /// The number of rows.
-    pub fn count(&self, access: &(impl TreeAccess + ?Sized)) -> Result<u64> {
+    pub fn count<A: TreeAccess<Tree = T>>(&self, access: &mut A) -> Result<u64> {
         access.count(self.tree)
     }
 
     /// Fills the tree of a new index from the rows; raises `UniqueViolation`.
-    pub fn build_index(
+    pub fn build_index<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         index: &Index,
-        tree: TreeId,
+        tree: T,
     ) -> Result<u64> {
         let mut range = KeyRange::ALL;
         let mut count = 0;
@@ -199,28 +182,24 @@ impl Table {
         bytes
     }
 
-    pub(super) fn indexes(&self) -> impl Iterator<Item = (&Index, TreeId)> {
+    pub(super) fn indexes(&self) -> impl Iterator<Item = (&Index, T)> {
         self.schema.indexes.iter().zip(self.index_trees.iter().copied())
     }
 
     /// Gives a number to a row that needs one: the hidden one, or a missing integer key.
-    fn number_row(&self, access: &(impl TreeAccess + ?Sized), row: &mut Row) -> Result<i64> {
-        let stored = || self.highest_number(access);
+    fn number_row<A: TreeAccess<Tree = T>>(&self, access: &mut A, row: &mut Row) -> Result<i64> {
+        let stored = |access: &mut A| self.highest_number(access);
         if self.schema.has_hidden_row_id() {
-            return access.row_ids().take(self.tree, stored);
+            return access.take_row_id(self.tree, stored);
         }
         let cell = self.schema.numbered_key().and_then(|place| row.get_mut(place));
-        match cell {
-            Some(cell) if cell.is_null() => {
-                *cell = Value::Integer(access.row_ids().take(self.tree, stored)?);
-            }
-            Some(Value::Integer(number)) => access.row_ids().seen(self.tree, *number, stored)?,
-            _ => {}
+        if let Some(cell) = cell.filter(|cell| cell.is_null()) {
+            *cell = Value::Integer(access.take_row_id(self.tree, stored)?);
         }
         Ok(0)
     }
 
-    fn highest_number(&self, access: &(impl TreeAccess + ?Sized)) -> Result<i64> {
+    fn highest_number<A: TreeAccess<Tree = T>>(&self, access: &mut A) -> Result<i64> {
         let last = access.scan(self.tree, &KeyRange { reverse: true, ..KeyRange::ALL }, 1)?;
         let Some((key, _)) = last.first() else { return Ok(0) };
         match key::KeyReader::new(key).next_value()? {
@@ -236,25 +215,41 @@ impl Table {
         self.schema.primary_key.iter().map(|place| row[*place].clone()).collect()
     }
 
-    fn replace(
+    /// A row after changes, with its key.
+    fn changed(&self, old: &[u8], old_key: &[u8], changes: &[(usize, Value)]) -> Result<(Row, Vec<u8>)> {
+        let mut row = self.decode(old)?;
+        for (column, value) in changes {
+            let cell = row.get_mut(*column);
+            *cell.ok_or_else(|| Error::argument("changes", "no such column"))? = value.clone();
+        }
+        check::row(&self.schema, &mut row)?;
+        let is_hidden = self.schema.has_hidden_row_id();
+        let key = if is_hidden { old_key.to_vec() } else { self.row_key(&row, 0) };
+        Ok((row, key))
+    }
+
+    fn insert_row<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
+        row: &Row,
+        row_key: &[u8],
+    ) -> Result<()> {
+        if !access.insert(self.tree, row_key, &encoded(row))? {
+            return Err(self.key_violation());
+        }
+        if let Some(Value::Integer(number)) = self.schema.numbered_key().map(|place| &row[place]) {
+            access.row_id_seen(self.tree, *number, |access| self.highest_number(access))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the index entries that differ between two versions of a row.
+    fn move_entries<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
         (old, old_key): (&Row, &[u8]),
         (new, new_key): (&Row, &[u8]),
     ) -> Result<()> {
-        let mut bytes = Vec::new();
-        record::encode(&mut bytes, new);
-        if old_key == new_key {
-            access.put(self.tree, new_key, &bytes)?;
-        } else {
-            access.delete(self.tree, old_key)?;
-            if !access.insert(self.tree, new_key, &bytes)? {
-                return Err(self.key_violation());
-            }
-            if let Some(Value::Integer(number)) = self.schema.numbered_key().map(|place| &new[place]) {
-                access.row_ids().seen(self.tree, *number, || self.highest_number(access))?;
-            }
-        }
         for (index, tree) in self.indexes() {
             let before = index::entry(index, old, old_key, access.max_key());
             let after = index::entry(index, new, new_key, access.max_key());
@@ -266,18 +261,23 @@ impl Table {
         Ok(())
     }
 
-    fn add_entries(&self, access: &(impl TreeAccess + ?Sized), row: &Row, row_key: &[u8]) -> Result<()> {
+    fn add_entries<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        row: &Row,
+        row_key: &[u8],
+    ) -> Result<()> {
         for (index, tree) in self.indexes() {
             self.add_entry(access, index, tree, &index::entry(index, row, row_key, access.max_key()))?;
         }
         Ok(())
     }
 
-    fn add_entry(
+    fn add_entry<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         index: &Index,
-        tree: TreeId,
+        tree: T,
         entry: &index::Entry,
     ) -> Result<()> {
         if access.insert(tree, &entry.key, &entry.value)? {
@@ -287,11 +287,11 @@ impl Table {
     }
 
     /// An entry that is missing means that index and table have parted: damage, not misuse.
-    fn remove_entry(
+    fn remove_entry<A: TreeAccess<Tree = T>>(
         &self,
-        access: &(impl TreeAccess + ?Sized),
+        access: &mut A,
         index: &Index,
-        tree: TreeId,
+        tree: T,
         key: &[u8],
     ) -> Result<()> {
         if access.delete(tree, key)? {
@@ -319,4 +319,10 @@ impl Table {
             .with("table", self.schema.name.as_str())
             .with("columns", columns.join(", "))
     }
+}
+
+fn encoded(row: &Row) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, row);
+    bytes
 }
