@@ -26,6 +26,7 @@ from gui.models import cells, paging
 from gui.models.row_cache import PAGE_ROWS, Fetched, FetchPlan, Row, RowCache, TableQuery
 from gui.models.staged import StagedEdits
 from gui.tasks import EngineSession
+from gui.theme import icon
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -206,6 +207,8 @@ class TableModel(QAbstractTableModel):
         column = self.table.columns[section]
         if role == Qt.ItemDataRole.DisplayRole:
             return column.name
+        if role == Qt.ItemDataRole.DecorationRole:
+            return icon("key", "accent") if column.primary_key else None
         if role == Qt.ItemDataRole.ToolTipRole:
             parts = [column.declared or column.type]
             parts += [self.tr("primary key")] if column.primary_key else []

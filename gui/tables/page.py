@@ -45,6 +45,7 @@ class TablesPage(Page):
         self._stack.addWidget(self._split())
         self.body.addWidget(self.errors)
         self.body.addWidget(self._stack, 1)
+        self.header.add_action(tool_button("column", self.tr("Show the whole value (F4)"), self.show_value))
         self.header.add_action(tool_button("refresh", self.tr("Read the tables again (F5)"), self.refresh))
         self.header.add_action(button(self.tr("Import…"), self.import_data, "", "import"))
         self._export = button(self.tr("Export…"), self.export_data, "", "export")

@@ -42,6 +42,9 @@ class TableWorkspace(QFrame):
         self.filter_bar = FilterBar()
         self.grid = TableGrid()
         self.value_pane = ValuePane()
+        # The grid has the room until a cell is chosen that holds more than it can show.
+        self.value_pane.hide()
+        self._opens_pane = True
         self.edit_bar = EditBar()
         self.confirm = ConfirmBar()
         self._notice = label("", "caption", wrap=True)
@@ -230,9 +233,13 @@ class TableWorkspace(QFrame):
             self.failed.emit(error)
 
     def show_values(self, shown: bool) -> None:
-        """Show or hide the value pane."""
+        """Show or hide the value pane; it is not opened for long values once it was closed."""
+        self._opens_pane = False
         self.value_pane.setVisible(shown)
         if shown:
+            index = self.grid.currentIndex()
+            if index.isValid():
+                self._show_value(index.row(), index.column())
             self.value_pane.focus_text()
 
     def _show_value(self, row: int, place: int) -> None:
@@ -246,6 +253,10 @@ class TableWorkspace(QFrame):
         if fetched is not None and model.edits.is_changed(fetched, place):
             fetched = None
         info = model.table.columns[place]
+        if self._opens_pane and _is_long(value):
+            self.value_pane.show()
+        if self.value_pane.isHidden():
+            return
         self.value_pane.show_cell(session, model.table.name, info, place, fetched, value)
 
     def _stage_value(self, value: Any) -> None:
@@ -328,3 +339,8 @@ class TableWorkspace(QFrame):
             )
             return
         self.failed.emit(error)
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a cell of the grid does not show all of this value."""
+    return is_cut(value) or isinstance(value, bytes) or (isinstance(value, str) and "\n" in value)
