@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow, QSplitter, QStackedWidget, QWidget
 
@@ -30,6 +30,9 @@ _WITHOUT_DATABASE = ("welcome", "settings", "recovery")
 
 class MainWindow(QMainWindow):
     """One window, one database at a time."""
+
+    left = Signal()
+    """The window is closed, and its database with it."""
 
     def __init__(self, preferences: Preferences, theme: ThemeManager) -> None:
         super().__init__()
@@ -236,7 +239,7 @@ class MainWindow(QMainWindow):
         self.status_strip.show_jobs(len(running), None if first is None else first.share)
 
     def _can_do(self, action: str) -> bool:
-        return action in ("choose_another", "settings", "reopen")
+        return action in ("choose_another", "settings", "reopen", "retry", "wait")
 
     def _do_for_error(self, action: str) -> None:
         if action == "choose_another":
@@ -245,6 +248,8 @@ class MainWindow(QMainWindow):
             self.show_page("settings")
         elif action == "reopen" and self.opening.session is not None:
             self.opening.open(self.opening.session.path)
+        elif action in ("retry", "wait") and self.opening.session is None:
+            self.opening.retry()
 
     # The end
 
@@ -254,9 +259,15 @@ class MainWindow(QMainWindow):
             self.preferences.keep_window(self.saveGeometry(), page)
             self.shell.close()
             event.accept()
+            self.left.emit()
             return
         event.ignore()
         self._ask_before_closing(and_window=True)
+
+    def leave(self) -> None:
+        """Close the window and its database without a question."""
+        self._closes_window = True
+        self._close_for_good()
 
     def close_database(self) -> None:
         """Close the database, after a question where something would be lost."""
@@ -275,7 +286,8 @@ class MainWindow(QMainWindow):
         lost = [text for page in self.pages.values() if (text := page.unsaved())]
         running = len(self.jobs.running())
         if running:
-            lost.append(self.tr("%n job(s) are running and would be cancelled.", "", running))
+            text = self.tr("Jobs that run and would be cancelled: {n}.")
+            lost.append(text.format(n=running))
         return lost
 
     def _close_for_good(self) -> None:

@@ -32,6 +32,7 @@ class Opening(QObject):
         self._shell = shell
         self.session: EngineSession | None = None
         self._next: tuple[Path, bool] | None = None
+        self._tried: tuple[Path, bool] | None = None
 
     def open(self, path: Path) -> None:
         """Open the database at `path`, after closing the one that is open."""
@@ -50,6 +51,11 @@ class Opening(QObject):
         session.start()
         self.opened.emit(session)
 
+    def retry(self) -> None:
+        """Do again what was asked for last and failed."""
+        if self._tried is not None:
+            self._ask(*self._tried)
+
     def close(self) -> None:
         """Close what is open, cleanly."""
         if self.session is not None and not self.session.is_closing:
@@ -62,6 +68,7 @@ class Opening(QObject):
             self._next = (path, create)
             self.close()
             return
+        self._tried = (path, create)
         if create:
             self.began.emit(self.tr("Creating {name}").format(name=path.stem))
         else:

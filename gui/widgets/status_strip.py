@@ -82,7 +82,7 @@ class StatusStrip(QFrame):
             self.tr("Oldest {age}").format(age=formats.duration(age)) if active else self.tr("No transaction")
         )
         self._put(self._oldest, "clock", text, Tone.WARN if active and age > 60 else None)
-        waits = self.tr("%n waiting", "", status.waiters)
+        waits = self.tr("{n} waiting").format(n=status.waiters)
         self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
 
     def show_backup(self, at: float) -> None:
@@ -99,7 +99,7 @@ class StatusStrip(QFrame):
         if not running:
             self._put(self._jobs, "jobs", self.tr("Jobs"), None)
             return
-        text = self.tr("%n job(s)", "", running)
+        text = self.tr("1 job") if running == 1 else self.tr("{n} jobs").format(n=running)
         self._put(self._jobs, "jobs", text if share is None else f"{text}  {share:.0%}", Tone.ACCENT)
 
     def tell(self, text: str) -> None:

@@ -1,0 +1,211 @@
+"""What happens in the tour, and what must hold in it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
+
+from gui.tasks import EngineSession
+from gui.tour.crash import Victim, verdict
+from gui.tour.stage import Pause, Script, Stage, Until
+
+ACKNOWLEDGED_BEFORE_KILL = 400
+
+
+class Story:
+    """Create, import, browse, edit, work, back up, check, crash, recover, prove."""
+
+    def __init__(self, stage: Stage, place: Path) -> None:
+        self._stage = stage
+        self._window = stage.window
+        self._path = place / "harbour.holdfast"
+        self._heard: dict[str, Any] = {}
+
+    def script(self) -> Script:
+        """The whole tour."""
+        yield Pause(0.5)
+        self._stage.picture("welcome", "The welcome page")
+        yield from self._import_sample()
+        yield from self._edit()
+        yield from self._work()
+        yield from self._wait_for_each_other()
+        yield from self._back_up()
+        yield from self._check()
+        yield from self._crash()
+        yield from self._recover()
+
+    # Data
+
+    def _import_sample(self) -> Script:
+        self._act("database.sample")
+        yield Until("the import dialog", lambda: self._dialog("ImportDialog"))
+        dialog: Any = self._dialog("ImportDialog")
+        yield Until("the plan of the import", lambda: dialog.go.isEnabled())
+        yield Pause(0.3)
+        self._stage.picture("import", "What the sample holds, before anything is written")
+        dialog.go.click()
+        yield Until("the import", lambda: dialog.go.isEnabled() and not self._window.jobs.running())
+        yield Pause(0.3)
+        self._stage.picture("imported", "The sample is imported")
+        dialog.go.click()
+        yield Until("the dialog to close", lambda: not self._dialog("ImportDialog"))
+        tables: Any = self._window.pages["tables"]
+        tables.show_table("readings")
+        yield Until("the rows", lambda: self._model() is not None and self._model().row_at(0) is not None)
+        yield Pause(0.5)
+        self._stage.picture("tables", "Twenty thousand readings, paged by key")
+
+    def _edit(self) -> Script:
+        tables: Any = self._window.pages["tables"]
+        model = self._model()
+        model.stage_value(1, 3, 12.5)
+        model.stage_value(2, 4, 1)
+        tables.workspace.review()
+        yield Until("the preview", lambda: self._dialog("PreviewDialog"))
+        yield Pause(0.3)
+        self._stage.picture("preview", "Two edits, staged and shown before they are written")
+        self._dialog("PreviewDialog").close()
+        tables.workspace.commit()
+        yield Until("the edits to be written", lambda: not tables.staged())
+        self._stage.say("The edits were written in one transaction")
+
+    # Work
+
+    def _work(self) -> Script:
+        spec = {"threads": 4, "operations": 40_000, "value_bytes": 150, "read_share": 0.3, "keys": 20_000}
+        session = self._session()
+        session.run(lambda db: db.load_task({**spec, "tree": "load", "batch": 5, "seed": 7})).done(
+            self._start
+        )
+        yield Until("the load to begin", lambda: self._window.jobs.running())
+        self._window.show_jobs(True)
+        self._window.show_page("overview")
+        yield Pause(4)
+        self._stage.picture("overview", "The engine at work, live")
+        self._act("log.checkpoint")
+        self._window.show_page("log")
+        yield Pause(2.5)
+        self._stage.picture("log", "The log grows; a checkpoint passes")
+        yield Until("the load to end", lambda: not self._window.jobs.running(), 120)
+        self._window.show_jobs(False)
+
+    def _wait_for_each_other(self) -> Script:
+        """Three transactions, each of which waits for the one before."""
+        ready, release = threading.Barrier(4), threading.Event()
+        session = self._session()
+        for number in range(4):
+            session.run(lambda db, n=number: _hold_and_wait(db, n, ready, release), channel=f"tour-{number}")
+        self._window.show_page("activity")
+        yield Until("the waits", lambda: session.last_sample and session.last_sample.status.waiters >= 3)
+        yield Pause(1.2)
+        self._stage.picture("activity", "Who waits for whom")
+        release.set()
+        yield Until("the waits to end", lambda: session.last_sample.status.waiters == 0)
+
+    # Safety
+
+    def _back_up(self) -> Script:
+        self._window.show_page("backups")
+        self._act("backups.take")
+        yield Until("the backup dialog", lambda: self._dialog("BackupDialog"))
+        dialog: Any = self._dialog("BackupDialog")
+        yield Pause(0.3)
+        dialog.start()
+        yield Until("the backup", lambda: dialog.go.isHidden())
+        yield Pause(0.3)
+        self._stage.picture("backup", "A backup, taken while in use, and its proof")
+        dialog.close()
+        yield Pause(0.5)
+        self._stage.picture("backups", "The list of backups")
+
+    def _check(self) -> Script:
+        page: Any = self._window.pages["integrity"]
+        self._window.show_page("integrity")
+        page.check()
+        yield Until("the check to begin", lambda: self._window.jobs.running())
+        yield Until("the check", lambda: not self._window.jobs.running(), 120)
+        yield Pause(0.5)
+        self._stage.picture("integrity", "Every page checked")
+
+    def _crash(self) -> Script:
+        self._act("database.close")
+        yield Until("the database to close", lambda: self._window.opening.session is None)
+        yield Pause(0.3)
+        victim = Victim(self._path)
+        yield Until(
+            "the child process to commit",
+            lambda: len(victim.acknowledged) >= ACKNOWLEDGED_BEFORE_KILL or victim.is_over,
+        )
+        victim.kill()
+        yield Until("the child process to be gone", lambda: victim.is_over)
+        self._heard["acknowledged"] = list(victim.acknowledged)
+        count = len(victim.acknowledged)
+        self._stage.say(f"Killed process {victim.pid} after {count} acknowledged commits, in mid-work")
+
+    def _recover(self) -> Script:
+        page: Any = self._window.pages["recovery"]
+        self._window.shell.open(self._path)
+        yield Until("the guide", lambda: self._window.current_page_id() == "recovery")
+        yield Until("the plan", lambda: self._button(page, "Replay"))
+        yield Pause(0.5)
+        self._stage.picture("recovery-evidence", "What was found, and what would be done")
+        self._act("recovery.start")
+        yield Until("the recovery", lambda: self._window.opening.session is not None, 120)
+        yield Pause(0.8)
+        self._stage.picture("recovery-proof", "Recovered, with proof")
+        session = self._session()
+        acknowledged = self._heard["acknowledged"]
+        answer = session.run(lambda db: verdict(db, acknowledged))
+        answer.done(lambda found: self._heard.update(verdict=found))
+        answer.failed(lambda error: self._heard.update(verdict=error))
+        yield Until("the count", lambda: "verdict" in self._heard)
+        if self._heard["verdict"] != (0, 0):
+            raise AssertionError(f"(missing commits, rows never committed) = {self._heard['verdict']}")
+        self._stage.say(f"All {len(acknowledged)} acknowledged commits are there; nothing else is")
+        self._window.show_page("overview")
+        yield Pause(1.5)
+        self._stage.picture("recovered", "Back at work")
+
+    # Helpers
+
+    def _act(self, action_id: str) -> None:
+        self._window.actions_registry.get(action_id).trigger()
+
+    def _session(self) -> EngineSession:
+        session = self._window.opening.session
+        assert session is not None
+        return session
+
+    def _start(self, task: Any) -> None:
+        self._window.jobs.start(task)
+
+    def _model(self) -> Any:
+        tables: Any = self._window.pages["tables"]
+        return tables.workspace.model
+
+    @staticmethod
+    def _dialog(kind: str) -> Any:
+        shown = [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
+        return next((dialog for dialog in shown if type(dialog).__name__ == kind), None)
+
+    @staticmethod
+    def _button(inside: QWidget, words: str) -> QPushButton | None:
+        found = (b for b in inside.findChildren(QPushButton) if b.text().startswith(words) and b.isEnabled())
+        return next(found, None)
+
+
+def _hold_and_wait(database: Any, number: int, ready: threading.Barrier, release: threading.Event) -> None:
+    """Hold lock `number`, then ask for the one before it, so that a chain of waits forms."""
+    txn = database.begin()
+    try:
+        txn.lock(f"pier {number}")
+        ready.wait(60)
+        if number:
+            txn.lock(f"pier {number - 1}", timeout_s=60)
+        else:
+            release.wait(60)
+    finally:
+        txn.abort()
