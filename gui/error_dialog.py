@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 
 from gui.tasks import error_card
 from gui.theme import Space
-from gui.widgets import column
+from gui.widgets import column, set_look
 
 
 class ErrorDialog(QDialog):
@@ -27,7 +27,8 @@ class ErrorDialog(QDialog):
         self.card = error_card(error, operation, can_do)
         self.card.dismissed.connect(self.close)
         self.card.action_requested.connect(self._act)
-        self.setLayout(column(self.card, margin=Space.M))
+        set_look(self.card, surface="plain")
+        self.setLayout(column(self.card, margin=Space.XS))
         self.setMinimumWidth(620)
 
     def _act(self, action: str) -> None:

@@ -18,9 +18,8 @@ class Victim:
     """A child process at work on a database. Its acknowledgements are read on a thread."""
 
     def __init__(self, path: Path) -> None:
-        environment = dict(
-            os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        )
+        modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = dict(os.environ, PYTHONPATH=modules)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gui.tour.victim", str(path)],
             stdout=subprocess.PIPE,

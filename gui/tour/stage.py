@@ -15,6 +15,7 @@ from PySide6.QtCore import QObject, QPoint, QTimer, Signal
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QApplication, QDialog
 
+from gui.error_dialog import ErrorDialog
 from gui.main_window import MainWindow
 
 _TICK_MS = 25
@@ -101,9 +102,11 @@ class Stage(QObject):
             return passed >= self._wait.seconds
         if self._wait.holds():
             return True
-        if passed > self._wait.timeout_s:
+        card = next((d for d in self._dialogs() if isinstance(d, ErrorDialog)), None)
+        if card is not None or passed > self._wait.timeout_s:
+            why = "no answer" if card is None else card.card.words.to_text()
             self.picture("stuck", f"waited {passed:.0f} s for: {self._wait.what}")
-            self._end(f"waited in vain for: {self._wait.what}")
+            self._end(f"waited in vain for: {self._wait.what}\n{why}")
         return False
 
     def _end(self, error: str) -> None:
