@@ -100,6 +100,8 @@ class TableGrid(QTableView):
         self.setItemDelegate(CellDelegate(self))
         self.setWordWrap(False)
         self.setCornerButtonEnabled(False)
+        # Tab leaves the grid, so that the keyboard reaches what is around it.
+        self.setTabKeyNavigation(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked
