@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QButtonGroup, QCheckBox, QRadioButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QCheckBox, QRadioButton, QScrollArea, QWidget
 
 from gui.page import Page, Shell
+from gui.settings.database import DatabaseSettings
+from gui.tasks import EngineSession
 from gui.theme import Space, ThemeMode
 from gui.widgets import Card, column, label
 
@@ -16,14 +18,30 @@ class SettingsPage(Page):
     icon_name = "settings"
 
     def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
-        super().__init__(shell, self.tr("Settings"), self.tr("What you choose is in force at once"), parent)
+        super().__init__(
+            shell,
+            self.tr("Settings"),
+            self.tr("How Holdfast looks, and how the open database is kept"),
+            parent,
+        )
         self._modes = QButtonGroup(self)
         self._radios: dict[ThemeMode, QRadioButton] = {}
+        self.database = DatabaseSettings(shell)
         cards = QWidget()
-        cards.setMaximumWidth(760)
-        cards.setLayout(column(self._appearance(), self._start(), gap=Space.M))
-        self.body.addWidget(cards)
-        self.body.addStretch(1)
+        cards.setMaximumWidth(820)
+        cards.setLayout(column(self._appearance(), self._start(), self.database, None, gap=Space.M))
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(cards)
+        self.body.addWidget(area)
+
+    def attach(self, session: EngineSession) -> None:
+        super().attach(session)
+        self.database.attach(session)
+
+    def detach(self) -> None:
+        super().detach()
+        self.database.detach()
 
     def choose_theme(self, mode: ThemeMode) -> None:
         """Put a theme into force and keep the choice."""

@@ -1,0 +1,94 @@
+"""The settings of the open database that its engine reads when it opens: storage and log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtWidgets import QWidget
+
+from engine.config import Config, load, save, settings
+from engine.settings import Problem, Section
+from gui.page import Shell
+from gui.settings.fields import SettingLine
+from gui.tasks import EngineSession
+from gui.theme import Space
+from gui.widgets import Card, button, label, row
+
+SHOWN = {
+    Section.LOG: ("sync_mode", "sync_interval", "segment_size", "log_buffer"),
+    Section.RECOVERY: ("checkpoint_interval", "checkpoint_log_volume", "image_every_changes"),
+    Section.STORAGE: ("cache_size", "verify_reads", "lock_timeout", "deadlock_victim"),
+}
+"""What `engine.bridge.store_options` hands to the kernel of a database that exists."""
+
+
+class DatabaseSettings(Card):
+    """Edits `reliability.toml` of the open database; hidden while none is open."""
+
+    def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
+        super().__init__(self.tr("This database"), parent=parent)
+        self.body.setSpacing(Space.M)
+        self.hint.setText(self.tr("kept in its reliability.toml, in force when it is opened the next time"))
+        self._shell = shell
+        self._session: EngineSession | None = None
+        self._config = Config()
+        self.lines: dict[str, SettingLine] = {}
+        self.save = button(self.tr("Save settings"), self._save, "primary", "save")
+        self._undo = button(self.tr("Undo changes"), lambda: self._show(self._config))
+        self._build()
+        self.hide()
+
+    def attach(self, session: EngineSession) -> None:
+        """Read the settings of this database."""
+        self._session = session
+        answer = session.run(lambda database: load(database.path), self, channel="files")
+        answer.done(self._show)
+        answer.failed(lambda error: self._shell.show_error(error, self.tr("read the settings")))
+
+    def detach(self) -> None:
+        self._session = None
+        self.hide()
+
+    def _build(self) -> None:
+        known = settings()
+        for section, names in SHOWN.items():
+            self.add(label(str(section), "overline"))
+            for name in names:
+                self.lines[name] = SettingLine(name, known[name])
+                self.lines[name].edited.connect(self._has_edited)
+                self.add(self.lines[name])
+        self.add(row(None, self._undo, self.save))
+
+    def _show(self, config: Config) -> None:
+        self._config = config
+        for name, line in self.lines.items():
+            line.show_value(getattr(config, name))
+        self._has_edited()
+        self.show()
+
+    def _values(self) -> dict[str, Any]:
+        return {name: line.value() for name, line in self.lines.items()}
+
+    def _has_edited(self) -> None:
+        values = self._values()
+        changed = any(values[name] != getattr(self._config, name) for name in values)
+        wrong = any(isinstance(value, Problem) for value in values.values())
+        self.save.setEnabled(changed and not wrong)
+        self._undo.setEnabled(changed)
+
+    def _save(self) -> None:
+        if self._session is None:
+            return
+        config = self._config.changed(**self._values())
+
+        def work(database: Any) -> Config:
+            save(database.path, config)
+            return config
+
+        answer = self._session.run(work, self, channel="files")
+        answer.done(self._has_saved)
+        answer.failed(lambda error: self._shell.show_error(error, self.tr("save the settings")))
+
+    def _has_saved(self, config: Config) -> None:
+        self._show(config)
+        self._shell.tell(self.tr("Saved; in force when the database is opened the next time"))
