@@ -179,11 +179,13 @@ fn redo_part(pool: &Pool, part: &PartAt, change: &Change<'_>, worked: &mut Worke
         }
         Err(error) => return Err(error),
     };
+    // Also where it has the change: what the system's cache shows after a failed sync need not be
+    // on the medium, so every page of the dirty page table is written out again.
+    page.begin_redo(part.mark.lsn);
     if page.lsn() >= part.mark.end {
         worked.skipped += 1;
         return Ok(());
     }
-    page.begin_redo(part.mark.lsn);
     match page.apply(change, part.mark) {
         Ok(()) => {
             worked.applied += 1;

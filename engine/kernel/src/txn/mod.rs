@@ -66,8 +66,12 @@ pub struct Transaction {
     savepoints: Vec<Savepoint>,
     deltas: Counts,
     garbage: Vec<Garbage>,
+    /// Trees that were made and taken back by a savepoint: given back however this ends.
+    unmade: Vec<Garbage>,
     chains: u64,
     trees: HashMap<String, TreeRef>,
+    /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
+    epoch: u64,
     modes: HashMap<TreeId, Mode>,
 }
 
@@ -88,8 +92,10 @@ impl Shared {
             savepoints: Vec::new(),
             deltas: Counts::new(),
             garbage: Vec::new(),
+            unmade: Vec::new(),
             chains: 0,
             trees: HashMap::new(),
+            epoch: 0,
             modes: HashMap::new(),
         })
     }
@@ -116,7 +122,17 @@ pub fn roll_back_whole(
     state: &TxnState,
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<u64> {
-    let undone = roll_back(shared, state, Lsn::NONE, keep_on)?;
+    roll_back_all(shared, state, Vec::new(), keep_on)
+}
+
+fn roll_back_all(
+    shared: &Shared,
+    state: &TxnState,
+    unmade: Vec<Garbage>,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<u64> {
+    let mut undone = roll_back(shared, state, Lsn::NONE, keep_on)?;
+    undone.garbage.extend(unmade);
     undo::append_end(shared, state, &undone)?;
     shared.finish(state, Status::Aborted, &Counts::new());
     Ok(undone.records)
@@ -134,6 +150,10 @@ impl Transaction {
     }
     pub fn isolation(&self) -> Isolation {
         self.state.isolation
+    }
+    /// Changes when handles of trees and tables have to be looked up again by name.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
     pub fn is_read_only(&self) -> bool {
         self.is_read_only
@@ -217,10 +237,12 @@ impl Transaction {
     }
 
     fn rewind(&mut self, to: Savepoint) -> Result<()> {
-        roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
+        let undone = roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
+        self.unmade.extend(undone.garbage);
         self.deltas = to.deltas;
         self.garbage.truncate(to.garbage);
         self.trees.clear();
+        self.epoch += 1;
         Ok(())
     }
 
@@ -267,7 +289,8 @@ impl Transaction {
             return Ok(self.shared.core.log.durable());
         }
         let deltas = std::mem::take(&mut self.deltas);
-        let garbage = std::mem::take(&mut self.garbage);
+        let mut garbage = std::mem::take(&mut self.garbage);
+        garbage.append(&mut self.unmade);
         let ending = Ending { time: unix_micros(), deltas: &deltas, garbage: &garbage };
         let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
         self.shared.core.log.commit_wait(span.end)?;
@@ -293,7 +316,8 @@ impl Transaction {
             return Ok(());
         }
         if self.has_written() {
-            roll_back_whole(&self.shared, &self.state, &mut || true)?;
+            let unmade = std::mem::take(&mut self.unmade);
+            roll_back_all(&self.shared, &self.state, unmade, &mut || true)?;
         } else {
             self.shared.finish(&self.state, Status::Aborted, &Counts::new());
         }
