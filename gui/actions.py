@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
-from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QDialog, QFrame, QLineEdit, QListWidget, QListWidgetItem, QWidget
+from PySide6.QtGui import QAction, QBrush, QColor, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QDialog, QFrame, QHeaderView, QLineEdit, QTreeWidget, QTreeWidgetItem, QWidget
 
-from gui.theme import Space, icon
+from gui.theme import Space, colors, icon
 from gui.widgets import column, label, row, rule
 
 
@@ -69,7 +69,6 @@ class CommandPalette(QDialog):
     def __init__(self, actions: Actions, parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
         self._actions = actions
-        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setAccessibleName(self.tr("Command palette"))
         self._search = QLineEdit()
@@ -78,15 +77,20 @@ class CommandPalette(QDialog):
         self._search.setAccessibleName(self.tr("Search for an action"))
         self._search.textChanged.connect(self._fill)
         self._search.installEventFilter(self)
-        self._list = QListWidget()
+        self._list = QTreeWidget()
         self._list.setProperty("flat", True)
+        self._list.setColumnCount(2)
+        self._list.setHeaderHidden(True)
+        self._list.setRootIsDecorated(False)
+        self._list.header().setStretchLastSection(False)
+        self._list.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._list.setIconSize(QSize(18, 18))
         self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._list.itemActivated.connect(self._do)
         self._list.itemClicked.connect(self._do)
         hint = label(self.tr("Up and Down to choose, Enter to do it, Esc to close"), "caption")
         frame = QFrame()
-        frame.setProperty("surface", "card")
+        frame.setProperty("surface", "popup")
         inner = column(self._search, rule(), self._list, rule(), row(hint, margin=(Space.S, 0, 0, 0)))
         inner.setContentsMargins(Space.S, Space.XS, Space.S, Space.S)
         frame.setLayout(inner)
@@ -106,8 +110,7 @@ class CommandPalette(QDialog):
             key = event.key()
             if key in (Qt.Key.Key_Down, Qt.Key.Key_Up):
                 step = 1 if key == Qt.Key.Key_Down else -1
-                rows = max(1, self._list.count())
-                self._list.setCurrentRow((self._list.currentRow() + step) % rows)
+                self._choose(self._list.indexOfTopLevelItem(self._list.currentItem()) + step)
                 return True
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
                 self._do(self._list.currentItem())
@@ -120,17 +123,23 @@ class CommandPalette(QDialog):
         for _, action in sorted(found, key=lambda pair: (not pair[1].isEnabled(), pair[0], pair[1].text())):
             shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
             words = action.text().replace("&", "").rstrip("…")
-            item = QListWidgetItem(action.icon(), f"{words}    {shortcut}" if shortcut else words)
-            item.setData(Qt.ItemDataRole.UserRole, action.objectName())
-            if not action.isEnabled():
-                item.setFlags(Qt.ItemFlag.NoItemFlags)
-            self._list.addItem(item)
-        self._list.setCurrentRow(0)
+            item = QTreeWidgetItem([words, shortcut])
+            item.setIcon(0, action.icon())
+            item.setForeground(1, QBrush(QColor(colors().text_muted)))
+            item.setData(0, Qt.ItemDataRole.UserRole, action.objectName())
+            item.setDisabled(not action.isEnabled())
+            self._list.addTopLevelItem(item)
+        self._choose(0)
 
-    def _do(self, item: QListWidgetItem | None) -> None:
-        if item is None or not item.flags() & Qt.ItemFlag.ItemIsEnabled:
+    def _choose(self, place: int) -> None:
+        count = self._list.topLevelItemCount()
+        if count:
+            self._list.setCurrentItem(self._list.topLevelItem(place % count))
+
+    def _do(self, item: QTreeWidgetItem | None) -> None:
+        if item is None or item.isDisabled():
             return
-        action_id = item.data(Qt.ItemDataRole.UserRole)
+        action_id = item.data(0, Qt.ItemDataRole.UserRole)
         self.close()
         self.chosen.emit(action_id)
 

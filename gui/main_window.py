@@ -79,6 +79,9 @@ class MainWindow(QMainWindow):
     def show_jobs(self, shown: bool | None = None) -> None:
         """Show or hide the jobs; without an answer, the other way than now."""
         self.jobs_panel.setVisible(self.jobs_panel.isHidden() if shown is None else shown)
+        if self._split.sizes()[1] < self.jobs_panel.sizeHint().height():
+            high = self.jobs_panel.sizeHint().height()
+            self._split.setSizes([self._split.height() - high, high])
 
     def show_palette(self) -> None:
         palette = CommandPalette(self.actions_registry, self)
@@ -102,7 +105,7 @@ class MainWindow(QMainWindow):
         self._busy = BusyPage()
         self._stack = QStackedWidget()
         self._stack.addWidget(self._busy)
-        split = QSplitter(Qt.Orientation.Vertical)
+        self._split = split = QSplitter(Qt.Orientation.Vertical)
         split.addWidget(self._stack)
         split.addWidget(self.jobs_panel)
         split.setStretchFactor(0, 1)
