@@ -18,7 +18,7 @@ use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::page::Page;
 use crate::space::Space;
 use crate::stats::Stats;
-use crate::txn::{Counts, Shared, TxnManager, TxnState, roll_back_whole};
+use crate::txn::{Counts, RowIds, Shared, TxnManager, TxnState, roll_back_whole};
 use crate::types::{Incarnation, Lsn};
 
 /// The data file.
@@ -309,6 +309,7 @@ pub fn build(
         events,
         logged_counts: parking_lot::Mutex::new(Counts::clone(&analysis.counts)),
         roots: parking_lot::RwLock::new(HashMap::new()),
+        row_ids: RowIds::default(),
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),

@@ -14,18 +14,20 @@ pub mod key;
 pub mod output;
 mod paging;
 pub mod record;
-mod row_ids;
 pub mod schema;
 pub mod source;
 pub mod sqlite;
 mod table;
 #[cfg(test)]
 mod table_tests;
+pub mod tables;
+#[cfg(test)]
+mod tables_tests;
+mod transaction;
 mod value;
 
 pub use key::Collation;
 pub use paging::{Page, Placed};
-pub use row_ids::RowIds;
 pub use schema::{Column, ColumnType, Index, Schema};
 pub use table::Table;
 pub use value::{Row, Value};

@@ -8,6 +8,7 @@ use super::access::{KeyRange, Record, TreeAccess};
 use super::*;
 use crate::error::{Code, Result};
 use crate::sync::Arc;
+use crate::txn::RowIds;
 use crate::types::TreeId;
 
 type Tree = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -66,6 +66,11 @@ pub struct CatalogueEntry {
 }
 
 impl CatalogueEntry {
+    /// The key of this row.
+    pub fn key(&self) -> Vec<u8> {
+        self.kind.key(&self.name)
+    }
+
     fn encode(tree: TreeRef, description: &[u8]) -> Vec<u8> {
         let mut value = Vec::with_capacity(8 + description.len());
         value.extend_from_slice(&tree.id.0.to_le_bytes());

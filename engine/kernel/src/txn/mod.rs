@@ -17,12 +17,15 @@ use crate::log::{Op, Span};
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
+mod build;
 mod catalogue;
 mod ending;
 mod garbage;
 mod long;
 mod manager;
+mod newest;
 mod read;
+mod row_ids;
 mod undo;
 mod write;
 
@@ -32,6 +35,7 @@ pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::collect;
 pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
 pub use read::{Batch, Range};
+pub use row_ids::RowIds;
 pub use undo::{Undone, roll_back, touched, undo_next};
 
 /// Everything that transactions of one store share.
@@ -45,6 +49,8 @@ pub struct Shared {
     pub logged_counts: parking_lot::Mutex<Counts>,
     /// Root pages of trees that have been used, for undo.
     pub roots: parking_lot::RwLock<HashMap<TreeId, PageId>>,
+    /// Row numbers that have been given out, for tables without keys of their own.
+    pub row_ids: RowIds,
     pub read_only: AtomicBool,
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
@@ -73,6 +79,8 @@ pub struct Transaction {
     /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
     epoch: u64,
     modes: HashMap<TreeId, Mode>,
+    /// Reads see the newest committed version whatever the isolation; see `newest`.
+    reads_newest: bool,
 }
 
 impl Shared {
@@ -97,6 +105,7 @@ impl Shared {
             trees: HashMap::new(),
             epoch: 0,
             modes: HashMap::new(),
+            reads_newest: false,
         })
     }
 

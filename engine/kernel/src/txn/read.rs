@@ -11,7 +11,7 @@ use crate::tree::{Latching, Seek, Tree, Trying, Waiting};
 use crate::types::TxnId;
 
 /// A version that a reader may see: what its page or the log holds, copied out.
-enum Found {
+pub(super) enum Found {
     Nothing,
     Value(Vec<u8>),
     Long(Reference),
@@ -48,8 +48,8 @@ impl Transaction {
             return true;
         }
         match self.isolation() {
-            Isolation::RepeatableRead => self.state.snapshot.sees(writer),
-            Isolation::ReadCommitted | Isolation::Serializable => !self.shared.txns.is_active(writer),
+            Isolation::RepeatableRead if !self.reads_newest => self.state.snapshot.sees(writer),
+            _ => !self.shared.txns.is_active(writer),
         }
     }
 
@@ -102,7 +102,7 @@ impl Transaction {
         Error::new(Code::SnapshotTooOld).with("txn", self.id().0).because(error)
     }
 
-    fn broken_chain(&self) -> Error {
+    pub(super) fn broken_chain(&self) -> Error {
         Error::new(Code::WalCorrupted).with("details", "the versions of a record do not chain")
     }
 
@@ -147,7 +147,7 @@ impl Transaction {
 
     /// Turns what was found into a value; `None` where the record has to be read again.
     #[allow(clippy::option_option)]
-    fn settle(&self, at: TreeRef, found: Found) -> Result<Option<Option<Vec<u8>>>> {
+    pub(super) fn settle(&self, at: TreeRef, found: Found) -> Result<Option<Option<Vec<u8>>>> {
         let found = match found {
             Found::Older(stamp) => self.older(stamp)?,
             found => found,
@@ -292,7 +292,7 @@ impl Found {
     }
 }
 
-fn version(flags: u8, value: &[u8]) -> Result<Found> {
+pub(super) fn version(flags: u8, value: &[u8]) -> Result<Found> {
     if flags & GHOST != 0 {
         return Ok(Found::Nothing);
     }

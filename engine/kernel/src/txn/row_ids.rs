@@ -11,7 +11,7 @@ use crate::sync::Mutex;
 use crate::types::TreeId;
 
 /// The highest row number used in each tree, known from its first use on.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct RowIds {
     highest: Mutex<HashMap<TreeId, i64>>,
 }
