@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
+from gui.about import AboutDialog
 from gui.actions import Actions
 from gui.theme import ThemeMode
 
@@ -47,6 +48,7 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
     palette = add("window.palette", _tr("Command palette…"), window.show_palette, icon_name="command")
     palette.setShortcuts([QKeySequence("Ctrl+K"), QKeySequence("Ctrl+Shift+P")])
     add("window.jobs", _tr("Show or hide jobs"), window.show_jobs, shortcut="Ctrl+J", icon_name="jobs")
+    add("help.about", _tr("About Holdfast"), lambda: AboutDialog(window).open(), icon_name="info")
     for place, page in enumerate((p for p in window.pages.values() if p.page_id != "welcome"), start=1):
         add(
             f"page.{page.page_id}",
@@ -87,9 +89,15 @@ def build_menus(window: MainWindow, actions: Actions) -> None:
     for action_id in ("theme.system", "theme.light", "theme.dark", "window.jobs", "window.palette"):
         view.addAction(actions.get(action_id))
         known.add(action_id)
+    menu(_tr("&Help"), "help.about")
+    feature = ""
     for action in actions.all():
-        if action.objectName() not in known:
-            data.addAction(action)
+        if action.objectName() in known:
+            continue
+        if feature and not action.objectName().startswith(f"{feature}."):
+            data.addSeparator()
+        feature = action.objectName().split(".")[0]
+        data.addAction(action)
 
 
 def ask_open(window: MainWindow) -> None:

@@ -1,0 +1,94 @@
+"""The window with a real database: opened, watched, closed, and never blocked."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.types import Outcome
+
+pytest.importorskip("engine._kernel")
+
+
+@pytest.fixture
+def session(qtbot, window, tmp_path):
+    """A new database in the window, sampled at least once."""
+    with qtbot.waitSignal(window.opening.opened, timeout=20_000) as opened:
+        window.shell.create_requested.emit(tmp_path / "work.holdfast")
+    session = opened.args[0]
+    qtbot.waitUntil(lambda: session.last_sample is not None, timeout=10_000)
+    return session
+
+
+def load(session, **more):
+    """A workload of the kernel's own, as a task."""
+    spec = {
+        "tree": "load",
+        "threads": 8,
+        "operations": 60_000,
+        "keys": 20_000,
+        "value_bytes": 120,
+        "read_share": 0.3,
+        "batch": 5,
+        "seed": 3,
+    }
+    return session.database.load_task({**spec, **more})
+
+
+def test_a_new_database_is_shown_and_closed_cleanly(qtbot, window, session):
+    assert window.navigation._name.text() == "work"
+    assert window.status_strip._state.text() == "Open"
+    assert window.actions_registry.get("log.checkpoint").isEnabled()
+    with qtbot.waitSignal(window.opening.closed, timeout=20_000):
+        window.actions_registry.get("database.close").trigger()
+    assert (session.path / ".clean_shutdown").exists()
+    assert window.current_page_id() == "welcome"
+
+
+def test_a_checkpoint_is_taken_and_told(qtbot, window, session):
+    before = session.last_sample.status.checkpoint.count
+    window.show_page("log")
+    window.actions_registry.get("log.checkpoint").trigger()
+    qtbot.waitUntil(lambda: window.status_strip._told.text() == "Checkpoint complete", timeout=10_000)
+    qtbot.waitUntil(lambda: session.last_sample.status.checkpoint.count > before, timeout=10_000)
+
+
+def test_the_newest_entries_of_the_log_are_listed(qtbot, window, session):
+    with session.database.transaction() as txn:
+        txn.tree("settings")[b"colour"] = b"blue"
+    window.show_page("log")
+    model = window.pages["log"].entries.model
+    qtbot.waitUntil(lambda: model.rowCount() > 0, timeout=10_000)
+    sizes = [model.index(line, model.LSN).data() for line in range(model.rowCount())]
+    assert sizes == sorted(sizes, key=lambda text: -int(text.replace(",", "")))
+
+
+@pytest.mark.parametrize("page", ["overview", "log", "activity"])
+def test_the_interface_stays_smooth_while_eight_threads_load_the_engine(qtbot, window, session, watch, page):
+    window.show_page(page)
+    qtbot.wait(300)
+    job = window.jobs.start(load(session))
+    with watch.watching():
+        qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
+    assert job.progress.outcome is Outcome.SUCCEEDED
+
+
+def test_turning_pages_does_not_block(qtbot, window, session, watch):
+    pages = [page_id for page_id in window.pages if page_id != "welcome"]
+    for page_id in pages:
+        window.show_page(page_id)
+        qtbot.wait(100)
+    with watch.watching():
+        for page_id in pages:
+            window.show_page(page_id)
+            qtbot.wait(150)
+
+
+def test_closing_while_a_job_runs_asks_first(qtbot, window, session):
+    job = window.jobs.start(load(session, operations=50_000_000))
+    qtbot.waitUntil(lambda: job.progress is not None, timeout=10_000)
+    window.close()
+    assert window.isVisible()
+    assert window._question.isVisible()
+    with qtbot.waitSignal(window.left, timeout=30_000):
+        window._question.confirmed.emit()
+    assert job.task.outcome is Outcome.CANCELLED
