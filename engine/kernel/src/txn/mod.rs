@@ -17,7 +17,6 @@ use crate::log::{Op, Span};
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
-mod build;
 mod catalogue;
 mod ending;
 mod garbage;
