@@ -1,72 +1,88 @@
-"""What happened in the engine, newest first."""
+"""What happened in the engine, newest first, in sentences."""
 
 from __future__ import annotations
 
-from collections import deque
-
-from PySide6.QtWidgets import QLabel, QListWidget, QListWidgetItem, QWidget
+from PySide6.QtCore import QCoreApplication
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from engine.types import Event
 from gui.theme import Tone, icon
-from gui.widgets import Card, formats
+from gui.widgets import Card, formats, label
 
 _KEPT = 100
 
 _LOOK: dict[str, tuple[str, Tone | str]] = {
-    "checkpoint": ("checkpoint", Tone.ACCENT),
+    "checkpoint_finished": ("checkpoint", Tone.ACCENT),
     "deadlock": ("lock", Tone.BAD),
-    "rotation": ("log", "text_muted"),
-    "failed": ("error", Tone.BAD),
-    "corruption": ("warning", Tone.BAD),
+    "backup_finished": ("backups", Tone.GOOD),
+    "import_finished": ("import", Tone.GOOD),
+    "export_finished": ("export", Tone.GOOD),
+    "check_finished": ("integrity", Tone.ACCENT),
+    "background_error": ("error", Tone.BAD),
 }
+_SILENT = ("checkpoint_started",)
 
 
 class EventsCard(Card):
-    """A short list; each line says when, what, and the figures that came with it."""
+    """A short list; each line says when and what."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("What happened"), self.tr("newest first"), parent)
-        self._events: deque[Event] = deque(maxlen=_KEPT)
         self._list = QListWidget()
         self._list.setProperty("flat", True)
         self._list.setAccessibleName(self.tr("Events of the engine"))
         self._list.setWordWrap(True)
-        self._none = QLabel(self.tr("Nothing yet since it was opened."))
-        self._none.setProperty("role", "caption")
+        self._none = label(self.tr("Nothing yet since it was opened."), "caption")
         self.add(self._none)
         self.body.addWidget(self._list, 1)
         self.clear_events()
 
     def clear_events(self) -> None:
-        self._events.clear()
         self._list.clear()
         self._list.hide()
         self._none.show()
 
     def add_events(self, events: list[Event]) -> None:
         """Put these on top, the last one first."""
-        for event in events[-_KEPT:]:
-            item = QListWidgetItem(_picture(event.kind), _words(event))
+        for event in [event for event in events if event.kind not in _SILENT][-_KEPT:]:
+            item = QListWidgetItem(_picture(event), f"{formats.clock(event.at)}  {words(event)}")
             item.setToolTip(formats.moment(event.at))
             self._list.insertItem(0, item)
         while self._list.count() > _KEPT:
             self._list.takeItem(_KEPT)
-        self._none.hide()
-        self._list.show()
+        self._none.setVisible(not self._list.count())
+        self._list.setVisible(self._list.count() > 0)
 
 
-def _picture(kind: str):
-    for word, (name, paint) in _LOOK.items():
-        if word in kind:
-            return icon(name, paint)
-    return icon("info", "text_faint")
+def words(event: Event) -> str:
+    """An event as a sentence; one that is not known is told by its name and its figures."""
+    sentence = _SENTENCES.get(event.kind)
+    try:
+        if sentence is not None:
+            shown = {name: _figure(name, value) for name, value in event.fields.items()}
+            return QCoreApplication.translate("events", sentence).format(**shown)
+    except KeyError:
+        # A newer engine may tell it with other fields.
+        pass
+    figures = ", ".join(f"{name.replace('_', ' ')} {_figure(name, v)}" for name, v in event.fields.items())
+    return event.kind.replace("_", " ").capitalize() + (f": {figures}" if figures else "")
 
 
-def _words(event: Event) -> str:
-    parts = [f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in event.fields.items()]
-    return f"{formats.clock(event.at)}  {event.kind.replace('_', ' ')}" + (
-        f"  ·  {', '.join(parts)}" if parts else ""
-    )
+_SENTENCES = {
+    "checkpoint_finished": "Checkpoint: {pages} pages in {seconds}",
+    "deadlock": "Deadlock: transaction {victim} was rolled back ({policy})",
+    "backup_finished": "Backup: {bytes}, whole up to LSN {end_lsn}",
+    "import_finished": "Import: {rows} rows",
+    "export_finished": "Export: {rows} rows",
+    "check_finished": "Check: {problems} problems, {seconds}",
+    "background_error": "The engine reports: {error}",
+    "events_missed": "{count} events were too many to show",
+}
+
+
+def _picture(event: Event) -> QIcon:
+    return icon(*_LOOK.get(event.kind, ("info", "text_faint")))
 
 
 def _figure(name: str, value: object) -> str:
@@ -74,6 +90,6 @@ def _figure(name: str, value: object) -> str:
         return str(value)
     if name.endswith("_s") or name == "seconds":
         return formats.duration(value)
-    if "bytes" in name:
+    if name == "bytes" or name.endswith("_bytes"):
         return formats.size(value)
-    return formats.count(value)
+    return str(value) if name in ("victim", "txn") else formats.count(value)

@@ -1,0 +1,56 @@
+"""The overview says what happened, and explains the score."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.health.score import Component, Deduction, Part
+from engine.types import Event
+from gui.overview.events import EventsCard, words
+from gui.overview.health import HealthCard
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            Event("checkpoint_finished", 0, {"pages": 318, "seconds": 0.042, "lsn": 9, "redo_lsn": 7}),
+            "Checkpoint: 318 pages in 42 ms",
+        ),
+        (
+            Event("deadlock", 0, {"victim": 1042, "policy": "youngest", "cycle": "..."}),
+            "Deadlock: transaction 1042 was rolled back (youngest)",
+        ),
+        (Event("import_finished", 0, {"rows": 20216, "path": "x", "tables": []}), "Import: 20,216 rows"),
+        (Event("something_new", 0, {"bytes": 2048}), "Something new: bytes 2.00 KiB"),
+        (Event("deadlock", 0, {}), "Deadlock"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Event) else "",
+)
+def test_events_are_sentences(event, text):
+    assert words(event) == text
+
+
+def test_the_newest_event_is_on_top_and_the_list_does_not_grow_for_ever(qtbot, theme):
+    card = EventsCard()
+    qtbot.addWidget(card)
+    card.add_events([Event("step", 0, {"number": number}) for number in range(250)])
+    assert card._list.count() == 100
+    assert card._list.item(0).text().endswith("number 249")
+
+
+def test_each_deduction_is_told_with_its_fix(qtbot, theme):
+    card = HealthCard()
+    qtbot.addWidget(card)
+
+    class Report:
+        score = 72
+        parts = (Part(Component.DISK, 72, ""), Part(Component.REPLICATION, None, "Not counted"))
+        deductions = (Deduction("low_disk", Component.DISK, 28, "Little room is left", "Free some space."),)
+
+    card.show_report(Report())
+    texts = [child.text() for child in card.findChildren(type(card.title))]
+    assert "Little room is left" in texts
+    assert "Free some space." in texts
+    assert "−28" in texts
+    assert card._bars[Component.REPLICATION][0].text() == "–"
