@@ -17,7 +17,9 @@ use crate::events::unix_micros;
 use crate::log::Log;
 use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
 use crate::recovery::{Analysis, DATA_PATH, Opening, OpeningOptions, Progress, build};
-use crate::txn::{Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_whole};
+use crate::txn::{
+    Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_whole, tidy,
+};
 use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
 
 /// Present only after a clean shutdown.
@@ -274,6 +276,7 @@ impl Store {
     pub fn maintain(&self) -> Result<()> {
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
+        tidy(&self.work.shared, &mut || true)?;
         collect(&self.work.shared, &mut || true).map(|_| ())
     }
 
@@ -388,6 +391,7 @@ impl Work {
     }
 
     fn collect_garbage(&self) -> Result<()> {
+        tidy(&self.shared, &mut || self.is_going())?;
         collect(&self.shared, &mut || self.is_going()).map(|_| ())
     }
 }

@@ -64,8 +64,8 @@ impl Pass {
                 Ok(())
             }
             Op::Freed => {
-                self.take_freed(entry.body);
-                Ok(())
+                self.take_freed(entry.body)?;
+                self.take_pages(entry)
             }
             Op::CheckpointEnd => self.take_checkpoint(entry.body),
             _ => Ok(()),
@@ -124,14 +124,16 @@ impl Pass {
         }
     }
 
-    fn take_freed(&mut self, body: &[u8]) {
-        let Ok(parts) = PartReader::new(body) else { return };
+    fn take_freed(&mut self, body: &[u8]) -> Result<()> {
+        let mut parts = PartReader::new(body)?;
+        while parts.next_raw()?.is_some() {}
         let mut extra = parts.extra();
         let freed = (|| {
             let by = TxnId(get_u64(take(&mut extra, 8)?, 0));
             Some(Pending { by, garbage: Garbage::decode(&mut extra)? })
         })();
         self.freed.extend(freed);
+        Ok(())
     }
 
     /// The end record of the checkpoint that this pass began at. What its transactions and pages

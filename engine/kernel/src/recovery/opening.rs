@@ -310,6 +310,7 @@ pub fn build(
         logged_counts: parking_lot::Mutex::new(Counts::clone(&analysis.counts)),
         roots: parking_lot::RwLock::new(HashMap::new()),
         row_ids: RowIds::default(),
+        tidy: crate::txn::TidyQueue::default(),
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),

@@ -123,6 +123,7 @@ fn changes_pages(op: Op) -> bool {
             | Op::Image
             | Op::PagesTaken
             | Op::TreeMade
+            | Op::Freed
     )
 }
 

@@ -137,3 +137,63 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
         assert_eq!(txn.get(at, &key(i)).unwrap(), Some(vec![i as u8; 100]));
     }
 }
+
+#[test]
+fn a_tree_filled_in_bulk_reads_like_any_other_and_survives_a_crash() {
+    let disk = MemoryDisk::new(4);
+    let store = Store::create(Arc::clone(&disk) as Arc<dyn Disk>, &options()).unwrap();
+    let fill = |store: &Store, name: &str, commit: bool| {
+        let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+        let at = tree(&mut txn, name);
+        let mut i = 0u64;
+        let mut next = || {
+            i += 1;
+            let value = if i.is_multiple_of(500) { vec![1; 9000] } else { vec![2; 90] };
+            Ok((i <= 5000).then(|| (format!("key{i:08}").into_bytes(), value)))
+        };
+        assert_eq!(txn.fill(at, &mut next).unwrap(), 5000);
+        txn.put(at, b"key00000001x", b"after").unwrap();
+        if commit { txn.commit().map(|_| ()) } else { txn.abort() }.unwrap();
+        at
+    };
+    let used = store.shared().core.space.used_pages();
+    fill(&store, "dropped", false);
+    store.maintain().unwrap();
+    assert_eq!(store.shared().core.space.used_pages(), used);
+    let at = fill(&store, "kept", true);
+    store.maintain().unwrap();
+    disk.crash(5);
+    drop(store);
+    let store = Store::open_recovering(disk.reopen(), &options(), &Progress::default()).unwrap();
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    assert_eq!(txn.count(at).unwrap(), 5001);
+    let rows = all(&mut txn, at, false);
+    assert_eq!(rows.len(), 5001);
+    assert_eq!(rows.iter().filter(|(_, value)| value.len() == 9000).count(), 10);
+}
+
+#[test]
+fn pages_of_deleted_records_are_given_back() {
+    let store = Store::create(MemoryDisk::new(6), &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    for i in 0..5000 {
+        txn.put(at, &key(i), &[3; 100]).unwrap();
+    }
+    txn.commit().unwrap();
+    let full = store.shared().core.space.used_pages();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    for (key, _) in all(&mut txn, at, false) {
+        assert!(txn.delete(at, &key).unwrap());
+    }
+    txn.commit().unwrap();
+    store.maintain().unwrap();
+    let left = store.shared().core.space.used_pages();
+    assert!(left * 4 < full, "{left} of {full} pages are left");
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    assert!(all(&mut txn, at, false).is_empty() && all(&mut txn, at, true).is_empty());
+    for i in 0..5000 {
+        txn.put(at, &key(i), &[3; 100]).unwrap();
+    }
+    assert_eq!(all(&mut txn, at, true).len(), 5000);
+}

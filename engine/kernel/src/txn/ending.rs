@@ -37,14 +37,20 @@ impl Garbage {
                 out.extend_from_slice(&tree.0.to_le_bytes());
                 out.extend_from_slice(&root.0.to_le_bytes());
             }
+            Garbage::Page { page } => {
+                out.push(3);
+                out.extend_from_slice(&page.0.to_le_bytes());
+            }
         }
     }
 
     /// Reads one off the front of `bytes`.
     pub fn decode(bytes: &mut &[u8]) -> Option<Garbage> {
         let kind = take(bytes, 1)?[0];
-        let tree = TreeId(get_u32(take(bytes, 4)?, 0));
+        let number = get_u32(take(bytes, 4)?, 0);
+        let tree = TreeId(number);
         Some(match kind {
+            3 => Garbage::Page { page: PageId(number) },
             1 => Garbage::Chain { tree, reference: Reference::decode(take(bytes, REFERENCE)?).ok()? },
             2 => Garbage::Tree { tree, root: PageId(get_u32(take(bytes, 4)?, 0)) },
             _ => return None,

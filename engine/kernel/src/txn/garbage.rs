@@ -4,13 +4,16 @@
 //! trees from their leaves to their root, so that what is left can still be found from where the
 //! duty is recorded. The last entry of each says that it is done.
 
+use std::collections::VecDeque;
+
 use super::{Garbage, Pending, Shared};
 use crate::core::Author;
 use crate::error::Result;
 use crate::log::Op;
 use crate::page::{Change, Kind};
+use crate::tree::Tree;
 use crate::tree::overflow::{self, Reference};
-use crate::types::{PageId, TreeId};
+use crate::types::{PageId, TreeId, TxnId};
 
 /// Gives back everything that nobody can see any more; stops early where `keep_on` answers
 /// false. Returns how many pages went.
@@ -24,18 +27,79 @@ pub fn collect(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<u64
                 Some(pages) => pages,
                 None => break,
             },
+            Garbage::Page { page } => {
+                free_unused(shared, page, &pending)?;
+                pages += 1;
+                continue;
+            }
         };
         settle(shared, &pending)?;
     }
     Ok(pages)
 }
 
+/// Leaves in which records were deleted, to be cleaned once nobody can see those any more.
+///
+/// Only every so many deletions are noted: a leaf that has lost most of its records is met all the
+/// same, and the others are cleaned when they are written to.
+#[derive(Default)]
+pub struct TidyQueue {
+    waiting: parking_lot::Mutex<VecDeque<(TreeId, Vec<u8>, TxnId)>>,
+}
+
+/// Notes beyond this are dropped: cleaning is a courtesy, not a duty.
+const MOST_NOTES: usize = 1 << 16;
+
+impl TidyQueue {
+    pub(super) fn note(&self, tree: TreeId, key: &[u8], by: TxnId) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() < MOST_NOTES {
+            waiting.push_back((tree, key.to_vec(), by));
+        }
+    }
+
+    fn next(&self, horizon: TxnId) -> Option<(TreeId, Vec<u8>)> {
+        let mut waiting = self.waiting.lock();
+        let is_due = waiting.front().is_some_and(|(.., by)| *by < horizon);
+        if is_due { waiting.pop_front().map(|(tree, key, _)| (tree, key)) } else { None }
+    }
+}
+
+/// Cleans the leaves that are due, and takes empty ones out of their trees. Runs on the thread
+/// that also gives dropped trees back, so that a tree is never cleaned while it goes.
+pub fn tidy(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
+    let horizon = shared.txns.horizon();
+    while keep_on() {
+        let Some((id, key)) = shared.tidy.next(horizon) else { break };
+        let root = shared.roots.read().get(&id).copied();
+        if let Some(root) = root {
+            Tree { core: &shared.core, id, root }.tidy(&key, horizon)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes down that this duty is done.
 fn settle(shared: &Shared, pending: &Pending) -> Result<()> {
-    let mut extra = Vec::new();
-    extra.extend_from_slice(&pending.by.0.to_le_bytes());
-    pending.garbage.encode(&mut extra);
-    shared.core.append(Author::system(Op::Freed), TreeId(0), &[], &extra)?;
+    shared.core.append(Author::system(Op::Freed), TreeId(0), &[], &duty(pending))?;
+    shared.txns.collected(pending);
+    Ok(())
+}
+
+fn duty(pending: &Pending) -> Vec<u8> {
+    let mut bytes = pending.by.0.to_le_bytes().to_vec();
+    pending.garbage.encode(&mut bytes);
+    bytes
+}
+
+/// Gives back a page that holds nothing, in the same entry that says so: done twice, it could
+/// hit a page that somebody else uses by then.
+fn free_unused(shared: &Shared, page: PageId, pending: &Pending) -> Result<()> {
+    let space = shared.core.space.release(page)?;
+    space.begin_change();
+    let entry =
+        shared.core.append(Author::system(Op::Freed), TreeId(0), &[space.part()], &duty(pending))?;
+    space.apply(entry)?;
     shared.txns.collected(pending);
     Ok(())
 }

@@ -156,8 +156,18 @@ impl Work for TxnState {
 /// Pages to give back once nobody can see what they held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Garbage {
-    Chain { tree: TreeId, reference: crate::tree::overflow::Reference },
-    Tree { tree: TreeId, root: crate::types::PageId },
+    Chain {
+        tree: TreeId,
+        reference: crate::tree::overflow::Reference,
+    },
+    Tree {
+        tree: TreeId,
+        root: crate::types::PageId,
+    },
+    /// A page that was taken and never used.
+    Page {
+        page: crate::types::PageId,
+    },
 }
 
 /// Garbage and the transaction whose commit made it so.

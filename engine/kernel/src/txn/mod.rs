@@ -17,6 +17,7 @@ use crate::log::{Op, Span};
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
+mod bulk;
 mod catalogue;
 mod ending;
 mod garbage;
@@ -31,7 +32,7 @@ mod write;
 pub use catalogue::{CATALOGUE_REF, CatalogueEntry, CatalogueKind, TreeRef, format as format_catalogue};
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
-pub use garbage::collect;
+pub use garbage::{TidyQueue, collect, tidy};
 pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
 pub use read::{Batch, Range};
 pub use row_ids::RowIds;
@@ -50,6 +51,7 @@ pub struct Shared {
     pub roots: parking_lot::RwLock<HashMap<TreeId, PageId>>,
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
+    pub tidy: TidyQueue,
     pub read_only: AtomicBool,
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
@@ -73,6 +75,8 @@ pub struct Transaction {
     garbage: Vec<Garbage>,
     /// Trees that were made and taken back by a savepoint: given back however this ends.
     unmade: Vec<Garbage>,
+    /// Pages taken for a bulk build and not used yet.
+    spare: Vec<PageId>,
     chains: u64,
     trees: HashMap<String, TreeRef>,
     /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
@@ -100,6 +104,7 @@ impl Shared {
             deltas: Counts::new(),
             garbage: Vec::new(),
             unmade: Vec::new(),
+            spare: Vec::new(),
             chains: 0,
             trees: HashMap::new(),
             epoch: 0,
@@ -250,6 +255,7 @@ impl Transaction {
         self.deltas = to.deltas;
         self.garbage.truncate(to.garbage);
         self.trees.clear();
+        self.spare.clear();
         self.epoch += 1;
         Ok(())
     }
@@ -299,6 +305,7 @@ impl Transaction {
         let deltas = std::mem::take(&mut self.deltas);
         let mut garbage = std::mem::take(&mut self.garbage);
         garbage.append(&mut self.unmade);
+        garbage.extend(self.spare.drain(..).map(|page| Garbage::Page { page }));
         let ending = Ending { time: unix_micros(), deltas: &deltas, garbage: &garbage };
         let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
         self.shared.core.log.commit_wait(span.end)?;

@@ -21,6 +21,9 @@ use crate::types::TxnId;
 /// Log space that undoing a change needs beyond the value it brings back.
 const UNDO_ENTRY: u64 = 160;
 
+/// One in so many changes that is a deletion has its leaf looked at afterwards.
+const DELETIONS_PER_NOTE: u64 = 16;
+
 /// May this transaction write over a record with this writer?
 enum Verdict {
     Yes,
@@ -62,7 +65,7 @@ impl Transaction {
         Verdict::Yes
     }
 
-    fn ensure_key(&self, key: &[u8]) -> Result<()> {
+    pub(super) fn ensure_key(&self, key: &[u8]) -> Result<()> {
         let most = self.max_key();
         if key.len() > most {
             return Err(Error::new(Code::KeyTooLong).with("size", key.len()).with("max", most));
@@ -76,7 +79,7 @@ impl Transaction {
     }
 
     /// Values beyond a quarter of a page go to overflow pages.
-    fn max_inline(&self) -> usize {
+    pub(super) fn max_inline(&self) -> usize {
         self.shared.core.pool.page_size() / 4
     }
 
@@ -252,7 +255,10 @@ impl Transaction {
         if !L::IS_TRYING {
             core.renew_image(leaf)?;
         }
-        self.state.changes.fetch_add(1, Ordering::Relaxed);
+        let changes = self.state.changes.fetch_add(1, Ordering::Relaxed);
+        if op == Op::Delete && changes.is_multiple_of(DELETIONS_PER_NOTE) {
+            self.shared.tidy.note(tree, key, self.id());
+        }
         self.state.undo_reserved.fetch_add(undo, Ordering::Relaxed);
         self.shared.stats.add(counter, 1);
         let delta = i64::from(new.flags & GHOST == 0) - i64::from(existed);
