@@ -119,8 +119,12 @@ class TablesPage(Page):
             self.list.choose(name)
             self._show(name)
 
+    def staged(self) -> int:
+        """How many edits wait to be committed."""
+        return self.workspace.staged
+
     def unsaved(self) -> str:
-        staged = self.workspace.staged
+        staged = self.staged()
         return self.tr("{n} staged edits have not been committed.").format(n=staged) if staged else ""
 
     def _show_tables(self, tables: list[TableInfo]) -> None:
