@@ -8,6 +8,10 @@ pub mod access;
 pub mod check;
 pub mod csv;
 pub mod encoding;
+pub mod export;
+pub mod import;
+#[cfg(test)]
+mod import_tests;
 pub mod index;
 pub mod jsonl;
 pub mod key;
@@ -15,6 +19,7 @@ pub mod output;
 mod paging;
 pub mod record;
 pub mod schema;
+pub mod sort;
 pub mod source;
 pub mod sqlite;
 mod table;

@@ -12,7 +12,7 @@ mod writer;
 mod tests;
 
 pub use reader::CsvSource;
-pub use sniff::{Sniffed, sniff};
+pub use sniff::{Sniffed, guess_all_columns, sniff};
 pub use writer::CsvTarget;
 
 use super::encoding::Encoding;

@@ -42,6 +42,38 @@ pub fn sniff(file: &Path, sample_bytes: u64) -> Result<Sniffed> {
     Ok(sniff_text(&decode(&raw, encoding), is_cut, encoding))
 }
 
+/// Columns whose types hold for every record of a file; reads it once, with little memory.
+pub fn guess_all_columns(file: &Path, format: &Format) -> Result<Vec<Column>> {
+    let opened = File::open(file).map_err(|error| io_error("open", file, &error))?;
+    let mut reader = ::csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(format.delimiter)
+        .quote(format.quote)
+        .buffer_capacity(1 << 16)
+        .from_reader(format.encoding.reader(opened));
+    let mut record = ::csv::ByteRecord::new();
+    let mut names = Vec::new();
+    let mut guesses: Vec<Guess> = Vec::new();
+    let mut is_header = format.header;
+    // What cannot be read ends the guess; the import itself will name it.
+    while reader.read_byte_record(&mut record).unwrap_or(false) {
+        if std::mem::take(&mut is_header) {
+            names = record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+            guesses.resize(names.len(), Guess::Nothing);
+            continue;
+        }
+        if guesses.is_empty() {
+            guesses.resize(record.len(), Guess::Nothing);
+        }
+        for (guess, field) in guesses.iter_mut().zip(&record) {
+            guess.see(std::str::from_utf8(field).unwrap_or("text"));
+        }
+    }
+    let kinds: Vec<ColumnType> = guesses.into_iter().map(Guess::kind).collect();
+    Ok(name_columns(&names, &kinds))
+}
+
 fn sniff_text(text: &str, is_cut: bool, encoding: Encoding) -> Sniffed {
     // What is cut would look like a record with too few fields.
     let text = if is_cut { text.rsplit_once('\n').map_or(text, |(whole, _)| whole) } else { text };
@@ -128,8 +160,18 @@ fn has_header(records: &[Vec<String>], width: usize) -> bool {
 }
 
 fn guess_columns(names: &[String], records: &[Vec<String>], width: usize) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::with_capacity(width);
-    for place in 0..width {
+    let mut guesses = vec![Guess::Nothing; width];
+    for record in records {
+        guesses.iter_mut().zip(record).for_each(|(guess, field)| guess.see(field));
+    }
+    let kinds: Vec<ColumnType> = guesses.into_iter().map(Guess::kind).collect();
+    name_columns(names, &kinds)
+}
+
+/// Columns of these kinds, with names that are complete and distinct.
+fn name_columns(names: &[String], kinds: &[ColumnType]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::with_capacity(kinds.len());
+    for (place, kind) in kinds.iter().enumerate() {
         let wanted = names.get(place).map(|name| name.trim()).filter(|name| !name.is_empty());
         let wanted = wanted.map_or_else(|| format!("column{}", place + 1), str::to_owned);
         let is_taken = |name: &str| columns.iter().any(|column| same_name(&column.name, name));
@@ -139,22 +181,39 @@ fn guess_columns(names: &[String], records: &[Vec<String>], width: usize) -> Vec
             name = format!("{wanted}_{number}");
             number += 1;
         }
-        let fields = records.iter().filter_map(|record| record.get(place)).map(String::as_str);
-        columns.push(Column::new(name, guess_type(fields)));
+        columns.push(Column::new(name, *kind));
     }
     columns
 }
 
-fn guess_type<'a>(fields: impl Iterator<Item = &'a str>) -> ColumnType {
-    let mut kind = None;
-    for field in fields.filter(|field| !field.is_empty()) {
-        kind = match (kind, guess_kind(field.trim())) {
-            (_, None) => return ColumnType::Text,
-            (None | Some(ColumnType::Integer), Some(ColumnType::Integer)) => Some(ColumnType::Integer),
-            _ => Some(ColumnType::Real),
+/// What the fields of a column have been so far.
+#[derive(Clone, Copy, PartialEq)]
+enum Guess {
+    Nothing,
+    Integer,
+    Real,
+    Text,
+}
+
+impl Guess {
+    fn see(&mut self, field: &str) {
+        if *self == Guess::Text || field.is_empty() {
+            return;
+        }
+        *self = match (*self, guess_kind(field.trim())) {
+            (_, None) => Guess::Text,
+            (Guess::Nothing | Guess::Integer, Some(ColumnType::Integer)) => Guess::Integer,
+            _ => Guess::Real,
         };
     }
-    kind.unwrap_or(ColumnType::Text)
+
+    fn kind(self) -> ColumnType {
+        match self {
+            Guess::Integer => ColumnType::Integer,
+            Guess::Real => ColumnType::Real,
+            Guess::Nothing | Guess::Text => ColumnType::Text,
+        }
+    }
 }
 
 #[cfg(test)]
