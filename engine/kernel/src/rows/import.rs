@@ -139,9 +139,14 @@ pub fn kind_of(file: &Path) -> Result<&'static str> {
     match extension.as_deref() {
         Some("csv" | "tsv" | "tab") => Ok("csv"),
         Some("jsonl" | "ndjson") => Ok("jsonl"),
-        Some("sqlite" | "sqlite3") => Err(unsupported(file, "it is no SQLite database, or one that is encrypted")),
+        Some("sqlite" | "sqlite3") => {
+            Err(unsupported(file, "it is no SQLite database, or one that is encrypted"))
+        }
         _ if text.trim_ascii_start().starts_with(b"{") => Ok("jsonl"),
-        _ if start.contains(&0) && !start.starts_with(&[0xff, 0xfe]) && !start.starts_with(&[0xfe, 0xff]) => {
+        _ if start.contains(&0)
+            && !start.starts_with(&[0xff, 0xfe])
+            && !start.starts_with(&[0xfe, 0xff]) =>
+        {
             Err(unsupported(file, "it is neither a SQLite database nor text"))
         }
         _ => Ok("csv"),
@@ -189,7 +194,9 @@ fn choose(source: &dyn Source, plan: &Plan) -> Result<Vec<(usize, Schema)>> {
             // A file of one table is meant whatever name is used for it.
             let found = schemas.iter().position(|schema| same_name(&schema.name, name));
             let only = (schemas.len() == 1 && source.kind() != "sqlite").then_some(0);
-            let place = found.or(only).ok_or_else(|| Error::new(Code::TableNotFound).with("table", name.as_str()))?;
+            let place = found
+                .or(only)
+                .ok_or_else(|| Error::new(Code::TableNotFound).with("table", name.as_str()))?;
             chosen.push((place, Schema { name: new.clone(), ..schemas[place].clone() }));
         }
     }
@@ -236,7 +243,7 @@ impl Import<'_> {
         let mut count = 0u64;
         source.read(place, &mut |row: &mut Row, done: u64| {
             count += 1;
-            if count % STRIDE == 0 {
+            if count.is_multiple_of(STRIDE) {
                 self.progress.ensure_going()?;
                 self.progress.set(done);
                 self.progress.add_rows(STRIDE);
@@ -284,7 +291,7 @@ impl Import<'_> {
                 return Err(violation());
             }
             count += 1;
-            if count % STRIDE == 0 {
+            if count.is_multiple_of(STRIDE) {
                 self.progress.ensure_going()?;
                 self.progress.add(STRIDE);
             }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json};
 use super::output::{Files, hex};
 use super::schema::same_name;
 use super::source::{
-    EachRow, Source, SourceTable, Target, bad_input, io_error, table_name, unsupported,
+    EachRow, Source, SourceTable, Target, at_line, bad_input, io_error, table_name, unsupported,
 };
 use super::{Column, ColumnType, Row, Schema, Value};
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ impl Source for JsonlSource {
                 row[*place] = value_of(json);
             }
             rows += 1;
-            each(&mut row, done)
+            each(&mut row, done).map_err(|error| at_line(error, Some(line)))
         })?;
         Ok(rows)
     }

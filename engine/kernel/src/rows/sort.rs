@@ -40,7 +40,14 @@ struct Place {
 impl Sorter {
     /// Sorts with about `budget` bytes of memory.
     pub fn new(disk: Arc<dyn Disk>, budget: usize) -> Sorter {
-        Sorter { disk, budget, bytes: Vec::new(), places: Vec::new(), is_ascending: true, runs: Vec::new() }
+        Sorter {
+            disk,
+            budget,
+            bytes: Vec::new(),
+            places: Vec::new(),
+            is_ascending: true,
+            runs: Vec::new(),
+        }
     }
 
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -49,7 +56,8 @@ impl Sorter {
             self.spill()?;
         }
         let length = |bytes: &[u8]| {
-            u32::try_from(bytes.len()).map_err(|_| Error::argument("value", "a record is longer than 4 GiB"))
+            u32::try_from(bytes.len())
+                .map_err(|_| Error::argument("value", "a record is longer than 4 GiB"))
         };
         let place = Place {
             head: head_of(key),
@@ -129,9 +137,12 @@ impl Sorted {
     }
 }
 
+/// Key, number of the run, value.
+type Candidate = (Vec<u8>, usize, Vec<u8>);
+
 struct Merge {
     /// The next record of each run; the run's number keeps equal keys in order.
-    heap: BinaryHeap<Reverse<(Vec<u8>, usize, Vec<u8>)>>,
+    heap: BinaryHeap<Reverse<Candidate>>,
     runs: Vec<Run>,
 }
 
@@ -194,7 +205,8 @@ impl Run {
         if !self.fill(8)? {
             return Ok(None);
         }
-        let length = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let length =
+            |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         let key = length(&self.buffer[self.place..]);
         let value = length(&self.buffer[self.place + 4..]);
         self.place += 8;

@@ -66,6 +66,14 @@ pub fn bad_input(
     error.with("issue", issue.into())
 }
 
+/// Adds the line to an error of a row that was made where lines are not known.
+pub fn at_line(mut error: Error, line: Option<u64>) -> Error {
+    if let (Code::BadInput, None, Some(line)) = (error.code, error.field("line"), line) {
+        error.fields.insert(1, ("line", line.into()));
+    }
+    error
+}
+
 /// A file that cannot be a source at all.
 pub fn unsupported(file: &Path, detail: impl Into<String>) -> Error {
     Error::new(Code::UnsupportedSource)

@@ -86,7 +86,8 @@ fn guess_kind(field: &str) -> Option<ColumnType> {
     if field.parse::<i64>().is_ok() {
         return Some(ColumnType::Integer);
     }
-    // More digits than a double holds would be lost.
+    let real = parse_real(field)?;
+    // More digits than a double holds would be lost, unless they are those of a double.
     let count = digits.bytes().filter(u8::is_ascii_digit).count();
-    (count <= 17 && parse_real(field).is_some()).then_some(ColumnType::Real)
+    (count <= 15 || format!("{real:?}") == field).then_some(ColumnType::Real)
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Format, parse};
 use crate::error::{Error, Result};
-use crate::rows::source::{Counted, EachRow, Source, SourceTable, bad_input, io_error, unsupported};
+use crate::rows::source::{
+    Counted, EachRow, Source, SourceTable, at_line, bad_input, io_error, unsupported,
+};
 use crate::rows::{Row, Schema};
 
 /// One table: the records of a file.
@@ -81,7 +83,8 @@ impl Source for CsvSource {
         let mut rows = 0;
         while reader.read_byte_record(&mut record).map_err(|error| self.translate(&error))? {
             self.convert(&record, &mut row)?;
-            each(&mut row, done.get())?;
+            let line = record.position().map(::csv::Position::line);
+            each(&mut row, done.get()).map_err(|error| at_line(error, line))?;
             rows += 1;
         }
         Ok(rows)
