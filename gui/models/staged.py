@@ -182,13 +182,12 @@ class StagedEdits:
 
 def write(database: Any, table: TableInfo, changes: list[Change]) -> Written:
     """Write all edits in one transaction. Raises `EditConflict` and then has written nothing."""
-    columns = [column.name for column in table.columns]
     with database.transaction(Isolation.REPEATABLE_READ) as txn:
         rows = txn.table(table.name)
         _refuse_conflicts(rows, changes)
         counts = dict.fromkeys(Kind, 0)
         for change in changes:
-            _write_one(rows, table, columns, change)
+            _write_one(rows, change)
             counts[change.kind] += 1
     status = database.status()
     return Written(counts[Kind.INSERT], counts[Kind.UPDATE], counts[Kind.DELETE], status.log.durable_lsn)
@@ -217,15 +216,10 @@ def _is_same(seen: Any, now: Any) -> bool:
     return type(seen) is type(now) and seen == now
 
 
-def _write_one(rows: Any, table: TableInfo, columns: list[str], change: Change) -> None:
+def _write_one(rows: Any, change: Change) -> None:
     if change.kind is Kind.INSERT:
         rows.insert(change.values)
     elif change.kind is Kind.DELETE:
         rows.delete(change.key)
-    elif set(change.values) & set(table.primary_key):
-        # A row whose key changes moves to another place: it is taken out and put in again.
-        whole = dict(zip(columns, rows.get(change.key), strict=True)) | change.values
-        rows.delete(change.key)
-        rows.insert(whole)
     else:
         rows.update(change.key, change.values)
