@@ -213,6 +213,8 @@ def _is_same(seen: Any, now: Any) -> bool:
     """Whether a value is still what was shown; of a long one only the beginning was."""
     if is_cut(seen):
         return type(seen) is type(now) and now[: len(seen)] == seen
+    if isinstance(seen, float) and seen != seen:
+        return isinstance(now, float) and now != now
     return type(seen) is type(now) and seen == now
 
 
