@@ -2,10 +2,13 @@
 //!
 //! Records are gathered in one block of memory; a full block is sorted and written as a run
 //! into the folder `temp` of the database; at the end the runs are merged. Runs are never
-//! synced: after a crash they mean nothing, and the next import clears them away.
+//! synced: after a crash they mean nothing. Their names begin with a number drawn by each
+//! process, so that a later one knows them as leftovers and clears them away.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use super::access::Record;
 use crate::disk::{Disk, File, OpenMode};
@@ -176,7 +179,8 @@ struct Run {
 impl Run {
     fn create(disk: &Arc<dyn Disk>) -> Result<Run> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let path = format!("{FOLDER}/{:08}.run", NEXT.fetch_add(1, Ordering::Relaxed));
+        let path =
+            format!("{FOLDER}/{}-{:08}.run", of_this_process(), NEXT.fetch_add(1, Ordering::Relaxed));
         let file = disk.open(&path, OpenMode::Create)?;
         file.truncate(0)?;
         Ok(Run { disk: Arc::clone(disk), path, file, buffer: Vec::new(), place: 0, offset: 0 })
@@ -242,14 +246,20 @@ impl Drop for Run {
     }
 }
 
-/// Removes the runs that a crash has left behind. Not while anything is being sorted.
+/// Removes the runs that a process before this one has left behind. A database is open in one
+/// process at a time, so theirs are in nobody's use.
 pub fn clear_leftovers(disk: &dyn Disk) -> Result<()> {
     for name in disk.list(FOLDER)? {
-        if name.ends_with(".run") {
+        if name.ends_with(".run") && !name.starts_with(of_this_process()) {
             disk.remove(&format!("{FOLDER}/{name}"))?;
         }
     }
     Ok(())
+}
+
+fn of_this_process() -> &'static str {
+    static DRAWN: OnceLock<String> = OnceLock::new();
+    DRAWN.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(std::process::id())))
 }
 
 fn key_at<'a>(bytes: &'a [u8], place: &Place) -> &'a [u8] {
@@ -298,10 +308,13 @@ mod tests {
     #[test]
     fn leftovers_are_cleared_and_nothing_else() {
         let disk: Arc<dyn Disk> = MemoryDisk::new(1);
-        for name in ["temp/00000007.run", "temp/other", "data"] {
+        for name in ["temp/0123-00000007.run", "temp/other", "data"] {
             disk.open(name, OpenMode::Create).unwrap();
         }
+        let ours = Run::create(&disk).unwrap();
         clear_leftovers(&*disk).unwrap();
+        assert!(disk.exists(&ours.path).unwrap());
+        drop(ours);
         assert_eq!(disk.list(FOLDER).unwrap(), ["other"]);
         assert!(disk.exists("data").unwrap());
     }
