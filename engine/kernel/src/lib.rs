@@ -13,8 +13,11 @@ pub mod disk;
 pub mod error;
 pub mod events;
 pub mod lock;
+pub mod lockfile;
 pub mod log;
 pub mod page;
+#[cfg(feature = "extension-module")]
+pub mod python;
 pub mod recovery;
 pub mod rows;
 pub mod space;
