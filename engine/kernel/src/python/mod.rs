@@ -29,10 +29,7 @@ mod value;
 /// The Python exception for a kernel error: a subclass of `engine.errors.HoldfastError`.
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let raised = (|| {
-        let cause = match &error.cause {
-            Some(cause) => Some(to_python(py, cause).into_value(py)),
-            None => None,
-        };
+        let cause = error.cause.as_ref().map(|cause| to_python(py, cause).into_value(py));
         let fields = PyDict::new(py);
         for (name, value) in &error.fields {
             match value {
