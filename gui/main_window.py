@@ -134,7 +134,6 @@ class MainWindow(QMainWindow):
         shell.open_requested.connect(opening.open)
         shell.create_requested.connect(opening.create)
         shell.import_requested.connect(self._import_into)
-        shell.source_chosen.connect(self.pages["tables"].import_file)  # type: ignore[attr-defined]
         shell.backup_seen.connect(self.status_strip.show_backup)
         shell.page_requested.connect(self.show_page)
         shell.error_raised.connect(self.show_error)
