@@ -32,7 +32,7 @@ def _tour(given: list[str]) -> int:
     options = parser.parse_args(given)
     if options.offscreen or not has_display():
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
-    from gui.tour import play
+    from gui.tour.play import play
 
     return play(options.out, options.theme)
 

@@ -15,8 +15,8 @@ from PySide6.QtCore import QObject, QPoint, QTimer, Signal
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QApplication, QDialog
 
-from gui.error_dialog import ErrorDialog
 from gui.main_window import MainWindow
+from gui.widgets import ErrorCard
 
 _TICK_MS = 25
 
@@ -85,6 +85,10 @@ class Stage(QObject):
     def _dialogs(self) -> list[QDialog]:
         return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
+    def _error_card(self) -> ErrorCard | None:
+        cards = (card for top in QApplication.topLevelWidgets() for card in top.findChildren(ErrorCard))
+        return next((card for card in cards if card.isVisible()), None)
+
     def _step(self) -> None:
         if self._script is None or not self._is_met():
             return
@@ -102,9 +106,9 @@ class Stage(QObject):
             return passed >= self._wait.seconds
         if self._wait.holds():
             return True
-        card = next((d for d in self._dialogs() if isinstance(d, ErrorDialog)), None)
+        card = self._error_card()
         if card is not None or passed > self._wait.timeout_s:
-            why = "no answer" if card is None else card.card.words.to_text()
+            why = "no answer" if card is None else card.words.to_text()
             self.picture("stuck", f"waited {passed:.0f} s for: {self._wait.what}")
             self._end(f"waited in vain for: {self._wait.what}\n{why}")
         return False

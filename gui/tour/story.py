@@ -8,6 +8,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
+from engine.types import Outcome
 from gui.tasks import EngineSession
 from gui.tour.crash import Victim, verdict
 from gui.tour.stage import Pause, Script, Stage, Until
@@ -89,7 +90,7 @@ class Story:
         self._window.show_page("log")
         yield Pause(2.5)
         self._stage.picture("log", "The log grows; a checkpoint passes")
-        yield Until("the load to end", lambda: not self._window.jobs.running(), 120)
+        yield from self._jobs_succeed()
         self._window.show_jobs(False)
 
     def _wait_for_each_other(self) -> Script:
@@ -126,7 +127,7 @@ class Story:
         self._window.show_page("integrity")
         page.check()
         yield Until("the check to begin", lambda: self._window.jobs.running())
-        yield Until("the check", lambda: not self._window.jobs.running(), 120)
+        yield from self._jobs_succeed()
         yield Pause(0.5)
         self._stage.picture("integrity", "Every page checked")
 
@@ -170,6 +171,13 @@ class Story:
         self._stage.picture("recovered", "Back at work")
 
     # Helpers
+
+    def _jobs_succeed(self) -> Script:
+        """Wait for the jobs that run; each of them must have ended well."""
+        yield Until("the jobs to end", lambda: not self._window.jobs.running(), 120)
+        for job in self._window.jobs.all():
+            if job.task.outcome is not Outcome.SUCCEEDED:
+                raise AssertionError(f"{job.name}: {job.task.outcome}, {job.task.error}")
 
     def _act(self, action_id: str) -> None:
         self._window.actions_registry.get(action_id).trigger()
