@@ -27,6 +27,7 @@ class Job(QObject):
         super().__init__(parent)
         self.task = task
         self.answer = Answer(receiver)
+        self.answer.is_told_elsewhere = True
         self.started_at = time.time()
         self.progress: TaskProgress | None = None
         self.is_over = False

@@ -34,6 +34,8 @@ class Answer:
         self._failed: Callable[[BaseException], object] | None = None
         self._finally: Callable[[], object] | None = None
         self._dropped = False
+        self.is_told_elsewhere = False
+        """Somebody else shows errors: the jobs panel does."""
 
     def done(self, handler: Callable[[Any], object]) -> Answer:
         """Call `handler(result)` when the work has succeeded."""
@@ -66,7 +68,7 @@ class Answer:
                 self._done(result)
         elif self._failed is not None:
             self._failed(error)
-        else:
+        elif not self.is_told_elsewhere:
             log.error("work failed and nobody asked to be told", exc_info=error)
         if self._finally is not None and not self.dropped:
             self._finally()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+import engine
 from engine.types import Outcome
+from gui.tour.crash import Victim
+from gui.tour.victim import TREE, key
 
 pytest.importorskip("engine._kernel")
 
@@ -70,6 +73,43 @@ def test_the_interface_stays_smooth_while_eight_threads_load_the_engine(qtbot, w
     with watch.watching():
         qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
     assert job.progress.outcome is Outcome.SUCCEEDED
+
+
+def test_the_interface_stays_smooth_during_a_large_import(qtbot, window, session, watch, tmp_path):
+    # Imported here: it needs the kernel.
+    from engine.data.importing import plan_import
+
+    source = tmp_path / "people.csv"
+    with source.open("w") as out:
+        out.write("id,name,score\n")
+        out.writelines(f"{number},person {number},{number % 997 / 10}\n" for number in range(300_000))
+    plan = plan_import(source)
+    window.show_page("overview")
+    qtbot.wait(300)
+    job = window.jobs.start(session.database.tables.import_task(plan))
+    with watch.watching():
+        qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
+    assert job.progress.outcome is Outcome.SUCCEEDED
+    assert job.task.result.rows == 300_000
+
+
+def test_the_interface_stays_smooth_during_a_guided_recovery(qtbot, window, tmp_path, watch):
+    path = tmp_path / "crashed.holdfast"
+    engine.open(path).close()
+    victim = Victim(path)
+    qtbot.waitUntil(lambda: len(victim.acknowledged) > 300 or victim.is_over, timeout=30_000)
+    victim.kill()
+    qtbot.waitUntil(lambda: victim.is_over, timeout=10_000)
+    page = window.pages["recovery"]
+    with watch.watching():
+        window.shell.open(path)
+        start = window.actions_registry.get("recovery.start")
+        qtbot.waitUntil(start.isEnabled, timeout=20_000)
+        start.trigger()
+        qtbot.waitUntil(lambda: window.opening.session is not None, timeout=30_000)
+    assert page.session is window.opening.session
+    with window.opening.session.database.transaction() as txn:
+        assert all(key(thread, number) in txn.tree(TREE) for thread, number in victim.acknowledged)
 
 
 def test_turning_pages_does_not_block(qtbot, window, session, watch):
