@@ -54,6 +54,7 @@ pub struct LogReader {
     buffer: Vec<u8>,
     buffer_start: Lsn,
     tail: Option<Tail>,
+    stop: Lsn,
 }
 
 impl LogReader {
@@ -81,14 +82,21 @@ impl LogReader {
             buffer: Vec::new(),
             buffer_start: from,
             tail: None,
+            stop: Lsn::MAX,
         })
+    }
+
+    /// Ends the reading at `lsn`, an entry's end, as if nothing followed: what follows may be
+    /// written at this moment.
+    pub fn stop_at(&mut self, lsn: Lsn) {
+        self.stop = lsn;
     }
 
     /// The next entry; `None` at the valid end, of which [`LogReader::tail`] then tells.
     /// `WalCorrupted` where the log is damaged rather than ended.
     #[allow(clippy::should_implement_trait)] // It lends from its buffer, as an Iterator cannot.
     pub fn next(&mut self) -> Result<Option<EntryRef<'_>>> {
-        if self.tail.is_some() {
+        if self.tail.is_some() || self.at >= self.stop {
             return Ok(None);
         }
         while self.current + 1 < self.extents.len() && self.at >= self.extents[self.current].limit {

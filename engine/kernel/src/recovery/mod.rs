@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::control::ControlData;
 use crate::error::{Code, Error, Result};
 use crate::txn::{Counts, Pending};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
@@ -111,7 +110,14 @@ pub struct RedoReport {
     pub damaged: Vec<(PageId, String)>,
 }
 
-/// Looks at what analysis would start from.
-pub fn checkpoint_of(control: &ControlData) -> (Lsn, Lsn) {
-    (control.checkpoint_lsn, control.redo_lsn)
+impl RedoReport {
+    /// Adds what another pass over the same log did.
+    fn add(&mut self, other: RedoReport) {
+        self.records = self.records.max(other.records);
+        self.bytes = self.bytes.max(other.bytes);
+        self.applied += other.applied;
+        self.skipped += other.skipped;
+        self.pages += other.pages;
+        self.damaged.extend(other.damaged);
+    }
 }

@@ -188,10 +188,9 @@ impl Opening {
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
-        let mut reader = self.reader(analysis.redo_lsn)?;
         let found = segments::discover(&*self.disk, self.control().database)?;
-        let incarnation =
-            Incarnation(segments::highest_incarnation(&found).max(self.control().incarnation).0 + 1);
+        let highest = segments::highest_incarnation(&found).max(self.control().incarnation);
+        let incarnation = Incarnation(highest.0 + 1);
         let log = Log::open(
             Arc::clone(&self.disk),
             self.options.log.clone(),
@@ -201,9 +200,31 @@ impl Opening {
         )?;
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
         let shared = self.assemble(log, analysis)?;
-        let workers = self.options.redo_workers;
-        let report = redo::redo(&mut reader, &shared.core.pool, analysis, workers, progress)?;
+        let report = self.redo_passes(&shared, analysis, progress)?;
         self.shared = Some(shared);
+        Ok(report)
+    }
+
+    fn redo_passes(
+        &self,
+        shared: &Shared,
+        analysis: &Analysis,
+        progress: &Progress,
+    ) -> Result<RedoReport> {
+        let pool = &shared.core.pool;
+        let passes = redo::passes(analysis, pool.frame_count() * 3 / 4);
+        let total = passes.iter().map(|pass| analysis.end.0.saturating_sub(pass.from.0)).sum();
+        progress.begin("redo", "bytes", total);
+        let mut report = RedoReport::default();
+        for pass in &passes {
+            let mut reader = self.reader(pass.from)?;
+            reader.stop_at(analysis.end);
+            let done =
+                redo::redo(&mut reader, pool, analysis, pass, self.options.redo_workers, progress)?;
+            report.add(done);
+            // The next pass needs the frames.
+            pool.write_out_all()?;
+        }
         Ok(report)
     }
 

@@ -2,6 +2,9 @@
 //!
 //! Entries are split into their parts; a page's parts all go to the same worker, in log order.
 //! Between pages no order is needed: redo reads nothing but the page it changes.
+//!
+//! Where the dirty pages are more than the cache holds, the log is read in several passes, each
+//! for a range of pages that fits: reading a log again is far cheaper than pages that come and go.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use crate::buffer::Pool;
 use crate::error::{Code, Error, Result};
 use crate::log::{EntryRef, LogReader, Op};
 use crate::page::{Change, EntryMark, PartReader};
-use crate::types::PageId;
+use crate::types::{Lsn, PageId};
 
 /// Bytes of parts that are handed to a worker at a time.
 const BATCH_BYTES: usize = 256 << 10;
@@ -40,15 +43,36 @@ struct Worked {
     damaged: HashMap<PageId, String>,
 }
 
-/// Runs redo from `reader`, which stands at `analysis.redo_lsn`.
+/// The pages of one pass, and where in the log they begin to matter.
+pub(super) struct Pass {
+    first: PageId,
+    last: PageId,
+    pub from: Lsn,
+}
+
+/// Cuts the dirty page table into ranges of at most `most` pages, by page number.
+pub(super) fn passes(analysis: &Analysis, most: usize) -> Vec<Pass> {
+    let mut pages: Vec<(PageId, Lsn)> = analysis.dirty.iter().map(|(page, lsn)| (*page, *lsn)).collect();
+    pages.sort_unstable();
+    pages
+        .chunks(most.max(1))
+        .map(|range| Pass {
+            first: range[0].0,
+            last: range[range.len() - 1].0,
+            from: range.iter().map(|(_, lsn)| *lsn).min().unwrap_or(analysis.end),
+        })
+        .collect()
+}
+
+/// Redoes the pages of one pass from `reader`, which stands at its start.
 pub(super) fn redo(
     reader: &mut LogReader,
     pool: &Arc<Pool>,
     analysis: &Analysis,
+    pass: &Pass,
     workers: usize,
     progress: &Progress,
 ) -> Result<RedoReport> {
-    progress.begin("redo", "bytes", analysis.end.0.saturating_sub(analysis.redo_lsn.0));
     let mut report = RedoReport::default();
     let worked = std::thread::scope(|scope| {
         let mut feeds = Vec::new();
@@ -58,7 +82,7 @@ pub(super) fn redo(
             feeds.push(Feed { feed, batch: Batch::default() });
             threads.push(scope.spawn(move || work_through(&work, pool)));
         }
-        let fed = feed_all(reader, analysis, &mut feeds, &mut report, progress);
+        let fed = feed_all(reader, analysis, pass, &mut feeds, &mut report, progress);
         drop(feeds);
         let worked: Result<Vec<Worked>> = threads
             .into_iter()
@@ -66,7 +90,8 @@ pub(super) fn redo(
                 thread.join().unwrap_or_else(|_| Err(Error::internal("a redo worker panicked")))
             })
             .collect();
-        fed.and(worked)
+        // A worker's own error says more than that it could not be fed.
+        worked.and_then(|worked| fed.map(|()| worked))
     })?;
     for worker in worked {
         report.applied += worker.applied;
@@ -94,19 +119,22 @@ impl Feed {
 fn feed_all(
     reader: &mut LogReader,
     analysis: &Analysis,
+    pass: &Pass,
     feeds: &mut [Feed],
     report: &mut RedoReport,
     progress: &Progress,
 ) -> Result<()> {
+    let mut told = pass.from;
     while let Some(entry) = reader.next()? {
         report.records += 1;
         report.bytes += u64::from(entry.header.len);
         if report.records.is_multiple_of(1024) {
             progress.ensure_going()?;
-            progress.set(entry.header.end().0.saturating_sub(analysis.redo_lsn.0));
+            progress.add(entry.header.end().0.saturating_sub(told.0));
+            told = entry.header.end();
         }
         if changes_pages(entry.header.op) {
-            split(&entry, analysis, feeds, report)?;
+            split(&entry, analysis, pass, feeds, report)?;
         }
     }
     feeds.iter_mut().try_for_each(Feed::send)
@@ -130,12 +158,16 @@ fn changes_pages(op: Op) -> bool {
 fn split(
     entry: &EntryRef<'_>,
     analysis: &Analysis,
+    pass: &Pass,
     feeds: &mut [Feed],
     report: &mut RedoReport,
 ) -> Result<()> {
     let header = &entry.header;
     let mut parts = PartReader::new(entry.body)?;
     while let Some((page, _, change)) = parts.next_raw()? {
+        if page < pass.first || page > pass.last {
+            continue;
+        }
         let is_needed = analysis.dirty.get(&page).is_some_and(|rec_lsn| header.end() > *rec_lsn);
         if !is_needed {
             report.skipped += 1;
