@@ -14,6 +14,8 @@ pub(crate) struct Cell {
     txn: Mutex<Transaction>,
     state: Arc<TxnState>,
     process: u32,
+    /// Why someone else has ended the transaction: what its owner's next call is told.
+    ended_because: Mutex<Option<Error>>,
     /// Raised with every change: cursors then read again what they have read ahead.
     changes: AtomicU64,
     /// Raised when tables may have changed their shape: handles are then opened again.
@@ -27,6 +29,7 @@ impl Cell {
             txn: Mutex::new(txn),
             state,
             process: std::process::id(),
+            ended_because: Mutex::new(None),
             changes: AtomicU64::new(0),
             shapes: AtomicU64::new(0),
         })
@@ -57,6 +60,11 @@ impl Cell {
         if self.process == std::process::id() { Ok(()) } else { Err(Error::new(Code::ForkedHandle)) }
     }
 
+    /// Refuses work in a transaction that someone else has ended, and says why.
+    pub fn ensure_not_ended_by_others(&self) -> Result<()> {
+        self.ended_because.lock().clone().map_or(Ok(()), Err)
+    }
+
     /// Runs work that may wait, without the interpreter's lock.
     pub fn run<T: Send>(
         &self,
@@ -66,6 +74,7 @@ impl Cell {
         detached(py, || {
             self.ensure_own_process()?;
             let mut txn = self.txn.try_lock().ok_or_else(|| self.busy())?;
+            self.ensure_not_ended_by_others()?;
             self.poisoning(&mut txn, work)
         })
     }
@@ -78,6 +87,7 @@ impl Cell {
     ) -> PyResult<Option<T>> {
         let result = self.ensure_own_process().and_then(|()| {
             let mut txn = self.txn.try_lock().ok_or_else(|| self.busy())?;
+            self.ensure_not_ended_by_others()?;
             self.poisoning(&mut txn, |txn| Ok(work(txn)))
         });
         match result {
@@ -101,13 +111,27 @@ impl Cell {
         })
     }
 
+    /// Rolls back now where no call is running; a call that runs has been woken and ends it.
+    pub fn end_if_idle(&self, why: Error) -> Result<()> {
+        match self.txn.try_lock() {
+            Some(mut txn) => self.end_locked(&mut txn, why).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for a call that is running, then rolls back; for a store that is being closed.
     /// True where there was something to end.
-    pub fn end(&self) -> Result<bool> {
-        let mut txn = self.txn.lock();
-        let was_active = txn.state().status() == crate::txn::Status::Active;
+    pub fn end(&self, why: Error) -> Result<bool> {
+        self.end_locked(&mut self.txn.lock(), why)
+    }
+
+    fn end_locked(&self, txn: &mut Transaction, why: Error) -> Result<bool> {
+        if txn.state().status() != crate::txn::Status::Active {
+            return Ok(false);
+        }
+        *self.ended_because.lock() = Some(why);
         txn.abort()?;
-        Ok(was_active)
+        Ok(true)
     }
 }
 

@@ -74,7 +74,7 @@ impl Store {
         let live = std::mem::take(&mut *self.live.lock());
         let mut ended = 0;
         for cell in live.iter().filter_map(Weak::upgrade) {
-            ended += usize::from(cell.end()?);
+            ended += usize::from(cell.end(Error::new(Code::StoreClosed))?);
         }
         Ok(ended)
     }
@@ -188,14 +188,20 @@ impl Store {
         status::wait_for_graph(py, self.open_here()?)
     }
 
-    /// Condemns a transaction: it wakes where it waits, and its owner's next call learns it.
+    /// Condemns a transaction: it wakes where it waits, and its owner's next call learns it. One
+    /// that is idle is rolled back here, so that an owner who never calls again holds nobody up.
     /// False where there is none of that number.
-    fn abort_transaction(&self, txn: u64) -> PyResult<bool> {
+    fn abort_transaction(&self, py: Python<'_>, txn: u64) -> PyResult<bool> {
         let shared = self.open_here()?.shared();
         let is_there = shared.txns.get(TxnId(txn)).is_some();
         if is_there {
             let error = Error::new(Code::TransactionAborted).with("txn", txn);
-            shared.locks.doom(TxnId(txn), error.with("reason", "it was ended by request"));
+            let error = error.with("reason", "it was ended by request");
+            shared.locks.doom(TxnId(txn), error.clone());
+            let cells: Vec<_> = self.live.lock().iter().filter_map(Weak::upgrade).collect();
+            if let Some(cell) = cells.iter().find(|cell| cell.state().id == TxnId(txn)) {
+                detached(py, || cell.end_if_idle(error))?;
+            }
         }
         Ok(is_there)
     }

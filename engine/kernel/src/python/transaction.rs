@@ -126,8 +126,12 @@ impl Transaction {
         self.cell.run(py, |txn| txn.commit().map(|lsn| lsn.0))
     }
 
+    /// Undoes everything and releases the locks; nothing where it has ended already.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.cell.changed();
+        if self.cell.ensure_not_ended_by_others().is_err() {
+            return Ok(());
+        }
         self.cell.run(py, crate::txn::Transaction::abort)
     }
 
@@ -144,6 +148,7 @@ impl Transaction {
             let _ = self.abort(py);
             return Ok(false);
         }
+        self.cell.ensure_not_ended_by_others()?;
         if self.cell.state().status() == crate::txn::Status::Active {
             self.commit(py)?;
         }
