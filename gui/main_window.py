@@ -15,7 +15,7 @@ from gui.jobs_panel import JobsPanel
 from gui.menus import add_window_actions, build_menus
 from gui.navigation import Navigation
 from gui.opening import Opening
-from gui.page import Page, Shell
+from gui.page import Page, PageFrame, Shell
 from gui.pages import database_pages
 from gui.session import Preferences
 from gui.settings import SettingsPage
@@ -44,6 +44,7 @@ class MainWindow(QMainWindow):
         self.shell = Shell(self.actions_registry, self.jobs, preferences, theme)
         self.opening = Opening(self.shell, self)
         self.pages: dict[str, Page] = {}
+        self._frames: dict[str, PageFrame] = {}
         self._page: Page | None = None
         self._wanted_page = ""
         self._import_source: Path | None = None
@@ -68,7 +69,7 @@ class MainWindow(QMainWindow):
             if self._page is not None:
                 self._page.left()
             self._page = page
-        self._stack.setCurrentWidget(page)
+        self._stack.setCurrentWidget(self._frames[page_id])
         self.navigation.show_page(page_id)
         page.entered()
         page.setFocus(Qt.FocusReason.OtherFocusReason)
@@ -124,7 +125,9 @@ class MainWindow(QMainWindow):
     def _add_pages(self) -> None:
         for made in (WelcomePage(self.shell), *database_pages(self.shell), SettingsPage(self.shell)):
             self.pages[made.page_id] = made
-            self._stack.addWidget(made)
+            frame = PageFrame(made)
+            self._frames[made.page_id] = frame
+            self._stack.addWidget(frame)
             made.add_actions(self.actions_registry)
             if made.page_id != "welcome":
                 self.navigation.add_page(made, at_foot=made.page_id == "settings")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from gui.actions import Actions
 from gui.session import Preferences
@@ -118,3 +119,31 @@ class Page(QFrame):
 
     def left(self) -> None:
         """Another page has come into view."""
+
+
+class PageFrame(QScrollArea):
+    """Holds a page; on a small screen the page scrolls, rather than make the window too large.
+
+    A page is given the room there is, and never less than its least. (Qt's own way,
+    `setWidgetResizable`, gives a page with wrapped text the height that it would like to have.)
+    """
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidget(page)
+        page.installEventFilter(self)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def _fit(self) -> None:
+        page = self.widget()
+        if page is not None:
+            page.resize(self.maximumViewportSize().expandedTo(page.minimumSizeHint()))

@@ -97,7 +97,7 @@ class OverviewPage(Page):
         cache = status.cache
         looked = cache.hits + cache.misses
         share = f"{cache.hits / looked:.1%}" if looked else "–"
-        detail = self.tr("{dirty} of {used} pages wait to be written")
+        detail = self.tr("{dirty} of {used} pages to write")
         detail = detail.format(dirty=formats.count(cache.dirty), used=formats.count(cache.used))
         self._cache.show_value(share, detail)
         used = (status.pages - status.free_pages) * cache.page_size
@@ -108,7 +108,7 @@ class OverviewPage(Page):
 
     def _show_transactions(self, status: StoreStatus) -> None:
         counters = status.transactions
-        detail = self.tr("{waiters} waiting, {deadlocks} deadlocks since opened")
+        detail = self.tr("{waiters} waiting, {deadlocks} deadlocks")
         detail = detail.format(waiters=status.waiters, deadlocks=counters.deadlocks)
         active = self.tr("{n} active").format(n=counters.active)
         self._waiting.show_value(active, detail, Tone.WARN if status.waiters else None)

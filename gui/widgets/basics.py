@@ -148,10 +148,17 @@ class Pill(QLabel):
 
 
 class ElidedLabel(QLabel):
-    """A label that shortens its text in the middle, and tells it in full as a tool tip."""
+    """A label that shortens its text where it has too little room, and tells it in full as a tool tip."""
 
-    def __init__(self, text: str = "", role: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        text: str = "",
+        role: str = "",
+        parent: QWidget | None = None,
+        where: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle,
+    ) -> None:
         super().__init__(text, parent)
+        self._where = where
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setToolTip(text)
@@ -168,6 +175,6 @@ class ElidedLabel(QLabel):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         box = self.contentsRect()
-        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideMiddle, box.width())
+        text = self.fontMetrics().elidedText(self.text(), self._where, box.width())
         painter.setPen(self.palette().windowText().color())
         painter.drawText(box, int(self.alignment()), text)

@@ -50,7 +50,7 @@ class _Axis(pg.AxisItem):
     def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
         if not self._binary or high <= low:
             return super().tickSpacing(low, high, size)
-        wanted = max(2.0, size / 44)
+        wanted = max(2.0, size / 34)
         step = 1024.0
         while (high - low) / step > wanted:
             step *= 2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QSizePolicy, QWidget
 
 from gui.theme import Space, Tone
-from gui.widgets.basics import column, label, set_look
+from gui.widgets.basics import ElidedLabel, column, label, set_look
 
 
 class StatTile(QFrame):
@@ -16,7 +17,7 @@ class StatTile(QFrame):
         self.setProperty("surface", "card")
         self._name = label(name, "caption")
         self._value = label(value, "figure")
-        self._detail = label(detail, "caption")
+        self._detail = ElidedLabel(detail, "caption", where=Qt.TextElideMode.ElideRight)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setLayout(
             column(self._name, self._value, self._detail, margin=(Space.L, Space.M, Space.L, Space.M), gap=2)
