@@ -17,6 +17,7 @@ import shiboken6
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
+from gui.app import SWITCH_INTERVAL_S
 from gui.main_window import MainWindow
 from gui.session import Preferences
 from gui.theme import ThemeManager, ThemeMode
@@ -124,6 +125,8 @@ def preferences(tmp_path: Path) -> Preferences:
 @pytest.fixture
 def window(qtbot: Any, theme: ThemeManager, preferences: Preferences) -> Iterator[MainWindow]:
     """The main window, shown, and closed with its database at the end."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     made = MainWindow(preferences, theme)
     made.show()
     qtbot.waitExposed(made)
@@ -134,6 +137,7 @@ def window(qtbot: Any, theme: ThemeManager, preferences: Preferences) -> Iterato
     made.close()
     made.deleteLater()
     qtbot.wait(1)
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import engine
@@ -73,6 +75,32 @@ def test_the_interface_stays_smooth_while_eight_threads_load_the_engine(qtbot, w
     with watch.watching():
         qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
     assert job.progress.outcome is Outcome.SUCCEEDED
+
+
+def test_the_interface_stays_smooth_while_eight_threads_of_python_write(qtbot, window, session, watch):
+    over = threading.Event()
+    commits = [0] * 8
+
+    def write(thread):
+        while not over.is_set():
+            with session.database.transaction() as txn:
+                txn.tree("load")[f"{thread}/{commits[thread]}".encode()] = b"x" * 200
+            commits[thread] += 1
+
+    session.database.run(lambda txn: txn.tree("load"))
+    window.show_page("overview")
+    qtbot.wait(300)
+    threads = [threading.Thread(target=write, args=(n,), name=f"holdfast-write-{n}") for n in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        with watch.watching():
+            qtbot.wait(3000)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert min(commits) > 10
 
 
 def test_the_interface_stays_smooth_during_a_large_import(qtbot, window, session, watch, tmp_path):
