@@ -63,6 +63,8 @@ pub trait Work: Send + Sync {
     fn started_at(&self) -> i64;
     /// Changes so far: what a rollback would have to undo.
     fn work(&self) -> u64;
+    /// It has been condemned: the table knows why. Lets an owner notice without asking the table.
+    fn condemn(&self) {}
 }
 
 /// Which transaction of a cycle has to give way.

@@ -352,6 +352,7 @@ impl State {
     fn doom(&mut self, txn: TxnId, error: Error) {
         let Some(participant) = self.participants.get_mut(&txn) else { return };
         participant.doomed.get_or_insert_with(|| error.clone());
+        participant.work.condemn();
         self.settle(txn, Err(error));
     }
 

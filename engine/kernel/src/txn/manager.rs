@@ -106,6 +106,8 @@ pub struct TxnState {
     pub changes: AtomicU64,
     pub log_bytes: AtomicU64,
     pub undo_reserved: AtomicU64,
+    /// Set when it is condemned; the lock table knows why.
+    is_condemned: AtomicBool,
     /// Set by who ends the transaction: its owner, or the store that is being closed.
     ending: AtomicBool,
 }
@@ -122,6 +124,9 @@ impl TxnState {
     }
     pub fn last_lsn(&self) -> Lsn {
         Lsn(self.last_lsn.load(Ordering::Acquire))
+    }
+    pub fn is_condemned(&self) -> bool {
+        self.is_condemned.load(Ordering::Acquire)
     }
     /// True for the first who comes to end this transaction.
     pub fn claim_end(&self) -> bool {
@@ -150,6 +155,9 @@ impl Work for TxnState {
     }
     fn work(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+    fn condemn(&self) {
+        self.is_condemned.store(true, Ordering::Release);
     }
 }
 
@@ -228,6 +236,7 @@ impl TxnManager {
             changes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             undo_reserved: AtomicU64::new(0),
+            is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         });
         table.active.insert(id, Arc::clone(&state));
@@ -252,6 +261,7 @@ impl TxnManager {
             changes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             undo_reserved: AtomicU64::new(0),
+            is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         });
         table.active.insert(id, Arc::clone(&state));

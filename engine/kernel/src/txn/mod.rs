@@ -175,7 +175,7 @@ impl Transaction {
     /// "active", "committed", "aborted", or "doomed": condemned, and not yet rolled back.
     pub fn status(&self) -> &'static str {
         match self.state.status() {
-            Status::Active if self.shared.locks.doomed(self.id()).is_some() => "doomed",
+            Status::Active if self.state.is_condemned() => "doomed",
             status => status.name(),
         }
     }
@@ -185,6 +185,9 @@ impl Transaction {
         match self.state.status() {
             Status::Active => {}
             status => return Err(Error::new(Code::TransactionEnded).with("status", status.name())),
+        }
+        if !self.state.is_condemned() {
+            return Ok(());
         }
         match self.shared.locks.doomed(self.id()) {
             Some(error) => Err(error),
