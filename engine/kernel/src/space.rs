@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::Mutex;
 
 use crate::buffer::{PageWrite, Pool};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::{NewEntry, Op};
 use crate::page::{Change, EntryMark, Kind, Page, Part, Shape, encode_parts};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
@@ -119,6 +119,11 @@ impl Release<'_> {
     }
 }
 
+/// True where a page could not be read because nothing was ever written there.
+fn is_zeroed(error: &Error) -> bool {
+    error.field("corruption_type") == Some(&"zeroed".into())
+}
+
 impl Space {
     pub fn new(pool: Arc<Pool>) -> Space {
         Space { pool, hint: Mutex::new(Hint { group: 0, bit: 0 }), used: AtomicI64::new(0) }
@@ -132,8 +137,14 @@ impl Space {
     /// Counts the pages in use; once, when a database is opened.
     pub fn count_used(&self) -> Result<()> {
         let mut used = 0i64;
-        for group in 0..self.groups() {
-            let map = self.pool.read(PageId(group * GROUP + FIRST_MAP.0))?;
+        let groups = self.groups();
+        for group in 0..groups {
+            let map = match self.pool.read(PageId(group * GROUP + FIRST_MAP.0)) {
+                // The file grows by many pages at a time, and may have grown past the next map
+                // before that is written. Anywhere else zeros are a page that was lost.
+                Err(error) if group > 0 && group + 1 == groups && is_zeroed(&error) => continue,
+                map => map?,
+            };
             if map.kind() == Kind::SpaceMap {
                 used += map.payload()[..GROUP as usize / 8]
                     .iter()
@@ -184,7 +195,7 @@ impl Space {
                     Ok(map) if map.kind() == Kind::SpaceMap => return Ok(map),
                     // The file grew past a map that is not written yet: zeros, no page of ours.
                     Ok(_) => {}
-                    Err(error) if error.field("corruption_type") == Some(&"zeroed".into()) => {}
+                    Err(error) if is_zeroed(&error) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -197,3 +197,17 @@ fn pages_of_deleted_records_are_given_back() {
     }
     assert_eq!(all(&mut txn, at, true).len(), 5000);
 }
+
+#[test]
+fn a_file_that_grew_past_a_map_not_yet_written_opens_and_grows_on() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(9);
+    Store::create(Arc::clone(&disk), &options()).unwrap().close().unwrap();
+    let pages = u64::from(crate::space::GROUP) + 3;
+    disk.open("database.holdfast", crate::disk::OpenMode::Write).unwrap().allocate(pages * 4096).unwrap();
+    let store = Store::open(Arc::clone(&disk), &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    txn.put(at, b"k", b"v").unwrap();
+    txn.commit().unwrap();
+    assert_eq!(store.close().unwrap(), 0);
+}
