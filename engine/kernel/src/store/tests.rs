@@ -203,7 +203,10 @@ fn a_file_that_grew_past_a_map_not_yet_written_opens_and_grows_on() {
     let disk: Arc<dyn Disk> = MemoryDisk::new(9);
     Store::create(Arc::clone(&disk), &options()).unwrap().close().unwrap();
     let pages = u64::from(crate::space::GROUP) + 3;
-    disk.open("database.holdfast", crate::disk::OpenMode::Write).unwrap().allocate(pages * 4096).unwrap();
+    disk.open("database.holdfast", crate::disk::OpenMode::Write)
+        .unwrap()
+        .allocate(pages * 4096)
+        .unwrap();
     let store = Store::open(Arc::clone(&disk), &options()).unwrap();
     let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
     let at = tree(&mut txn, "t");
