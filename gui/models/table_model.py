@@ -110,6 +110,12 @@ class TableModel(QAbstractTableModel):
             self._stop.set()
         self._soon.start()
 
+    def take_count(self, query: TableQuery, rows: int) -> None:
+        """Take over the number of rows of a bounded query, as it was counted."""
+        if query is self.query:
+            self._cache.store(Fetched(total=rows))
+            self._follow_count()
+
     @property
     def is_complete(self) -> bool:
         """Whether the number of rows is known."""

@@ -221,12 +221,8 @@ class TableWorkspace(QFrame):
         stop = self._counting = threading.Event()
         query = model.query
         answer = session.run(lambda db: paging.count(db, query, stop.is_set), self, channel="count")
-        answer.done(lambda rows: self._show_counted(query, rows))
+        answer.done(lambda rows: model.take_count(query, rows))
         answer.failed(self._say_failed)
-
-    def _show_counted(self, query: Any, rows: int) -> None:
-        if self._model is not None and self._model.query is query:
-            self.edit_bar.show_count(rows, True, True)
 
     def _say_failed(self, error: BaseException) -> None:
         if not isinstance(error, paging.FetchCancelled):
