@@ -206,6 +206,16 @@ class Table:
         """One page of (position, row) in key or index order, beginning after the position `after`; `start` and
         `stop` bound the key or the indexed columns. With `cell_limit` > 0, text and blobs are cut to so many bytes.
         A position is opaque; `key_of` gives a row's primary key."""
+    def skip(
+        self,
+        rows: int,
+        after: tuple[Value, ...] | None = None,
+        index: str | None = None,
+        reverse: bool = False,
+        start: Any = None,
+        stop: Any = None,
+    ) -> tuple[int, tuple[Value, ...] | None]:
+        """Walk over up to `rows` rows without handing them out: how many there were, and the last position."""
     def key_of(self, position: tuple[Value, ...]) -> tuple[Value, ...]: ...
     def by_index(self, index: str, key: Value | tuple[Value, ...]) -> list[Row]: ...
 

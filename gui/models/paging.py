@@ -12,8 +12,8 @@ from engine.types import Isolation
 from gui.models.cells import CELL_BYTES
 from gui.models.row_cache import PAGE_ROWS, Fetched, FetchPlan, Position, Row, TableQuery
 
-WALK_ROWS = 16 * PAGE_ROWS
-"""Rows per step of a walk: large enough to be quick, small enough to stop within milliseconds."""
+COUNT_ROWS = 8 * PAGE_ROWS
+"""Rows per step of a count: quick, and stopped within a millisecond."""
 
 Cancelled = Callable[[], bool]
 
@@ -44,10 +44,11 @@ def count(database: Any, query: TableQuery, cancelled: Cancelled) -> int:
     with database.transaction(Isolation.REPEATABLE_READ, read_only=True) as txn:
         reader = _Reader(txn.table(query.table), query, cancelled)
         rows, anchor = 0, None
-        while chunk := reader.positions(anchor, WALK_ROWS, query.reverse):
-            rows += len(chunk)
-            anchor = chunk[-1]
-        return rows
+        while True:
+            skipped, anchor = reader.skip(COUNT_ROWS, anchor, query.reverse)
+            rows += skipped
+            if skipped < COUNT_ROWS:
+                return rows
 
 
 class _Reader:
@@ -58,65 +59,66 @@ class _Reader:
         self._query = query
         self._cancelled = cancelled
 
-    def positions(self, after: Position | None, limit: int, reverse: bool) -> list[Position]:
-        return [position for position, _ in self._page(after, limit, reverse, cell_limit=1)]
-
-    def _page(self, after: Position | None, limit: int, reverse: bool, cell_limit: int) -> Any:
+    def _page(self, after: Position | None) -> list[tuple[Position, tuple[Any, ...]]]:
         if self._cancelled():
             raise FetchCancelled
         query = self._query
-        return self._table.page(
+        found: list[tuple[Position, tuple[Any, ...]]] = self._table.page(
             after=after,
-            limit=limit,
+            limit=PAGE_ROWS,
             index=query.index,
-            reverse=reverse,
+            reverse=query.reverse,
             start=query.start,
             stop=query.stop,
-            cell_limit=cell_limit,
+            cell_limit=CELL_BYTES,
         )
+        return found
+
+    def skip(self, rows: int, after: Position | None, reverse: bool) -> tuple[int, Position | None]:
+        """Walk over rows within the kernel; how many there were, and the last position."""
+        if self._cancelled():
+            raise FetchCancelled
+        query = self._query
+        skipped, last = self._table.skip(
+            rows, after=after, index=query.index, reverse=reverse, start=query.start, stop=query.stop
+        )
+        return skipped, last
 
     def walk(self, plan: FetchPlan, result: Fetched) -> Position | None:
         """Forward from the known anchor to the planned page's, noting those between."""
-        page, anchor = plan.start_page, plan.anchor
-        while page < plan.first:
-            steps = min(plan.first - page, WALK_ROWS // PAGE_ROWS)
-            found = self.positions(anchor, steps * PAGE_ROWS, self._query.reverse)
-            for step in range(1, len(found) // PAGE_ROWS + 1):
-                result.anchors[page + step] = found[step * PAGE_ROWS - 1]
-            if len(found) < steps * PAGE_ROWS:
-                result.ended_at = page * PAGE_ROWS + len(found)
+        anchor = plan.anchor
+        for page in range(plan.start_page, plan.first):
+            skipped, anchor = self.skip(PAGE_ROWS, anchor, self._query.reverse)
+            if skipped < PAGE_ROWS or anchor is None:
+                result.ended_at = page * PAGE_ROWS + skipped
                 return None
-            anchor = found[-1]
-            page += steps
+            result.anchors[page + 1] = anchor
         return anchor
 
     def walk_back(self, plan: FetchPlan, result: Fetched) -> Position | None:
         """Backward from an anchor, or from the end, to the planned page's anchor."""
+        if plan.first == 0:
+            return None
         behind = plan.rows_behind
         if plan.anchor is None and result.total is not None:
             behind = max(1, result.total - plan.first * PAGE_ROWS)
-        # One row further than the page's first: that row's position is the anchor.
-        left, anchor = behind + 1, plan.anchor
-        if plan.first == 0:
-            return None
-        start = plan.first * PAGE_ROWS + behind
-        while left:
-            found = self.positions(anchor, min(left, WALK_ROWS), not self._query.reverse)
-            if not found:
+        # The anchor of a page is the row before its first, so the first step is as long as brings
+        # the walk to such a row.
+        page = plan.first + behind // PAGE_ROWS
+        step, anchor = behind % PAGE_ROWS + 1, plan.anchor
+        while True:
+            skipped, anchor = self.skip(step, anchor, not self._query.reverse)
+            if skipped < step or anchor is None:
                 return None
-            for offset, position in enumerate(found):
-                number = start - 1 - offset
-                if (number + 1) % PAGE_ROWS == 0:
-                    result.anchors[(number + 1) // PAGE_ROWS] = position
-            start -= len(found)
-            left -= len(found)
-            anchor = found[-1]
-        return anchor
+            result.anchors[page] = anchor
+            if page == plan.first:
+                return anchor
+            page, step = page - 1, PAGE_ROWS
 
     def read(self, plan: FetchPlan, anchor: Position | None, result: Fetched) -> None:
         """The planned pages themselves, with their values."""
         for page in range(plan.first, plan.first + plan.wanted):
-            found = self._page(anchor, PAGE_ROWS, self._query.reverse, CELL_BYTES)
+            found = self._page(anchor)
             result.pages[page] = tuple(
                 Row(tuple(self._table.key_of(position)), tuple(values)) for position, values in found
             )

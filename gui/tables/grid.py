@@ -7,14 +7,16 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
+    QRect,
     QRectF,
     Qt,
     Signal,
 )
-from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
+from PySide6.QtGui import QColor, QFont, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
@@ -23,12 +25,12 @@ from PySide6.QtWidgets import (
 
 from gui.models import cells
 from gui.models.filtering import access_paths
-from gui.models.table_model import CellState, StateRole, TableModel, ValueRole
-from gui.theme import Tone, colors, tone_color
+from gui.models.table_model import CellState, TableModel, ValueRole
+from gui.theme import Colors, Tone, colors, tone_color
 
 ROW_HEIGHT = 30
 WIDEST_COLUMN = 320
-COPIED_ROWS = 5_000
+COPIED_ROWS = 2_000
 """More rows than this are exported, not copied, and not deleted by hand."""
 
 Index = QModelIndex | QPersistentModelIndex
@@ -36,49 +38,86 @@ Index = QModelIndex | QPersistentModelIndex
 _STATE_TONES = {CellState.CHANGED: Tone.WARN, CellState.NEW: Tone.GOOD, CellState.DELETED: Tone.BAD}
 
 
-class CellDelegate(QStyledItemDelegate):
-    """Paints a cell by its state: NULL, changed, new, deleted, not here yet."""
+class _Paints:
+    """The colours and fonts of one theme, made once and not for every cell."""
 
-    def initStyleOption(self, option: QStyleOptionViewItem, index: Index) -> None:
-        super().initStyleOption(option, index)
-        now = colors()
-        state = index.data(StateRole)
-        if state == CellState.DELETED:
-            option.font.setStrikeOut(True)
-            self._color(option, now.text_faint)
-        elif index.data(ValueRole) is None and state != CellState.LOADING:
-            option.font.setItalic(True)
-            self._color(option, now.text_faint)
-        elif isinstance(index.data(ValueRole), bytes):
-            self._color(option, now.text_muted)
+    def __init__(self, now: Colors, font: QFont) -> None:
+        self.now = now
+        self.text, self.faint = QColor(now.text), QColor(now.text_faint)
+        self.muted, self.bar = QColor(now.text_muted), QColor(now.border)
+        self.selection, self.accent = QColor(now.selection), QColor(now.accent)
+        self.grounds = {state: tone_color(tone, soft=True) for state, tone in _STATE_TONES.items()}
+        self.edges = {state: tone_color(tone) for state, tone in _STATE_TONES.items()}
+        self.plain, self.null, self.struck = QFont(font), QFont(font), QFont(font)
+        self.null.setItalic(True)
+        self.struck.setStrikeOut(True)
+
+
+class CellDelegate(QStyledItemDelegate):
+    """Paints a cell by its state: NULL, changed, new, deleted, not here yet.
+
+    Paints everything itself: the style's own way asks the model eight times for each cell, which
+    at a full screen of cells is a pause that can be seen.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._paints: _Paints | None = None
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        state = index.data(StateRole)
-        if state != CellState.LOADING:
-            # Under the style sheet's own painting, which leaves the ground of an item alone.
-            self._paint_ground(painter, option, state)
-            super().paint(painter, option, index)
+        model = index.model()
+        if not isinstance(model, TableModel):
             return
+        paints, box = self._paints, option.rect
+        if paints is None or paints.now is not colors():
+            paints = self._paints = _Paints(colors(), option.font)
+        row, place = index.row(), index.column()
+        state, value = model.cell(row, place)
+        if state == CellState.LOADING:
+            self._paint_loading(painter, box, paints, row, place)
+            return
+        if option.state & QStyle.StateFlag.State_Selected:
+            painter.fillRect(box, paints.selection)
+        elif state != CellState.STORED:
+            painter.fillRect(box, paints.grounds[state])
+        if state != CellState.STORED:
+            painter.fillRect(box.left(), box.top(), 3, box.height(), paints.edges[state])
+        self._paint_text(painter, option, box, paints, state, value, model.side(place))
+        if option.state & QStyle.StateFlag.State_HasFocus:
+            painter.setPen(paints.accent)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(box.adjusted(0, 0, -1, -1))
+
+    def _paint_text(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        box: QRect,
+        paints: _Paints,
+        state: int,
+        value: object,
+        side: int,
+    ) -> None:
+        color, font = paints.text, paints.plain
+        if state == CellState.DELETED:
+            color, font = paints.faint, paints.struck
+        elif value is None:
+            color, font = paints.faint, paints.null
+        elif isinstance(value, bytes):
+            color = paints.muted
+        painter.setFont(font)
+        painter.setPen(color)
+        inner = box.adjusted(10, 0, -10, 0)
+        text = option.fontMetrics.elidedText(cells.display(value), Qt.TextElideMode.ElideRight, inner.width())
+        painter.drawText(inner, side, text)
+
+    def _paint_loading(self, painter: QPainter, box: QRect, paints: _Paints, row: int, place: int) -> None:
         # A quiet bar where the text will stand.
-        width = option.rect.width() * (0.35 + 0.08 * ((index.row() * 7 + index.column() * 3) % 5))
-        bar = QRectF(option.rect.left() + 10, option.rect.center().y() - 4, max(16.0, width - 20), 8)
-        painter.save()
+        width = box.width() * (0.35 + 0.08 * ((row * 7 + place * 3) % 5))
+        bar = QRectF(box.left() + 10, box.center().y() - 4, max(16.0, width - 20), 8)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(colors().border))
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setBrush(paints.bar)
         painter.drawRoundedRect(bar, 4, 4)
-        painter.restore()
-
-    def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, state: int) -> None:
-        tone = _STATE_TONES.get(state)
-        if tone is None:
-            return
-        painter.fillRect(option.rect, tone_color(tone, soft=True))
-        painter.fillRect(option.rect.left(), option.rect.top(), 3, option.rect.height(), tone_color(tone))
-
-    def _color(self, option: QStyleOptionViewItem, color: str) -> None:
-        option.palette.setColor(option.palette.ColorRole.Text, QColor(color))
-        option.palette.setColor(option.palette.ColorRole.HighlightedText, QColor(color))
 
 
 class TableGrid(QTableView):

@@ -196,6 +196,37 @@ impl Table {
         PyList::new(py, pairs)
     }
 
+    /// Walks over up to `rows` rows without handing them out: how many there were, and the
+    /// position of the last one.
+    #[pyo3(signature = (rows, after = None, index = None, reverse = false, start = None, stop = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn skip<'py>(
+        &self,
+        py: Python<'py>,
+        rows: usize,
+        after: Option<&Bound<'py, PyAny>>,
+        index: Option<&str>,
+        reverse: bool,
+        start: Option<&Bound<'py, PyAny>>,
+        stop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(usize, Option<Bound<'py, PyTuple>>)> {
+        let (after, start, stop) = (bound(after)?, bound(start)?, bound(stop)?);
+        let (skipped, last) = self.run(py, |table, txn| {
+            let index = index.map(|name| table.schema.index(name)).transpose()?;
+            let page = Page {
+                index,
+                after: after.as_deref(),
+                start: start.as_deref(),
+                stop: stop.as_deref(),
+                reverse,
+                limit: rows,
+                ..Page::default()
+            };
+            table.skip(txn, &page)
+        })?;
+        Ok((skipped, last.map(|position| row_to_python(py, &position)).transpose()?))
+    }
+
     fn key_of<'py>(
         &self,
         py: Python<'py>,

@@ -59,6 +59,22 @@ impl<T: Copy> Table<T> {
         }
     }
 
+    /// Walks over one page without reading its rows: how many there were, and the last position.
+    pub fn skip<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        page: &Page<'_>,
+    ) -> Result<(usize, Option<Row>)> {
+        if page.index.is_some() {
+            let placed = self.page(access, &Page { cell_limit: 1, ..page.clone() })?;
+            let skipped = placed.len();
+            return Ok((skipped, placed.into_iter().last().map(|(position, _)| position)));
+        }
+        let records = access.scan(self.tree, &self.range_by_key(page)?, page.limit)?;
+        let skipped = records.len();
+        Ok((skipped, records.into_iter().last().map(|(key, _)| vec![Value::Blob(key)])))
+    }
+
     /// The key of the row at a position.
     pub fn key_of(&self, position: &[Value]) -> Result<Row> {
         match position.last() {
@@ -102,6 +118,15 @@ impl<T: Copy> Table<T> {
         access: &mut A,
         page: &Page<'_>,
     ) -> Result<Vec<Placed>> {
+        let placed = |(key, bytes): Record| {
+            let row = self.decode_cut(&bytes, cell_limit(page))?;
+            Ok((vec![Value::Blob(key)], row))
+        };
+        access.scan(self.tree, &self.range_by_key(page)?, page.limit)?.into_iter().map(placed).collect()
+    }
+
+    /// The keys that a page by key lies in.
+    fn range_by_key(&self, page: &Page<'_>) -> Result<KeyRange> {
         let columns = self.schema.primary_key.len().max(1);
         let bound = |values: Option<&[Value]>| -> Result<Option<Vec<u8>>> {
             let Some(values) = values else { return Ok(None) };
@@ -112,11 +137,7 @@ impl<T: Copy> Table<T> {
         if let Some(position) = page.after {
             go_on_from(&mut range, position)?;
         }
-        let placed = |(key, bytes): Record| {
-            let row = self.decode_cut(&bytes, cell_limit(page))?;
-            Ok((vec![Value::Blob(key)], row))
-        };
-        access.scan(self.tree, &range, page.limit)?.into_iter().map(placed).collect()
+        Ok(range)
     }
 
     fn page_by_index<A: TreeAccess<Tree = T>>(
