@@ -235,6 +235,10 @@ class HandlesExhausted(HoldfastError):
     code = -28
 
 
+class PagesLeaked(HoldfastError):
+    code = -29
+
+
 class TransactionBusy(HoldfastError):
     code = -30
 

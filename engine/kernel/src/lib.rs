@@ -27,3 +27,4 @@ pub mod sync;
 pub mod tree;
 pub mod txn;
 pub mod types;
+pub mod verify;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::buffer::{PageWrite, Pool};
+use crate::buffer::{PageRead, PageWrite, Pool};
 use crate::error::{Error, Result};
 use crate::log::{NewEntry, Op};
 use crate::page::{Change, EntryMark, Kind, Page, Part, Shape, encode_parts};
@@ -137,15 +137,8 @@ impl Space {
     /// Counts the pages in use; once, when a database is opened.
     pub fn count_used(&self) -> Result<()> {
         let mut used = 0i64;
-        let groups = self.groups();
-        for group in 0..groups {
-            let map = match self.pool.read(PageId(group * GROUP + FIRST_MAP.0)) {
-                // The file grows by many pages at a time, and may have grown past the next map
-                // before that is written. Anywhere else zeros are a page that was lost.
-                Err(error) if group > 0 && group + 1 == groups && is_zeroed(&error) => continue,
-                map => map?,
-            };
-            if map.kind() == Kind::SpaceMap {
+        for group in 0..self.groups() {
+            if let Some(map) = self.map(group)? {
                 used += map.payload()[..GROUP as usize / 8]
                     .iter()
                     .map(|b| i64::from(b.count_ones()))
@@ -154,6 +147,16 @@ impl Space {
         }
         self.used.store(used, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The map of a group; `None` where the file, which grows by many pages at a time, has grown
+    /// past the next map before that was written. Anywhere else zeros are a page that was lost.
+    pub fn map(&self, group: u32) -> Result<Option<PageRead<'_>>> {
+        match self.pool.read(PageId(group * GROUP + FIRST_MAP.0)) {
+            Ok(map) => Ok((map.kind() == Kind::SpaceMap).then_some(map)),
+            Err(error) if group > 0 && group + 1 == self.groups() && is_zeroed(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Groups whose map page the data file reaches.

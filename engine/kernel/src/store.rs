@@ -21,6 +21,7 @@ use crate::txn::{
     Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_whole, tidy,
 };
 use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
+use crate::verify::{self, CheckOptions, CheckReport};
 
 /// Present only after a clean shutdown.
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
@@ -270,6 +271,17 @@ impl Store {
     pub fn flush(&self) -> Result<()> {
         let log = &self.work.shared.core.log;
         log.flush_to(log.end())
+    }
+
+    /// Checks every invariant, or only the checksums in the file where `is_quick`. The database
+    /// may be in use; see [`verify`].
+    pub fn check(&self, is_quick: bool, progress: &Progress) -> Result<CheckReport> {
+        let checkpointer = &self.work.checkpointer;
+        let (pin, redo_lsn) = checkpointer.pin();
+        let options = CheckOptions { is_quick, redo_lsn: Some(redo_lsn), reports_leaks: true };
+        let report = verify::check(&self.work.shared, progress, options);
+        checkpointer.unpin(pin);
+        report
     }
 
     /// What the background threads do, once: for stores without them.

@@ -288,6 +288,24 @@ impl Pool {
         Ok(())
     }
 
+    /// Latches a page for reading if it is in memory; reads nothing from the file.
+    pub fn read_cached(&self, page: PageId) -> Option<PageRead<'_>> {
+        let frame = self.pin_cached(&self.shard(page).lock(), page)?;
+        let guard = PageRead::latch(frame);
+        (frame.page() == page).then_some(guard)
+    }
+
+    /// True where memory holds changes of the page that the file lacks.
+    pub fn is_dirty(&self, page: PageId) -> bool {
+        let table = self.shard(page).lock();
+        table.get(&page).is_some_and(|index| self.frames[*index].is_dirty())
+    }
+
+    /// Reads neighbouring pages past the cache, as far as the file reaches; returns the bytes.
+    pub fn read_run(&self, first: PageId, bytes: &mut [u8]) -> Result<usize> {
+        self.file.read_at(bytes, u64::from(first.0) * self.page_size as u64)
+    }
+
     /// Reads a page past the cache, whatever state it is in.
     pub fn read_raw(&self, page: PageId) -> Result<Page> {
         let mut raw = Page::zeroed(self.page_size);

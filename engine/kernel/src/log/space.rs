@@ -59,6 +59,10 @@ impl Slots {
         self.slots.last().map_or(0, |slot| slot.limit)
     }
 
+    pub(super) fn database(&self) -> DatabaseId {
+        self.database
+    }
+
     pub(super) fn oldest(&self) -> Lsn {
         Lsn(self.slots.first().map_or(0, |slot| slot.start))
     }

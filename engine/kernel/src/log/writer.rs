@@ -3,6 +3,7 @@
 use std::thread::JoinHandle;
 
 use super::flush::Io;
+use super::reader::LogReader;
 use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
 use super::segments::{self, FIRST_LSN};
@@ -290,6 +291,15 @@ impl Log {
             }
         };
         entry.map_err(|flaw| damaged(lsn, flaw))
+    }
+
+    /// A reader of what is on the medium from `lsn` on, which must be where an entry begins.
+    ///
+    /// Up to [`Log::durable`], as it was before the call, the reader promises what it always
+    /// does; beyond, the log grows under it. The caller pins what it reads.
+    pub fn reader(&self, lsn: Lsn) -> Result<LogReader> {
+        let database = self.core.state.lock().slots.database();
+        LogReader::open(Arc::clone(&self.core.disk), database, lsn, self.durable())
     }
 
     /// Removes whole segments before `lsn`, or archives them; returns how many. Never one that

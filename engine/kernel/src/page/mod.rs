@@ -257,6 +257,11 @@ impl Page {
         checksum
     }
 
+    /// True where the checksum holds.
+    pub fn is_sealed(&self) -> bool {
+        Self::checksum_of(&self.bytes) == self.bytes[..16]
+    }
+
     /// Checks bytes read from a file, in three levels: checksum; structure; is it the page asked
     /// for, and can its LSN be (`log_end`)?
     pub fn validate(&self, expected: PageId, log_end: Lsn) -> Result<()> {

@@ -214,3 +214,23 @@ fn a_file_that_grew_past_a_map_not_yet_written_opens_and_grows_on() {
     txn.commit().unwrap();
     assert_eq!(store.close().unwrap(), 0);
 }
+
+#[test]
+fn a_loser_in_a_tree_with_a_long_description_is_undone_after_a_crash() {
+    let disk = MemoryDisk::new(10);
+    let store = Store::create(disk.clone(), &options()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let kind = crate::txn::CatalogueKind::Tree;
+    let at = txn.create_tree(kind, "wide", &[b'x'; 3000]).unwrap();
+    txn.put(at, b"k", b"committed").unwrap();
+    txn.commit().unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    txn.put(at, b"k", b"lost").unwrap();
+    store.flush().unwrap();
+    disk.crash(3);
+    let store = Store::open_recovering(disk.reopen(), &options(), &Progress::default()).unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    assert_eq!(txn.get(at, b"k").unwrap().as_deref(), Some(&b"committed"[..]));
+    drop(txn);
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+}

@@ -82,7 +82,7 @@ pub fn build_page(
 }
 
 /// The data of an overflow page, if it belongs to the chain `name`.
-fn piece<'p>(page: &'p Page, tree: TreeId, name: &[u8; NAME]) -> Option<&'p [u8]> {
+pub(crate) fn piece<'p>(page: &'p Page, tree: TreeId, name: &[u8; NAME]) -> Option<&'p [u8]> {
     let payload = page.payload();
     let belongs = page.kind() == Kind::Overflow && page.tree() == tree && payload[..NAME] == *name;
     let length = crate::page::get_u32(payload, NAME) as usize;

@@ -5,12 +5,13 @@
 
 use super::read::Range;
 use super::{Garbage, Shared, Transaction};
-use crate::core::{CATALOGUE, CATALOGUE_ROOT};
+use crate::core::{CATALOGUE, CATALOGUE_ROOT, Core};
 use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
 use crate::log::Op;
-use crate::page::{Change, Kind, Page, Part, Shape, get_u32};
+use crate::page::{Change, Kind, Page, Part, Record, Shape, get_u32};
 use crate::tree::Tree;
+use crate::tree::overflow::{self, Reference};
 use crate::tree::scan::Next;
 use crate::types::{Lsn, PageId, TreeId};
 
@@ -97,14 +98,14 @@ impl CatalogueEntry {
 }
 
 /// Writes the empty catalogue of a new database.
-pub fn format(core: &crate::core::Core) -> Result<()> {
+pub fn format(core: &Core) -> Result<()> {
     let space = core.space.allocate(1)?;
     debug_assert_eq!(space.pages[0], CATALOGUE_ROOT);
     let page = empty_root(core, CATALOGUE, space.pages[0]);
     write_root(core, super::Author::system(Op::Structure), space, &page, |_| {})
 }
 
-fn empty_root(core: &crate::core::Core, tree: TreeId, id: PageId) -> Page {
+fn empty_root(core: &Core, tree: TreeId, id: PageId) -> Page {
     let shape =
         Shape { id, kind: Kind::Leaf, level: 0, tree, right: PageId::NONE, low: &[], high: None };
     Page::format(core.pool.page_size(), shape)
@@ -112,7 +113,7 @@ fn empty_root(core: &crate::core::Core, tree: TreeId, id: PageId) -> Page {
 
 /// Logs and writes a new tree's root page, the space map's bit in the same entry.
 fn write_root(
-    core: &crate::core::Core,
+    core: &Core,
     author: super::Author,
     space: crate::space::Allocation<'_>,
     page: &Page,
@@ -130,35 +131,66 @@ fn write_root(
     space.apply(entry)
 }
 
+/// A record of the catalogue, copied out of its leaf.
+pub struct RawRow {
+    key: Vec<u8>,
+    is_long: bool,
+    value: Vec<u8>,
+}
+
+impl RawRow {
+    /// `None` for a ghost.
+    pub fn of(record: Record<'_>) -> Option<RawRow> {
+        (!record.is_ghost()).then(|| RawRow {
+            key: record.key.to_vec(),
+            is_long: record.is_overflow(),
+            value: record.value.to_vec(),
+        })
+    }
+
+    /// The row; `None` where its long value has gone since: so has the row.
+    pub fn read(self, core: &Core) -> Result<Option<CatalogueEntry>> {
+        let value = if self.is_long {
+            overflow::read(core, CATALOGUE, Reference::decode(&self.value)?)?
+        } else {
+            Some(self.value)
+        };
+        value.map(|value| CatalogueEntry::decode(&self.key, &value)).transpose()
+    }
+}
+
+/// The newest rows, committed or not, without a transaction: for undo after a crash, and for
+/// checks.
+pub fn newest_rows(core: &Core) -> Result<Vec<CatalogueEntry>> {
+    let tree = Tree { core, id: CATALOGUE, root: CATALOGUE_ROOT };
+    let mut rows = Vec::new();
+    let mut position = Vec::new();
+    loop {
+        let mut raw = Vec::new();
+        let next = tree.visit_forward(&position, &mut |record| {
+            raw.extend(RawRow::of(record));
+            true
+        })?;
+        for row in raw {
+            rows.extend(row.read(core)?);
+        }
+        match next {
+            Next::Fence(fence) => position = fence,
+            _ => return Ok(rows),
+        }
+    }
+}
+
 /// Finds a tree's root without a transaction: for undo after a crash.
 pub(super) fn find_root(shared: &Shared, wanted: TreeId) -> Result<PageId> {
     if wanted == CATALOGUE {
         return Ok(CATALOGUE_ROOT);
     }
-    let tree = Tree { core: &shared.core, id: CATALOGUE, root: CATALOGUE_ROOT };
-    let mut position = Vec::new();
-    loop {
-        let mut found = None;
-        let next = tree.visit_forward(&position, &mut |record| {
-            if !record.is_ghost()
-                && record.value.len() >= 8
-                && TreeId(get_u32(record.value, 0)) == wanted
-            {
-                found = Some(PageId(get_u32(record.value, 4)));
-            }
-            found.is_none()
-        })?;
-        match (found, next) {
-            (Some(root), _) => {
-                shared.roots.write().insert(wanted, root);
-                return Ok(root);
-            }
-            (None, Next::Fence(fence)) => position = fence,
-            (None, _) => {
-                return Err(Error::new(Code::TreeNotFound).with("tree", format!("number {wanted}")));
-            }
-        }
-    }
+    let found = newest_rows(&shared.core)?.into_iter().find(|row| row.tree.id == wanted);
+    let row =
+        found.ok_or_else(|| Error::new(Code::TreeNotFound).with("tree", format!("number {wanted}")))?;
+    shared.roots.write().insert(wanted, row.tree.root);
+    Ok(row.tree.root)
 }
 
 impl Transaction {

@@ -29,7 +29,10 @@ mod row_ids;
 mod undo;
 mod write;
 
-pub use catalogue::{CATALOGUE_REF, CatalogueEntry, CatalogueKind, TreeRef, format as format_catalogue};
+pub use catalogue::{
+    CATALOGUE_REF, CatalogueEntry, CatalogueKind, RawRow, TreeRef, format as format_catalogue,
+    newest_rows,
+};
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::{TidyQueue, collect, tidy};
