@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyList};
 use crate::error::{Code, Error, Field, Result};
 
 mod cell;
+mod checking;
 mod cursor;
 mod inspect;
 mod job;

@@ -35,7 +35,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    fn step<T: Send>(
+    pub(super) fn step<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Opening) -> Result<T> + Send,

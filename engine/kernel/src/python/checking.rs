@@ -1,0 +1,132 @@
+//! Checks of an open store and of a recovery in progress; rebuilding an index from its table.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::job::{Job, progress_of};
+use super::recovery::Recovery;
+use super::status::dict;
+use super::store::Store;
+use crate::error::{Code, Error, Result};
+use crate::rows::tables;
+use crate::txn::{Isolation, Shared};
+use crate::types::Lsn;
+use crate::verify::{self, CheckOptions, CheckReport};
+
+fn report<'py>(py: Python<'py>, report: &CheckReport) -> PyResult<Bound<'py, PyDict>> {
+    let problems = PyList::empty(py);
+    for problem in &report.problems {
+        problems.append(dict!(py, {
+            "code": problem.code.number(),
+            "page": problem.page.map(|page| page.0),
+            "tree": &problem.tree,
+            "detail": &problem.detail,
+        }))?;
+    }
+    Ok(dict!(py, {
+        "ok": report.ok,
+        "pages": report.pages,
+        "bytes": report.bytes,
+        "records": report.records,
+        "seconds": report.seconds,
+        "problems": problems,
+        "left_out": report.left_out,
+        "skipped": &report.skipped,
+    }))
+}
+
+fn options(is_detailed: bool, redo_lsn: Lsn) -> CheckOptions {
+    CheckOptions { is_quick: !is_detailed, redo_lsn: Some(redo_lsn), reports_leaks: false }
+}
+
+/// Drops an index and fills it again from its table, in one transaction.
+fn rebuild(shared: &Arc<Shared>, table: &str, index: &str) -> Result<u64> {
+    let mut txn = shared.begin(Isolation::ReadCommitted, false)?;
+    let open = tables::open(&mut txn, table)?;
+    let place = open.schema.index(index)?;
+    let found = &open.schema.indexes[place];
+    let columns: Vec<String> =
+        found.columns.iter().map(|column| open.schema.columns[*column].name.clone()).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let unique = found.unique;
+    tables::drop_index(&mut txn, table, index)?;
+    let open = tables::create_index(&mut txn, table, index, &columns, unique)?;
+    let rows = open.count(&mut txn)?;
+    txn.commit()?;
+    Ok(rows)
+}
+
+#[pymethods]
+impl Store {
+    /// Checks every invariant while the store is in use; without `detailed`, checksums only.
+    #[pyo3(signature = (detailed = true, job = None))]
+    fn check<'py>(
+        &self,
+        py: Python<'py>,
+        detailed: bool,
+        job: Option<&Bound<'py, Job>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let progress = progress_of(job);
+        let found = self.run(py, |store| {
+            // The log that is checked must not be cut meanwhile.
+            let (pin, redo_lsn) = store.checkpointer().pin();
+            let found = verify::check(store.shared(), &progress, options(detailed, redo_lsn));
+            store.checkpointer().unpin(pin);
+            found
+        })?;
+        report(py, &found)
+    }
+}
+
+impl Recovery {
+    fn run_on_shared<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Arc<Shared>, Lsn) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        self.step(py, |opening| {
+            let redo_lsn = opening.control().redo_lsn;
+            let shared = opening.shared().ok_or_else(|| Error::new(Code::StoreClosed))?;
+            work(shared, redo_lsn)
+        })
+    }
+}
+
+#[pymethods]
+impl Recovery {
+    /// As Store.check, once redo and undo are done.
+    fn check<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
+        let progress = Arc::clone(&job.get().progress);
+        let found = self.run_on_shared(py, |shared, redo_lsn| {
+            verify::check(shared, &progress, options(true, redo_lsn))
+        })?;
+        report(py, &found)
+    }
+
+    /// Secondary indexes that do not agree with their tables.
+    fn damaged_indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let progress = progress_of(None);
+        let found = self.run_on_shared(py, |shared, _| verify::damaged_indexes(shared, &progress))?;
+        let list = PyList::empty(py);
+        for index in &found {
+            list.append(dict!(py, {
+                "table": &index.table, "index": &index.index, "reason": &index.reason,
+            }))?;
+        }
+        Ok(list)
+    }
+
+    fn rebuild_index<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        index: &str,
+        job: &Bound<'py, Job>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        job.get().progress.begin("index", "rows", 0);
+        let rows = self.run_on_shared(py, |shared, _| rebuild(shared, table, index))?;
+        Ok(dict!(py, { "rows": rows }))
+    }
+}
