@@ -15,6 +15,7 @@ pub mod events;
 pub mod lock;
 pub mod lockfile;
 pub mod log;
+pub mod logview;
 pub mod page;
 #[cfg(feature = "extension-module")]
 pub mod python;
@@ -28,3 +29,4 @@ pub mod tree;
 pub mod txn;
 pub mod types;
 pub mod verify;
+pub mod workload;

@@ -17,6 +17,7 @@ mod flush;
 pub mod reader;
 mod recent;
 pub mod record;
+mod resync;
 pub mod segments;
 mod space;
 #[cfg(test)]

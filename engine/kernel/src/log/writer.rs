@@ -74,7 +74,7 @@ pub(super) struct Core {
 
 /// The write-ahead log of an open database. Every method may be called from many threads.
 pub struct Log {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
