@@ -9,7 +9,7 @@ from typing import Any
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
 from engine.types import Outcome
-from gui.tasks import EngineSession
+from gui.tasks import EngineSession, Job
 from gui.tour.crash import Victim, verdict
 from gui.tour.stage import Pause, Script, Stage, Until
 
@@ -76,12 +76,12 @@ class Story:
     # Work
 
     def _work(self) -> Script:
-        spec = {"threads": 4, "operations": 40_000, "value_bytes": 150, "read_share": 0.3, "keys": 20_000}
+        spec = {"threads": 4, "operations": 50_000_000, "value_bytes": 150, "read_share": 0.3, "keys": 20_000}
         session = self._session()
         session.run(lambda db: db.load_task({**spec, "tree": "load", "batch": 5, "seed": 7})).done(
             self._start
         )
-        yield Until("the load to begin", lambda: self._window.jobs.running())
+        yield Until("the load to begin", lambda: self._job("Load"))
         self._window.show_jobs(True)
         self._window.show_page("overview")
         yield Pause(4)
@@ -90,7 +90,10 @@ class Story:
         self._window.show_page("log")
         yield Pause(2.5)
         self._stage.picture("log", "The log grows; a checkpoint passes")
-        yield from self._jobs_succeed()
+        job = self._job("Load")
+        assert job is not None
+        job.cancel()
+        yield from self._job_ends("Load", Outcome.CANCELLED)
         self._window.show_jobs(False)
 
     def _wait_for_each_other(self) -> Script:
@@ -126,8 +129,7 @@ class Story:
         page: Any = self._window.pages["integrity"]
         self._window.show_page("integrity")
         page.check()
-        yield Until("the check to begin", lambda: self._window.jobs.running())
-        yield from self._jobs_succeed()
+        yield from self._job_ends("Check")
         yield Pause(0.5)
         self._stage.picture("integrity", "Every page checked")
 
@@ -172,12 +174,17 @@ class Story:
 
     # Helpers
 
-    def _jobs_succeed(self) -> Script:
-        """Wait for the jobs that run; each of them must have ended well."""
-        yield Until("the jobs to end", lambda: not self._window.jobs.running(), 120)
-        for job in self._window.jobs.all():
-            if job.task.outcome is not Outcome.SUCCEEDED:
-                raise AssertionError(f"{job.name}: {job.task.outcome}, {job.task.error}")
+    def _job(self, name: str) -> Job | None:
+        return next((job for job in reversed(self._window.jobs.all()) if job.name == name), None)
+
+    def _job_ends(self, name: str, wanted: Outcome = Outcome.SUCCEEDED) -> Script:
+        """Wait for a job to begin and to end; it must have ended as it should."""
+        yield Until(f"the job {name} to begin", lambda: self._job(name))
+        job = self._job(name)
+        assert job is not None
+        yield Until(f"the job {name} to end", lambda: job.is_over, 120)
+        if job.task.outcome is not wanted:
+            raise AssertionError(f"{name}: {job.task.outcome}, {job.task.error}")
 
     def _act(self, action_id: str) -> None:
         self._window.actions_registry.get(action_id).trigger()
