@@ -5,11 +5,26 @@ other Python threads run. Errors are raised as subclasses of `engine.errors.Hold
 Dictionaries that cross here have fixed keys, named in each docstring.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Self, final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self, TypeAlias, final
 
-Value = None | int | float | str | bytes
-Row = tuple[Value, ...]
+_Value: TypeAlias = int | float | str | bytes | None
+_Row: TypeAlias = tuple[_Value, ...]
+
+__all__ = [
+    "ERROR_CODES",
+    "Cursor",
+    "Job",
+    "Recovery",
+    "RowCursor",
+    "Store",
+    "Table",
+    "Transaction",
+    "Tree",
+    "describe_source",
+    "inspect",
+    "sniff_csv",
+]
 
 ERROR_CODES: dict[str, int]
 """Name -> code of every error the kernel can raise."""
@@ -19,9 +34,10 @@ def inspect(path: str) -> dict[str, Any]:
 
     Keys: exists (bool), page_size, pages, database_id (hex), format_version, incarnation,
     checkpoint_lsn, checkpoint_at (Unix seconds), redo_lsn, wal_bytes, wal_segments,
-    last_lsn (end of the written segments' headers; 0 when not scanned), doublewrite_pages,
-    clean_shutdown (marker present), recovery_needed (marker present),
-    recovery_state (text or None), holder (dict pid, host, since, alive; or None).
+    last_lsn (the end of the last entry of a transaction after the checkpoint, else the checkpoint;
+    0 where it would take long to tell), doublewrite_pages, clean_shutdown (marker present),
+    recovery_needed (marker present), recovery_state (text or None), holder (dict pid, host,
+    since (text), alive; None where nobody has it open).
     """
 
 def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
@@ -63,7 +79,7 @@ class Store:
         Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-        image_every_changes, read_only, verify_reads (bool).
+        image_every_changes, read_only, verify_reads (pages are always verified when they are read).
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""
@@ -72,19 +88,22 @@ class Store:
     def table_schema(self, name: str) -> str:
         """The schema as JSON: {"name", "columns": [{"name", "type", "declared", "not_null"}],
         "primary_key": [column names], "indexes": [{"name", "columns", "unique"}], "rows"}."""
-    def checkpoint(self) -> dict[str, Any]: ...
+    def checkpoint(self) -> dict[str, Any]:
+        """Keys: as those of `checkpoint` in `status`."""
     def flush(self) -> None: ...
     def status(self) -> dict[str, Any]:
-        """Keys: state (open|failed|closed), reason, read_only, page_size, log {...}, checkpoint {...},
+        """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, log {...}, checkpoint {...},
         cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}}."""
     def transactions(self) -> list[dict[str, Any]]:
         """Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks, waiting_for (txn id or None),
         first_lsn, undo_bytes."""
     def locks(self) -> list[dict[str, Any]]:
-        """Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}]."""
+        """Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}], since_s."""
     def wait_for_graph(self) -> list[dict[str, Any]]:
         """Keys: waiter, holder, resource, mode, since_s."""
-    def abort_transaction(self, txn: int) -> bool: ...
+    def abort_transaction(self, txn: int) -> bool:
+        """Roll another transaction back; where a call of its owner runs, that call wakes and ends it.
+        False where none of that number runs."""
     def drain_events(self, limit: int = 1000) -> tuple[list[dict[str, Any]], int]:
         """What happened since the last call, and how many events were missed.
         Keys of an event: kind, at (Unix seconds), and the kind's own fields."""
@@ -92,7 +111,9 @@ class Store:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}]."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
-    def page_info(self, page: int) -> dict[str, Any]: ...
+    def page_info(self, page: int) -> dict[str, Any]:
+        """One page as the data file has it. Keys: page, kind, level, tree, lsn, incarnation, right,
+        records, free_bytes, ok, problem (text or None)."""
     def backup(self, target: str, job: Job | None = None) -> dict[str, Any]:
         """Full backup while in use. Keys: pages, bytes, end_lsn, seconds."""
     def rotate_log(self) -> None: ...
@@ -115,7 +136,7 @@ class Transaction:
     def id(self) -> int: ...
     @property
     def status(self) -> str:
-        """active | committed | aborted | doomed"""
+        """active | committing | committed | aborted | doomed"""
     @property
     def isolation(self) -> str: ...
     def tree(self, name: str, create: bool = True) -> Tree: ...
@@ -131,25 +152,31 @@ class Transaction:
     def lock(self, name: str, mode: str = "exclusive", timeout_s: float | None = None) -> None:
         """Advisory lock; mode: shared | exclusive | intention_shared | intention_exclusive."""
     def unlock(self, name: str) -> None: ...
-    def commit(self) -> int: ...
-    def abort(self) -> None: ...
+    def commit(self) -> int:
+        """Make it durable, as the sync mode says, and release its locks; returns the LSN of the commit.
+        Raises what ended it where somebody else did."""
+    def abort(self) -> None:
+        """Undo everything and release the locks; nothing where it has ended."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> bool: ...
 
 @final
 class Tree:
-    """An ordered mutable mapping of bytes to bytes within one transaction."""
+    """An ordered mutable mapping of bytes to bytes within one transaction; a registered
+    `MutableMapping`. Ranges are start <= key < stop; an end is open where it is left out, or `None`
+    where both are named. `keys`, `values` and `items` are cursors, to be walked once."""
 
     @property
     def name(self) -> str: ...
-    def __getitem__(self, key: bytes) -> bytes: ...
-    def __setitem__(self, key: bytes, value: bytes) -> None: ...
-    def __delitem__(self, key: bytes) -> None: ...
-    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: bytes, /) -> bytes: ...
+    def __setitem__(self, key: bytes, value: bytes, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[bytes]: ...
     def __reversed__(self) -> Iterator[bytes]: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
     def get(self, key: bytes, default: Any = None) -> Any: ...
     def keys(
         self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
@@ -161,10 +188,13 @@ class Tree:
         self, start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
     ) -> Cursor: ...
     def pop(self, key: bytes, *default: Any) -> Any: ...
-    def popitem(self) -> tuple[bytes, bytes]: ...
+    def popitem(self) -> tuple[bytes, bytes]:
+        """The last one."""
     def setdefault(self, key: bytes, default: bytes | None = None) -> bytes: ...
-    def update(self, *arguments: Any, **named: Any) -> None: ...
-    def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int: ...
+    def update(self, *arguments: Any, **named: Any) -> None:
+        """All or nothing."""
+    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """All or nothing, in one call; returns how many."""
     def clear(self) -> None: ...
 
 @final
@@ -185,44 +215,44 @@ class Table:
     @property
     def schema(self) -> str: ...
     def __len__(self) -> int: ...
-    def insert(self, row: Row | dict[str, Value]) -> tuple[Value, ...]:
+    def insert(self, row: _Row | dict[str, _Value]) -> tuple[_Value, ...]:
         """Returns the primary key (a hidden, growing row id where none was declared)."""
-    def insert_many(self, rows: Sequence[Row]) -> int: ...
-    def get(self, key: Value | tuple[Value, ...]) -> Row | None: ...
-    def update(self, key: Value | tuple[Value, ...], changes: dict[str, Value]) -> bool: ...
-    def delete(self, key: Value | tuple[Value, ...]) -> bool: ...
+    def insert_many(self, rows: Sequence[_Row]) -> int: ...
+    def get(self, key: _Value | tuple[_Value, ...]) -> _Row | None: ...
+    def update(self, key: _Value | tuple[_Value, ...], changes: dict[str, _Value]) -> bool: ...
+    def delete(self, key: _Value | tuple[_Value, ...]) -> bool: ...
     def rows(self, start: Any = None, stop: Any = None, reverse: bool = False) -> RowCursor:
         """By primary key, start <= key < stop."""
     def page(
         self,
-        after: tuple[Value, ...] | None = None,
+        after: tuple[_Value, ...] | None = None,
         limit: int = 200,
         index: str | None = None,
         reverse: bool = False,
         start: Any = None,
         stop: Any = None,
         cell_limit: int = 0,
-    ) -> list[tuple[tuple[Value, ...], Row]]:
+    ) -> list[tuple[tuple[_Value, ...], _Row]]:
         """One page of (position, row) in key or index order, beginning after the position `after`; `start` and
         `stop` bound the key or the indexed columns. With `cell_limit` > 0, text and blobs are cut to so many bytes.
         A position is opaque; `key_of` gives a row's primary key."""
     def skip(
         self,
         rows: int,
-        after: tuple[Value, ...] | None = None,
+        after: tuple[_Value, ...] | None = None,
         index: str | None = None,
         reverse: bool = False,
         start: Any = None,
         stop: Any = None,
-    ) -> tuple[int, tuple[Value, ...] | None]:
+    ) -> tuple[int, tuple[_Value, ...] | None]:
         """Walk over up to `rows` rows without handing them out: how many there were, and the last position."""
-    def key_of(self, position: tuple[Value, ...]) -> tuple[Value, ...]: ...
-    def by_index(self, index: str, key: Value | tuple[Value, ...]) -> list[Row]: ...
+    def key_of(self, position: tuple[_Value, ...]) -> tuple[_Value, ...]: ...
+    def by_index(self, index: str, key: _Value | tuple[_Value, ...]) -> list[_Row]: ...
 
 @final
 class RowCursor:
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Row: ...
+    def __next__(self) -> _Row: ...
 
 @final
 class Recovery:

@@ -19,7 +19,8 @@ use crate::types::{DatabaseId, Incarnation, Lsn};
 pub const PATH: &str = "control";
 
 const MAGIC: [u8; 8] = *b"HOLDFCTL";
-const VERSION: u32 = 1;
+/// The version of the format of a database.
+pub const VERSION: u32 = 1;
 const SLOT: usize = 512;
 const SLOTS: [u64; 2] = [0, 4096];
 const HASH_AT: usize = SLOT - 16;

@@ -1,150 +1,226 @@
-//! A transaction as Python objects share it: one thread at a time, and none after a fork.
+//! One transaction as Python's objects share it.
+//!
+//! The cell's mutex says who uses the transaction. Calls from Python only ever try it: two
+//! threads at once are a mistake that is told, not a wait. Only a close waits for it, without
+//! the interpreter's lock; whoever has the cell gives it back without needing that lock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-use super::{detached, to_python};
+use super::errors::guarded;
+use super::open::OpenStore;
 use crate::error::{Code, Error, Result};
-use crate::txn::{Transaction, TxnState};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::txn::{Status, Transaction, TxnState};
+use crate::types::TxnId;
 
-pub(crate) struct Cell {
-    txn: Mutex<Transaction>,
+/// What the mutex guards.
+struct Live {
+    txn: Transaction,
+    /// Why it was ended by somebody else than its owner.
+    fate: Option<Error>,
+    is_ended_by_owner: bool,
+}
+
+pub struct Cell {
+    pub id: TxnId,
+    pub open: Arc<OpenStore>,
     state: Arc<TxnState>,
-    process: u32,
-    /// Why someone else has ended the transaction: what its owner's next call is told.
-    ended_because: Mutex<Option<Error>>,
     /// Raised with every change: cursors then read again what they have read ahead.
     changes: AtomicU64,
-    /// Raised when tables may have changed their shape: handles are then opened again.
+    /// Raised when trees or tables may have come, gone or changed: handles look again.
     shapes: AtomicU64,
+    is_abort_asked: AtomicBool,
+    live: Mutex<Live>,
 }
 
 impl Cell {
-    pub fn new(txn: Transaction) -> Arc<Cell> {
+    pub fn new(open: &Arc<OpenStore>, txn: Transaction) -> Arc<Cell> {
         let state = Arc::clone(txn.state());
+        let live = Live { txn, fate: None, is_ended_by_owner: false };
         Arc::new(Cell {
-            txn: Mutex::new(txn),
+            id: state.id,
+            open: Arc::clone(open),
             state,
-            process: std::process::id(),
-            ended_because: Mutex::new(None),
             changes: AtomicU64::new(0),
             shapes: AtomicU64::new(0),
+            is_abort_asked: AtomicBool::new(false),
+            live: Mutex::new(live),
         })
     }
 
-    pub fn state(&self) -> &Arc<TxnState> {
-        &self.state
+    pub fn isolation(&self) -> &'static str {
+        self.state.isolation.name()
     }
+
+    pub fn is_active(&self) -> bool {
+        self.state.status() == Status::Active
+    }
+
+    pub fn is_committed(&self) -> bool {
+        self.state.status() == Status::Committed
+    }
+
+    /// True where a cursor may go on with what it has read: the next call would not be refused.
+    pub fn may_go_on(&self) -> bool {
+        self.is_active()
+            && !self.is_abort_asked.load(Ordering::Relaxed)
+            && self.open.ensure_here().is_ok()
+    }
+
+    pub fn status(&self) -> &'static str {
+        match self.state.status() {
+            Status::Active if self.state.is_condemned() => "doomed",
+            status => status.name(),
+        }
+    }
+
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
+
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
+
     pub fn shapes(&self) -> u64 {
         self.shapes.load(Ordering::Relaxed)
     }
+
     pub fn reshaped(&self) {
         self.shapes.fetch_add(1, Ordering::Relaxed);
         self.changed();
     }
 
-    fn busy(&self) -> Error {
-        Error::new(Code::TransactionBusy).with("txn", self.state.id.0)
+    /// What a second thread is told.
+    pub fn busy(&self) -> Error {
+        Error::new(Code::TransactionBusy).with("txn", self.id.0)
     }
 
-    fn ensure_own_process(&self) -> Result<()> {
-        if self.process == std::process::id() { Ok(()) } else { Err(Error::new(Code::ForkedHandle)) }
+    fn enter(&self) -> Result<MutexGuard<'_, Live>> {
+        self.open.ensure_here()?;
+        let live = self.live.try_lock().ok_or_else(|| self.busy())?;
+        match &live.fate {
+            Some(fate) => Err(fate.clone()),
+            None => Ok(live),
+        }
     }
 
-    /// Refuses work in a transaction that someone else has ended, and says why.
-    pub fn ensure_not_ended_by_others(&self) -> Result<()> {
-        self.ended_because.lock().clone().map_or(Ok(()), Err)
+    /// Does what needs no waiting, with the interpreter's lock held. `None` where it would have
+    /// to wait, or met an error: the same work by [`Cell::run`] then does it, or tells.
+    pub fn attempt<T>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Transaction) -> Option<Result<T>>,
+    ) -> Option<T> {
+        let mut live = self.enter().ok()?;
+        let done = guarded(self.open.shared(), || Ok(work(&mut live.txn)));
+        drop(live);
+        if self.is_abort_asked.load(Ordering::SeqCst) {
+            py.detach(|| self.end_where_asked());
+        }
+        done.ok()??.ok()
     }
 
-    /// Runs work that may wait, without the interpreter's lock.
+    /// Works on the transaction without the interpreter's lock.
     pub fn run<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Transaction) -> Result<T> + Send,
     ) -> PyResult<T> {
-        detached(py, || {
-            self.ensure_own_process()?;
-            let mut txn = self.txn.try_lock().ok_or_else(|| self.busy())?;
-            self.ensure_not_ended_by_others()?;
-            self.poisoning(&mut txn, work)
+        Ok(py.detach(|| self.work(work))?)
+    }
+
+    /// Works on the transaction, as its owner or on its behalf.
+    pub fn work<T>(&self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        self.with(|live| work(&mut live.txn))
+    }
+
+    /// A victim is rolled back at once, so that others can go on.
+    fn with<T>(&self, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
+        let mut live = self.enter()?;
+        let done = guarded(self.open.shared(), || work(&mut live));
+        if done.is_err()
+            && let Some(condemned) = self.open.shared().locks.doomed(self.id)
+        {
+            self.finish(&mut live, condemned);
+        }
+        drop(live);
+        self.end_where_asked();
+        done
+    }
+
+    /// Commits, as its owner; returns the LSN of the commit.
+    pub fn commit(&self) -> Result<u64> {
+        self.with(|live| {
+            let done = live.txn.commit();
+            live.is_ended_by_owner = true;
+            done.map(|lsn| lsn.0)
         })
     }
 
-    /// Runs work that never waits, with the interpreter's lock kept.
-    pub fn attempt<T>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&mut Transaction) -> Option<Result<T>>,
-    ) -> PyResult<Option<T>> {
-        let result = self.ensure_own_process().and_then(|()| {
-            let mut txn = self.txn.try_lock().ok_or_else(|| self.busy())?;
-            self.ensure_not_ended_by_others()?;
-            self.poisoning(&mut txn, |txn| Ok(work(txn)))
-        });
-        match result {
-            Ok(Some(Ok(value))) => Ok(Some(value)),
-            Ok(None) => Ok(None),
-            Ok(Some(Err(error))) | Err(error) => Err(to_python(py, &error)),
+    /// Rolls back, as its owner. Nothing is left to do after an end of any kind.
+    pub fn abort(&self) -> Result<()> {
+        self.changed();
+        match self.with(|live| {
+            live.is_ended_by_owner = true;
+            live.txn.abort()
+        }) {
+            Err(_) if !self.is_active() => Ok(()),
+            done => done,
         }
     }
 
-    /// A panic leaves pages in an unknown state: the store takes no more writes after it.
-    fn poisoning<T>(
-        &self,
-        txn: &mut Transaction,
-        work: impl FnOnce(&mut Transaction) -> Result<T>,
-    ) -> Result<T> {
-        let shared = Arc::clone(txn.shared());
-        super::guarded(|| work(txn)).inspect_err(|error| {
-            if error.code == Code::InternalError {
-                shared.core.log.fail(error.clone());
-            }
-        })
+    /// Ends a block that had no error of its own: commits, unless its owner has ended it.
+    pub fn leave(&self) -> Result<()> {
+        if self.enter()?.is_ended_by_owner {
+            return Ok(());
+        }
+        self.commit().map(|_| ())
     }
 
-    /// Rolls back now where no call is running; a call that runs has been woken and ends it.
-    pub fn end_if_idle(&self, why: Error) -> Result<()> {
-        match self.txn.try_lock() {
-            Some(mut txn) => self.end_locked(&mut txn, why).map(|_| ()),
-            None => Ok(()),
+    /// Rolls back from outside, waiting for a call that is under way.
+    pub fn end(&self, fate: Error) {
+        self.finish(&mut self.live.lock(), fate);
+    }
+
+    fn finish(&self, live: &mut Live, fate: Error) {
+        if !self.is_active() {
+            return;
+        }
+        // A store that has failed cannot undo; recovery will.
+        let _ = guarded(self.open.shared(), || live.txn.abort());
+        live.fate = Some(fate);
+    }
+
+    /// Wakes and condemns the transaction, and rolls it back: here where nobody uses it, else by
+    /// the thread that does.
+    pub fn ask_for_abort(&self) {
+        self.open.shared().locks.doom(self.id, self.aborted());
+        self.is_abort_asked.store(true, Ordering::SeqCst);
+        self.end_where_asked();
+    }
+
+    /// Both sides come here after they have asked, or have given the transaction back: so one
+    /// of them finds it free.
+    fn end_where_asked(&self) {
+        if self.is_abort_asked.load(Ordering::SeqCst)
+            && let Some(mut live) = self.live.try_lock()
+        {
+            self.finish(&mut live, self.aborted());
         }
     }
 
-    /// Waits for a call that is running, then rolls back; for a store that is being closed.
-    /// True where there was something to end.
-    pub fn end(&self, why: Error) -> Result<bool> {
-        self.end_locked(&mut self.txn.lock(), why)
-    }
-
-    fn end_locked(&self, txn: &mut Transaction, why: Error) -> Result<bool> {
-        if txn.state().status() != crate::txn::Status::Active {
-            return Ok(false);
-        }
-        *self.ended_because.lock() = Some(why);
-        txn.abort()?;
-        Ok(true)
+    fn aborted(&self) -> Error {
+        let error = Error::new(Code::TransactionAborted).with("txn", self.id.0);
+        error.with("reason", "it was asked for from outside")
     }
 }
 
-/// Rolls back without the interpreter's lock when the last handle goes.
 impl Drop for Cell {
     fn drop(&mut self) {
-        if self.state.status() == crate::txn::Status::Active && self.process == std::process::id() {
-            Python::attach(|py| {
-                py.detach(|| {
-                    // Nobody is left to be told; a store that has failed leaves it to recovery.
-                    let _ = self.txn.get_mut().abort();
-                });
-            });
-        }
+        self.open.forget(self.id);
+        let live = self.live.get_mut();
+        // Nobody is left to be told.
+        let _ = guarded(self.open.shared(), || live.txn.abort());
     }
 }

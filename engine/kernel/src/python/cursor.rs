@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -16,9 +17,11 @@ use crate::error::Result;
 use crate::rows::{Page, Row, Value};
 use crate::txn::Range;
 
-/// Records read ahead at first, and at most.
-const FIRST_AHEAD: usize = 32;
+/// Records read ahead at first (many cursors are asked for one), and at most.
+const FIRST_AHEAD: usize = 8;
 const MOST_AHEAD: usize = 1024;
+/// Large values are read ahead in fewer records, so that a batch stays near this size.
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// What a step answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,50 @@ pub enum Yield {
     Keys,
     Values,
     Items,
+}
+
+/// One end of a range as it was given.
+pub enum KeyBound {
+    Absent,
+    Open,
+    At(Vec<u8>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for KeyBound {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(KeyBound::Open);
+        }
+        let bytes = object.cast::<PyBytes>()?;
+        Ok(KeyBound::At(bytes.as_bytes().to_vec()))
+    }
+}
+
+/// The range of a cursor: `start <= key < stop`.
+#[derive(Default)]
+pub struct Bounds {
+    start: Vec<u8>,
+    stop: Option<Vec<u8>>,
+    reverse: bool,
+}
+
+impl Bounds {
+    /// Everything, from the end.
+    pub fn backward() -> Bounds {
+        Bounds { reverse: true, ..Bounds::default() }
+    }
+
+    /// `None` leaves an end open where both are named. Alone it is refused, as by other
+    /// mappings: it stands for a variable that was never set.
+    pub fn new(start: KeyBound, stop: KeyBound, reverse: bool) -> PyResult<Bounds> {
+        if matches!((&start, &stop), (KeyBound::Open, KeyBound::Absent)) {
+            return Err(PyTypeError::new_err("start must be bytes; leave it out for all keys"));
+        }
+        let at = |bound| if let KeyBound::At(key) = bound { Some(key) } else { None };
+        Ok(Bounds { start: at(start).unwrap_or_default(), stop: at(stop), reverse })
+    }
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -36,6 +83,9 @@ struct Ahead {
     /// Where the next batch begins; `None` before the first.
     next: Option<Vec<u8>>,
     last: Option<Vec<u8>>,
+    /// Nothing lies beyond what was read ahead.
+    is_at_end: bool,
+    /// Its end was told: it stays there, whatever is added later.
     is_over: bool,
     changes: u64,
     amount: usize,
@@ -45,25 +95,25 @@ struct Ahead {
 pub struct Cursor {
     handle: Arc<Handle>,
     yields: Yield,
+    /// Only tried: a cursor belongs to the thread that uses its transaction.
     ahead: Mutex<Ahead>,
 }
 
+/// Refuses to go on with what was read ahead where the transaction would refuse to read more.
+fn ensure_going(py: Python<'_>, cell: &Cell) -> PyResult<()> {
+    if cell.may_go_on() { Ok(()) } else { cell.run(py, |txn| txn.ensure_usable()) }
+}
+
 impl Cursor {
-    pub(crate) fn new(
-        handle: Arc<Handle>,
-        start: Option<Vec<u8>>,
-        stop: Option<Vec<u8>>,
-        reverse: bool,
-        yields: Yield,
-    ) -> Cursor {
-        let range =
-            Range { start: start.unwrap_or_default(), stop, reverse, keys_only: yields == Yield::Keys };
+    pub(crate) fn new(handle: Arc<Handle>, bounds: Bounds, yields: Yield) -> Cursor {
+        let Bounds { start, stop, reverse } = bounds;
         let changes = handle.cell.changes();
         let ahead = Ahead {
-            range,
+            range: Range { start, stop, reverse, keys_only: yields == Yield::Keys },
             records: VecDeque::new(),
             next: None,
             last: None,
+            is_at_end: false,
             is_over: false,
             changes,
             amount: FIRST_AHEAD,
@@ -72,25 +122,21 @@ impl Cursor {
     }
 
     pub(crate) fn next_pair(&self, py: Python<'_>) -> PyResult<Option<Pair>> {
-        let needs_more = {
-            let mut ahead = self.ahead.lock();
-            ahead.notice(self.handle.cell.changes());
-            ahead.records.is_empty() && !ahead.is_over
-        };
-        if needs_more {
-            let handle = &self.handle;
+        let handle = &self.handle;
+        let mut ahead = self.ahead.try_lock().ok_or_else(|| handle.cell.busy())?;
+        let ahead = &mut *ahead;
+        ahead.notice(handle.cell.changes());
+        ensure_going(py, &handle.cell)?;
+        if ahead.records.is_empty() && !ahead.is_at_end && !ahead.is_over {
             handle.cell.run(py, |txn| {
                 let at = handle.resolve(txn)?;
-                self.ahead.lock().fetch(|range, from, limit| txn.scan(at, range, from, limit))
+                ahead.fetch(|range, from, limit| txn.scan(at, range, from, limit))
             })?;
-        } else {
-            // The end of the transaction is noticed also where records are left.
-            self.handle.cell.attempt(py, |txn| Some(txn.ensure_usable()))?;
         }
-        let mut ahead = self.ahead.lock();
         let pair = ahead.records.pop_front();
-        if let Some((key, _)) = &pair {
-            ahead.last = Some(key.clone());
+        match &pair {
+            Some((key, _)) => ahead.last = Some(key.clone()),
+            None => ahead.is_over = true,
         }
         Ok(pair)
     }
@@ -105,29 +151,29 @@ impl Ahead {
         self.changes = changes;
         self.records.clear();
         self.amount = FIRST_AHEAD;
-        if let Some(last) = &self.last {
-            let mut from = last.clone();
+        self.is_at_end = false;
+        self.next = self.last.clone().map(|mut last| {
             if !self.range.reverse {
-                from.push(0);
+                last.push(0);
             }
-            self.next = Some(from);
-            self.is_over = false;
-        } else {
-            self.next = None;
-        }
+            last
+        });
     }
 
     fn fetch(
         &mut self,
         mut scan: impl FnMut(&Range, Option<&[u8]>, usize) -> Result<crate::txn::Batch>,
     ) -> Result<()> {
-        while self.records.len() < self.amount && !self.is_over {
-            let batch = scan(&self.range, self.next.as_deref(), self.amount)?;
-            self.records.extend(batch.records);
-            self.is_over = batch.next.is_none();
-            self.next = batch.next;
-        }
-        self.amount = (2 * self.amount).min(MOST_AHEAD);
+        let batch = scan(&self.range, self.next.as_deref(), self.amount)?;
+        let bytes: usize = batch.records.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.amount = if bytes > AHEAD_BYTES {
+            (batch.records.len() * AHEAD_BYTES / bytes).max(1)
+        } else {
+            (4 * self.amount).min(MOST_AHEAD)
+        };
+        self.records = batch.records.into();
+        self.is_at_end = batch.next.is_none();
+        self.next = batch.next;
         Ok(())
     }
 }
@@ -150,11 +196,15 @@ impl Cursor {
     }
 }
 
+/// Rows read ahead at most.
+const MOST_ROWS: usize = 256;
+
 struct RowsAhead {
     rows: VecDeque<(Row, Row)>,
     last: Option<Row>,
     is_over: bool,
     changes: u64,
+    amount: usize,
 }
 
 /// Rows of a table by primary key.
@@ -175,7 +225,13 @@ impl RowCursor {
         reverse: bool,
     ) -> RowCursor {
         let changes = table.cell.changes();
-        let ahead = RowsAhead { rows: VecDeque::new(), last: None, is_over: false, changes };
+        let ahead = RowsAhead {
+            rows: VecDeque::new(),
+            last: None,
+            is_over: false,
+            changes,
+            amount: FIRST_AHEAD,
+        };
         RowCursor { table, start, stop, reverse, ahead: Mutex::new(ahead) }
     }
 
@@ -183,10 +239,9 @@ impl RowCursor {
         &self.table.cell
     }
 
-    fn fetch(&self, py: Python<'_>) -> PyResult<()> {
+    fn fetch(&self, py: Python<'_>, ahead: &mut RowsAhead) -> PyResult<()> {
         self.cell().run(py, |txn| {
             let table = self.table.resolve(txn)?;
-            let mut ahead = self.ahead.lock();
             let rows = table.page(
                 txn,
                 &Page {
@@ -194,12 +249,12 @@ impl RowCursor {
                     start: self.start.as_deref(),
                     stop: self.stop.as_deref(),
                     reverse: self.reverse,
-                    limit: MOST_AHEAD / 2,
+                    limit: ahead.amount,
                     ..Page::default()
                 },
             )?;
-            ahead.is_over = rows.is_empty();
-            ahead.rows.extend(rows);
+            ahead.amount = (4 * ahead.amount).min(MOST_ROWS);
+            ahead.rows = rows.into();
             Ok(())
         })
     }
@@ -212,29 +267,23 @@ impl RowCursor {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let needs_more = {
-            let mut ahead = self.ahead.lock();
-            let changes = self.cell().changes();
-            if ahead.changes != changes {
-                ahead.changes = changes;
-                ahead.rows.clear();
-                ahead.is_over = false;
-            }
-            ahead.rows.is_empty() && !ahead.is_over
-        };
-        if needs_more {
-            self.fetch(py)?;
-        } else {
-            self.cell().attempt(py, |txn| Some(txn.ensure_usable()))?;
+        let mut ahead = self.ahead.try_lock().ok_or_else(|| self.cell().busy())?;
+        let ahead = &mut *ahead;
+        let changes = self.cell().changes();
+        if ahead.changes != changes {
+            ahead.changes = changes;
+            ahead.rows.clear();
+            ahead.amount = FIRST_AHEAD;
         }
-        let next = {
-            let mut ahead = self.ahead.lock();
-            let next = ahead.rows.pop_front();
-            if let Some((position, _)) = &next {
-                ahead.last = Some(position.clone());
-            }
-            next
+        ensure_going(py, self.cell())?;
+        if ahead.rows.is_empty() && !ahead.is_over {
+            self.fetch(py, ahead)?;
+        }
+        let Some((position, row)) = ahead.rows.pop_front() else {
+            ahead.is_over = true;
+            return Ok(None);
         };
-        next.map(|(_, row)| value::row_to_python(py, &row)).transpose()
+        ahead.last = Some(position);
+        value::row_to_python(py, &row).map(Some)
     }
 }

@@ -4,19 +4,19 @@
 //! memory, where every latch is only tried; it is given back before anything that may wait. No
 //! kernel mutex is held while it is taken. A panic poisons the store, never the process.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 
-use crate::error::{Code, Error, Field, Result};
+use crate::error::Code;
 
 mod cell;
 mod checking;
 mod cursor;
+mod errors;
+mod held;
 mod inspect;
 mod job;
+mod open;
 mod options;
 mod recovery;
 mod status;
@@ -26,51 +26,6 @@ mod transaction;
 mod transfer;
 mod tree;
 mod value;
-
-/// The Python exception for a kernel error: a subclass of `engine.errors.HoldfastError`.
-pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
-    let raised = (|| {
-        let cause = error.cause.as_ref().map(|cause| to_python(py, cause).into_value(py));
-        let fields = PyDict::new(py);
-        for (name, value) in &error.fields {
-            match value {
-                Field::Text(text) => fields.set_item(name, text)?,
-                Field::Int(number) => fields.set_item(name, number)?,
-                Field::Float(number) => fields.set_item(name, number)?,
-                Field::List(items) => fields.set_item(name, PyList::new(py, items)?)?,
-            }
-        }
-        let build = py.import("engine.errors")?.getattr("from_kernel")?;
-        Ok::<_, PyErr>(PyErr::from_value(build.call1((error.code.number(), fields, cause))?))
-    })();
-    raised.unwrap_or_else(|failed| {
-        let plain = PyRuntimeError::new_err(error.to_string());
-        plain.set_cause(py, Some(failed));
-        plain
-    })
-}
-
-impl From<Error> for PyErr {
-    fn from(error: Error) -> PyErr {
-        Python::attach(|py| to_python(py, &error))
-    }
-}
-
-/// Runs kernel work; a panic becomes an `InternalError`.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Error::internal(text.unwrap_or_else(|| "a panic without a message".to_owned())))
-    })
-}
-
-/// Runs kernel work that may wait, without the interpreter's lock.
-pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    Ok(py.detach(|| guarded(work))?)
-}
 
 #[pymodule(gil_used = false)]
 fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -90,5 +45,8 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::describe_source, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;
-    Ok(())
+    // So that code which takes mappings takes trees.
+    let mapping = module.py().import("collections.abc")?.getattr("MutableMapping")?;
+    mapping.call_method1("register", (module.py().get_type::<tree::Tree>(),))?;
+    held::watch_forks(module.py())
 }

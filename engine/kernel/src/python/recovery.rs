@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::errors::detached;
 use super::job::Job;
+use super::open::OpenStore;
 use super::options::store_options;
 use super::status::dict;
-use super::store::{Store, disk_of};
-use super::{detached, guarded};
+use super::store::{Store, lock_existing, this_process};
 use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
@@ -62,14 +63,10 @@ fn reason_text(reason: TailReason) -> String {
 impl Recovery {
     #[staticmethod]
     fn begin(py: Python<'_>, path: &str, options: &Bound<'_, PyDict>) -> PyResult<Recovery> {
-        let options = store_options(options)?;
+        let (options, holder) = (store_options(options)?, this_process(py)?);
         let path = Path::new(path).to_owned();
         detached(py, || {
-            if !path.is_dir() {
-                return Err(Error::new(Code::DatabaseNotFound).with("path", path.display().to_string()));
-            }
-            let lock = LockFile::acquire(&path)?;
-            let disk = disk_of(&path);
+            let (disk, lock) = lock_existing(&path, &holder)?;
             let opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
             Ok(Recovery { path, disk, options, held: Mutex::new(Some(Held { opening, lock })) })
         })
@@ -187,23 +184,21 @@ impl Recovery {
             let opened = store::Store::finish(Arc::clone(&self.disk), held.opening, &self.options)?;
             opened.checkpoint()?;
             store::remove_marker(&*self.disk, RECOVERY_MARKER)?;
-            Ok(Store::new(opened, held.lock, &self.options))
+            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), held.lock)))
         })
     }
 
     /// Stops here; the database still needs recovery. Releases the lock.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| {
-            guarded(|| {
-                if let Some(held) = self.held.lock().take()
-                    && let Some(shared) = held.opening.shared()
-                {
-                    // What was appended so far may stay or go: the next recovery begins again.
-                    let _ = shared.core.log.close();
-                }
-                Ok(())
-            })
-        })?)
+        detached(py, || {
+            if let Some(held) = self.held.lock().take()
+                && let Some(shared) = held.opening.shared()
+            {
+                // What was appended so far may stay or go: the next recovery begins again.
+                let _ = shared.core.log.close();
+            }
+            Ok(())
+        })
     }
 
     fn __repr__(&self) -> String {

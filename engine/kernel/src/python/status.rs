@@ -1,21 +1,25 @@
-//! Figures of a running store as dictionaries. Nothing here takes a lock that work waits for.
-
-use std::sync::atomic::Ordering;
+//! Figures of a running store as dictionaries. They are taken without the interpreter's lock.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::error::Field;
+use super::open::OpenStore;
+use super::value::field;
+use crate::checkpoint::CheckpointStatus;
+use crate::error::{Error, Field};
 use crate::events::Event;
-use crate::log::SyncMode;
-use crate::stats::Counter;
-use crate::store::Store;
+use crate::lock::{Edge, LockCounters, LockInfo};
+use crate::log::{LogStatus, SyncMode};
+use crate::stats::Latency;
+use crate::sync::{Arc, Ordering};
+use crate::txn::TxnState;
+use crate::types::{Lsn, TxnId};
 
 /// Builds a dictionary from name and value pairs.
 macro_rules! dict {
     ($py:expr, { $($name:literal : $value:expr),* $(,)? }) => {{
-        let dict = PyDict::new($py);
-        $(dict.set_item($name, $value)?;)*
+        let dict = pyo3::types::PyDict::new($py);
+        $(dict.set_item(pyo3::intern!($py, $name), $value)?;)*
         dict
     }};
 }
@@ -29,192 +33,244 @@ fn sync_mode_name(mode: SyncMode) -> &'static str {
     }
 }
 
-fn seconds(micros: i64) -> f64 {
+/// Microseconds since the Unix epoch as seconds.
+pub(crate) fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-pub(crate) fn status<'py>(
-    py: Python<'py>,
-    store: &Store,
-    sync_mode: SyncMode,
+/// One sample of a store, taken without the interpreter's lock.
+pub struct Sample {
+    failure: Option<Error>,
     is_closed: bool,
+    read_only: bool,
+    page_size: usize,
+    pages: u64,
+    free_pages: u64,
+    log: LogStatus,
+    keep_from: (Lsn, String),
+    checkpoint: CheckpointStatus,
+    redo_bytes: u64,
+    frames: usize,
+    usage: (usize, usize),
+    cache: [u64; 4],
+    counters: Vec<(&'static str, u64)>,
+    active: Vec<Arc<TxnState>>,
+    locks: LockCounters,
+    latencies: Vec<(&'static str, Latency)>,
+}
+
+impl Sample {
+    pub fn take(open: &OpenStore) -> Sample {
+        let shared = open.shared();
+        let (pool, log) = (&shared.core.pool, &shared.core.log);
+        let checkpoint = open.store.checkpointer().status();
+        let pages = u64::from(pool.file_pages());
+        let counted = |counter: &crate::sync::AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &pool.counters;
+        Sample {
+            failure: log.failed(),
+            is_closed: open.is_closed(),
+            read_only: shared.read_only.load(Ordering::Relaxed),
+            page_size: pool.page_size(),
+            pages,
+            free_pages: pages.saturating_sub(shared.core.space.used_pages()),
+            log: log.status(),
+            keep_from: open.store.checkpointer().keep_from(shared, checkpoint.redo_lsn),
+            checkpoint,
+            redo_bytes: redo_bytes(open, &checkpoint),
+            frames: pool.frame_count(),
+            usage: pool.usage(),
+            cache: [&counters.hits, &counters.misses, &counters.evictions, &counters.pages_written]
+                .map(counted),
+            counters: shared.stats.counters(),
+            active: shared.txns.active(),
+            locks: shared.locks.counters(),
+            latencies: shared.stats.latencies(),
+        }
+    }
+
+    /// The dictionary of `Store.status`.
+    pub fn tell<'py>(&self, py: Python<'py>, open: &OpenStore) -> PyResult<Bound<'py, PyDict>> {
+        let state = match (&self.failure, self.is_closed) {
+            (_, true) => "closed",
+            (Some(_), false) => "failed",
+            (None, false) => "open",
+        };
+        let latency = PyDict::new(py);
+        for (name, figures) in &self.latencies {
+            latency.set_item(name, latency_dict(py, figures)?)?;
+        }
+        latency.set_item("sync", latency_dict(py, &self.log.sync_latency)?)?;
+        Ok(dict!(py, {
+            "state": state,
+            "reason": self.failure.as_ref().map(reason),
+            "read_only": self.read_only,
+            "page_size": self.page_size,
+            "pages": self.pages,
+            "free_pages": self.free_pages,
+            "log": self.log(py, open)?,
+            "checkpoint": checkpoint_dict(py, &self.checkpoint, self.redo_bytes)?,
+            "cache": self.cache(py)?,
+            "transactions": self.transactions(py)?,
+            "locks": dict!(py, { "waiters": self.locks.waiting_now, "timeouts": self.locks.timeouts }),
+            "latency": latency,
+        }))
+    }
+
+    fn log<'py>(&self, py: Python<'py>, open: &OpenStore) -> PyResult<Bound<'py, PyDict>> {
+        let log = &self.log;
+        Ok(dict!(py, {
+            "last_lsn": log.end.0,
+            "durable_lsn": log.durable.0,
+            "bytes_total": log.segment_bytes,
+            "segments": log.segments,
+            "segment_bytes": open.log_options.segment_bytes,
+            "entries_written": log.entries,
+            "bytes_written": log.bytes,
+            "syncs": log.syncs,
+            "rotations": log.rotations,
+            "sync_mode": sync_mode_name(open.log_options.sync_mode),
+            "truncation_lsn": self.keep_from.0.0,
+            "pinned_by": &self.keep_from.1,
+            "groups": log.groups,
+            "group_bytes": log.group_bytes,
+            "incarnation": log.incarnation.0,
+        }))
+    }
+
+    fn cache<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let [hits, misses, evictions, pages_written] = self.cache;
+        Ok(dict!(py, {
+            "frames": self.frames,
+            "used": self.usage.0,
+            "dirty": self.usage.1,
+            "hits": hits,
+            "misses": misses,
+            "evictions": evictions,
+            "pages_written": pages_written,
+        }))
+    }
+
+    fn transactions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let oldest = self.active.iter().map(|txn| txn.began.elapsed().as_secs_f64()).fold(0.0, f64::max);
+        let dict = dict!(py, { "active": self.active.len(), "oldest_age_s": oldest });
+        for (name, count) in &self.counters {
+            dict.set_item(name, count)?;
+        }
+        Ok(dict)
+    }
+}
+
+/// The log that a recovery would have to read if the power failed now.
+pub fn redo_bytes(open: &OpenStore, last: &CheckpointStatus) -> u64 {
+    let core = &open.shared().core;
+    let end = core.log.end();
+    let dirty_since = core.pool.dirty_pages().into_iter().map(|(_, lsn)| lsn).min().unwrap_or(end);
+    end.0.saturating_sub(dirty_since.min(last.redo_lsn.max(last.lsn)).0)
+}
+
+/// Why a store takes no more changes: what failed, not that something did.
+fn reason(failure: &Error) -> String {
+    match failure.field("reason") {
+        Some(Field::Text(reason)) => reason.clone(),
+        _ => failure.to_string(),
+    }
+}
+
+pub fn latency_dict<'py>(py: Python<'py>, figures: &Latency) -> PyResult<Bound<'py, PyDict>> {
+    let Latency { count, p50_us, p99_us, max_us } = *figures;
+    Ok(dict!(py, { "count": count, "p50_us": p50_us, "p99_us": p99_us, "max_us": max_us }))
+}
+
+pub fn checkpoint_dict<'py>(
+    py: Python<'py>,
+    status: &CheckpointStatus,
+    redo_bytes: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let shared = store.shared();
-    let failed = shared.core.log.failed();
-    let state = if is_closed {
-        "closed"
-    } else if failed.is_some() {
-        "failed"
-    } else {
-        "open"
+    Ok(dict!(py, {
+        "lsn": status.lsn.0,
+        "redo_lsn": status.redo_lsn.0,
+        "at": seconds(status.at),
+        "count": status.count,
+        "last_pages": status.pages,
+        "last_duration_s": status.duration.as_secs_f64(),
+        "redo_bytes": redo_bytes,
+    }))
+}
+
+/// A running transaction, with what the lock table says of it.
+pub struct Running {
+    state: Arc<TxnState>,
+    status: &'static str,
+    locks: usize,
+    waiting_for: Option<TxnId>,
+}
+
+pub fn running(open: &OpenStore) -> Vec<Running> {
+    let shared = open.shared();
+    let look = |state: Arc<TxnState>| Running {
+        status: match state.status() {
+            crate::txn::Status::Active if state.is_condemned() => "doomed",
+            status => status.name(),
+        },
+        locks: shared.locks.held(state.id).len(),
+        waiting_for: shared.locks.waiting_for(state.id),
+        state,
     };
-    let pages = u64::from(shared.core.pool.file_pages());
-    let latency = PyDict::new(py);
-    for (name, figures) in shared.stats.latencies() {
-        let item = dict!(py, {
-            "count": figures.count, "p50_us": figures.p50_us, "p99_us": figures.p99_us, "max_us": figures.max_us,
-        });
-        latency.set_item(name, item)?;
+    shared.txns.active().into_iter().map(look).collect()
+}
+
+impl Running {
+    pub fn tell<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = &self.state;
+        Ok(dict!(py, {
+            "id": state.id.0,
+            "started_at": seconds(state.started_at),
+            "age_s": state.began.elapsed().as_secs_f64(),
+            "isolation": state.isolation.name(),
+            "status": self.status,
+            "changes": state.changes.load(Ordering::Relaxed),
+            "log_bytes": state.log_bytes.load(Ordering::Relaxed),
+            "locks": self.locks,
+            "waiting_for": self.waiting_for.map(|txn| txn.0),
+            "first_lsn": state.first_lsn().0,
+            "undo_bytes": state.undo_reserved.load(Ordering::Relaxed),
+        }))
     }
-    let locks = shared.locks.counters();
-    let sync = shared.core.log.status().sync_latency;
-    latency.set_item(
-        "sync",
-        dict!(py, {
-            "count": sync.count, "p50_us": sync.p50_us, "p99_us": sync.p99_us, "max_us": sync.max_us,
-        }),
-    )?;
-    Ok(dict!(py, {
-        "state": state,
-        "reason": failed.map(|error| error.to_string()),
-        "read_only": shared.read_only.load(Ordering::Relaxed),
-        "page_size": store.page_size(),
-        "pages": pages,
-        "free_pages": pages.saturating_sub(shared.core.space.used_pages()),
-        "log": log(py, store, sync_mode)?,
-        "checkpoint": checkpoint(py, store)?,
-        "cache": cache(py, store)?,
-        "transactions": transaction_counters(py, store)?,
-        "locks": dict!(py, { "waiters": locks.waiting_now, "waits": locks.waits, "timeouts": locks.timeouts }),
-        "latency": latency,
-    }))
 }
 
-fn log<'py>(py: Python<'py>, store: &Store, sync_mode: SyncMode) -> PyResult<Bound<'py, PyDict>> {
-    let shared = store.shared();
-    let log = shared.core.log.status();
-    let redo_lsn = store.checkpointer().status().redo_lsn;
-    let (keep, pinned_by) = store.checkpointer().keep_from(shared, redo_lsn);
-    Ok(dict!(py, {
-        "last_lsn": log.end.0,
-        "durable_lsn": log.durable.0,
-        "bytes_total": log.segment_bytes,
-        "segments": log.segments,
-        "segment_bytes": log.segment_bytes.checked_div(log.segments).unwrap_or(0),
-        "entries_written": log.entries,
-        "bytes_written": log.bytes,
-        "syncs": log.syncs,
-        "groups": log.groups,
-        "rotations": log.rotations,
-        "sync_mode": sync_mode_name(sync_mode),
-        "truncation_lsn": keep.0,
-        "pinned_by": pinned_by,
-    }))
-}
-
-fn checkpoint<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyDict>> {
-    let last = store.checkpointer().status();
-    let dirty_since = store.shared().core.pool.dirty_pages().into_iter().map(|(_, lsn)| lsn).min();
-    let end = store.shared().core.log.end();
-    let redo_from = dirty_since.unwrap_or(end).min(last.redo_lsn.max(last.lsn));
-    Ok(dict!(py, {
-        "lsn": last.lsn.0,
-        "at": seconds(last.at),
-        "redo_lsn": last.redo_lsn.0,
-        "count": last.count,
-        "last_duration_s": last.duration.as_secs_f64(),
-        "last_pages": last.pages,
-        "redo_bytes": end.0.saturating_sub(redo_from.0),
-    }))
-}
-
-fn cache<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyDict>> {
-    let pool = &store.shared().core.pool;
-    let (used, dirty) = pool.usage();
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    Ok(dict!(py, {
-        "frames": pool.frame_count(),
-        "used": used,
-        "dirty": dirty,
-        "hits": load(&pool.counters.hits),
-        "misses": load(&pool.counters.misses),
-        "evictions": load(&pool.counters.evictions),
-        "pages_written": load(&pool.counters.pages_written),
-    }))
-}
-
-fn transaction_counters<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyDict>> {
-    let shared = store.shared();
-    let active = shared.txns.active();
-    let oldest = active.iter().map(|txn| txn.began.elapsed().as_secs_f64()).fold(0.0, f64::max);
-    let count = |counter| shared.stats.counter(counter);
-    Ok(dict!(py, {
-        "active": active.len(),
-        "begun": count(Counter::Begun),
-        "committed": count(Counter::Committed),
-        "aborted": count(Counter::Aborted),
-        "deadlocks": count(Counter::Deadlocks),
-        "lock_waits": count(Counter::LockWaits),
-        "conflicts": count(Counter::Conflicts),
-        "oldest_age_s": oldest,
-    }))
-}
-
-pub(crate) fn transactions<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyList>> {
-    let shared = store.shared();
-    let list = PyList::empty(py);
-    for txn in shared.txns.active() {
-        let is_doomed = shared.locks.doomed(txn.id).is_some();
-        list.append(dict!(py, {
-            "id": txn.id.0,
-            "started_at": seconds(txn.started_at),
-            "age_s": txn.began.elapsed().as_secs_f64(),
-            "isolation": txn.isolation.name(),
-            "status": if is_doomed { "doomed" } else { txn.status().name() },
-            "changes": txn.changes.load(Ordering::Relaxed),
-            "log_bytes": txn.log_bytes.load(Ordering::Relaxed),
-            "locks": shared.locks.held(txn.id).len(),
-            "waiting_for": shared.locks.waiting_for(txn.id).map(|holder| holder.0),
-            "first_lsn": txn.first_lsn().0,
-            "undo_bytes": txn.undo_reserved.load(Ordering::Relaxed),
+pub fn lock_dict<'py>(py: Python<'py>, info: &LockInfo) -> PyResult<Bound<'py, PyDict>> {
+    let waiters = PyList::empty(py);
+    for waiter in &info.waiters {
+        waiters.append(dict!(py, {
+            "txn": waiter.txn.0,
+            "mode": waiter.mode.name(),
+            "since_s": waiter.since.as_secs_f64(),
         }))?;
     }
-    Ok(list)
+    Ok(dict!(py, {
+        "resource": info.resource.to_string(),
+        "mode": info.mode.name(),
+        "holders": info.holders.iter().map(|(txn, _)| txn.0).collect::<Vec<_>>(),
+        "waiters": waiters,
+        "since_s": info.since.as_secs_f64(),
+    }))
 }
 
-pub(crate) fn locks<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(py);
-    for lock in store.shared().locks.locks() {
-        let waiters = PyList::empty(py);
-        for waiter in &lock.waiters {
-            waiters.append(dict!(py, {
-                "txn": waiter.txn.0, "mode": waiter.mode.name(), "since_s": waiter.since.as_secs_f64(),
-            }))?;
-        }
-        list.append(dict!(py, {
-            "resource": lock.resource.to_string(),
-            "mode": lock.mode.name(),
-            "holders": lock.holders.iter().map(|(txn, _)| txn.0).collect::<Vec<_>>(),
-            "waiters": waiters,
-            "since_s": lock.since.as_secs_f64(),
-        }))?;
-    }
-    Ok(list)
+pub fn edge_dict<'py>(py: Python<'py>, edge: &Edge) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(py, {
+        "waiter": edge.waiter.0,
+        "holder": edge.holder.0,
+        "resource": edge.resource.to_string(),
+        "mode": edge.mode.name(),
+        "since_s": edge.since.as_secs_f64(),
+    }))
 }
 
-pub(crate) fn wait_for_graph<'py>(py: Python<'py>, store: &Store) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(py);
-    for edge in store.shared().locks.wait_for_graph() {
-        list.append(dict!(py, {
-            "waiter": edge.waiter.0,
-            "holder": edge.holder.0,
-            "resource": edge.resource.to_string(),
-            "mode": edge.mode.name(),
-            "since_s": edge.since.as_secs_f64(),
-        }))?;
-    }
-    Ok(list)
-}
-
-pub(crate) fn event<'py>(py: Python<'py>, event: &Event) -> PyResult<Bound<'py, PyDict>> {
-    let answer = dict!(py, { "kind": event.kind, "at": seconds(event.at) });
+pub fn event_dict<'py>(py: Python<'py>, event: &Event) -> PyResult<Bound<'py, PyDict>> {
+    let dict = dict!(py, { "kind": event.kind, "at": seconds(event.at) });
     for (name, value) in &event.fields {
-        match value {
-            Field::Text(text) => answer.set_item(name, text)?,
-            Field::Int(number) => answer.set_item(name, number)?,
-            Field::Float(number) => answer.set_item(name, number)?,
-            Field::List(items) => answer.set_item(name, items)?,
-        }
+        dict.set_item(name, field(py, value)?)?;
     }
-    Ok(answer)
+    Ok(dict)
 }

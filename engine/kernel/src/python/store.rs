@@ -1,243 +1,288 @@
 //! `Store`: one open database.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 
-use super::cell::Cell;
+use super::errors::{caught, detached, guarded};
+use super::held::Held;
+use super::open::OpenStore;
 use super::options::store_options;
-use super::status::{self, dict};
+use super::status::{self, Sample, dict};
+use super::table::describe;
 use super::transaction::Transaction;
-use super::{detached, guarded};
+use crate::control;
 use crate::disk::Disk;
 use crate::disk::os::OsDisk;
 use crate::error::{Code, Error, Result};
-use crate::lockfile::LockFile;
-use crate::log::SyncMode;
+use crate::lockfile::{Holder, LockFile};
+use crate::page::{Kind, Page};
+use crate::recovery::Progress;
 use crate::rows::tables;
 use crate::store::StoreOptions;
+use crate::sync::{Arc, Ordering};
 use crate::txn::{CatalogueKind, Isolation};
-use crate::types::TxnId;
+use crate::types::{PageId, TxnId};
 
+/// One open database.
 #[pyclass(frozen, module = "engine._kernel")]
 pub struct Store {
-    pub(crate) store: Arc<crate::store::Store>,
-    sync_mode: SyncMode,
-    live: Mutex<Vec<Weak<Cell>>>,
-    lock: Mutex<Option<LockFile>>,
-    process: u32,
-    is_closed: AtomicBool,
+    open: Held<OpenStore>,
 }
 
 impl Store {
-    pub(crate) fn new(store: crate::store::Store, lock: LockFile, options: &StoreOptions) -> Store {
-        Store {
-            store: Arc::new(store),
-            sync_mode: options.opening.log.sync_mode,
-            live: Mutex::new(Vec::new()),
-            lock: Mutex::new(Some(lock)),
-            process: std::process::id(),
-            is_closed: AtomicBool::new(false),
-        }
+    pub fn new(open: Arc<OpenStore>) -> Store {
+        Store { open: Held::new(open) }
     }
 
-    /// The store, where it is open and of this process.
-    pub(crate) fn open_here(&self) -> Result<&Arc<crate::store::Store>> {
-        if self.process != std::process::id() {
-            return Err(Error::new(Code::ForkedHandle));
-        }
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(Error::new(Code::StoreClosed));
-        }
-        Ok(&self.store)
-    }
-
-    /// Runs work that may wait, without the interpreter's lock.
-    pub(crate) fn run<T: Send>(
+    /// Asks something of the open store, without the interpreter's lock.
+    fn ask<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&crate::store::Store) -> Result<T> + Send,
+        question: impl FnOnce(&OpenStore) -> Result<T> + Send,
     ) -> PyResult<T> {
-        let store = self.open_here()?;
-        detached(py, || work(store))
+        detached(py, || {
+            self.open.ensure_here()?;
+            question(&self.open)
+        })
     }
 
-    fn end_all(&self) -> Result<usize> {
-        let shared = self.store.shared();
-        for txn in shared.txns.active() {
-            shared.locks.doom(txn.id, Error::new(Code::StoreClosed));
-        }
-        let live = std::mem::take(&mut *self.live.lock());
-        let mut ended = 0;
-        for cell in live.iter().filter_map(Weak::upgrade) {
-            ended += usize::from(cell.end(Error::new(Code::StoreClosed))?);
-        }
-        Ok(ended)
+    /// As [`Store::ask`], refused after the close.
+    fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&OpenStore) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        detached(py, || {
+            self.open.ensure_open()?;
+            guarded(self.open.shared(), || work(&self.open))
+        })
+    }
+
+    /// Runs a long work, which a close cancels.
+    pub fn working<T: Send>(
+        &self,
+        py: Python<'_>,
+        progress: &Arc<Progress>,
+        work: impl FnOnce(&Arc<OpenStore>) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let open = self.open.arc();
+        detached(py, || open.working(progress, || work(open)))
     }
 }
 
-/// Creates the directory of a database, private to its owner.
-fn make_directory(path: &Path) -> Result<()> {
+/// The disk of a directory.
+pub fn disk_of(path: &Path) -> Arc<dyn Disk> {
+    Arc::new(OsDisk::new(path))
+}
+
+/// What is written down about this process as the holder of a database.
+pub fn this_process(py: Python<'_>) -> PyResult<Holder> {
+    let host: String = py.import("platform")?.call_method0("node")?.extract()?;
+    let time = py.import("time")?;
+    let now = ("%Y-%m-%d %H:%M:%S UTC", time.call_method0("gmtime")?);
+    let since: String = time.call_method1("strftime", now)?.extract()?;
+    Ok(Holder { pid: std::process::id(), host, since })
+}
+
+/// Takes the lock of an existing database. A directory that holds none is left as it is.
+pub fn lock_existing(path: &Path, holder: &Holder) -> Result<(Arc<dyn Disk>, LockFile)> {
+    let disk = disk_of(path);
+    if !disk.exists(control::PATH)? {
+        return Err(Error::new(Code::DatabaseNotFound).with("path", path.display().to_string()));
+    }
+    let lock = LockFile::acquire(path, holder)?;
+    Ok((disk, lock))
+}
+
+fn create_directory(path: &Path) -> Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let text = path.display().to_string();
-    builder.create(path).map_err(|e| Error::io("create_folder", &text, &e))
+    builder.create(path).map_err(|error| Error::io("create_folder", &path.display().to_string(), &error))
 }
 
-pub(crate) fn disk_of(path: &Path) -> Arc<dyn Disk> {
-    Arc::new(OsDisk::new(path))
+/// Errors of opening name the database by its path.
+fn at(path: &Path, mut error: Error) -> Error {
+    if matches!(error.code, Code::RecoveryNeeded | Code::DatabaseExists | Code::DatabaseNotFound) {
+        error.fields.retain(|(name, _)| *name != "path");
+        error.fields.insert(0, ("path", path.display().to_string().into()));
+    }
+    error
+}
+
+fn create(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<OpenStore>> {
+    create_directory(path)?;
+    let lock = LockFile::acquire(path, holder)?;
+    let disk = disk_of(path);
+    let store = crate::store::Store::create(disk, options)?;
+    Ok(OpenStore::new(store, options.opening.log.clone(), lock))
+}
+
+fn open(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<OpenStore>> {
+    let (disk, lock) = lock_existing(path, holder)?;
+    let store = crate::store::Store::open(disk, options)?;
+    Ok(OpenStore::new(store, options.opening.log.clone(), lock))
 }
 
 #[pymethods]
 impl Store {
     #[staticmethod]
-    fn create(py: Python<'_>, path: &str, options: &Bound<'_, PyDict>) -> PyResult<Store> {
-        let options = store_options(options)?;
-        let path = Path::new(path);
-        detached(py, || {
-            make_directory(path)?;
-            let lock = LockFile::acquire(path)?;
-            let store = crate::store::Store::create(disk_of(path), &options)?;
-            Ok(Store::new(store, lock, &options))
-        })
+    #[pyo3(name = "create")]
+    fn create_at(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Store> {
+        let (options, holder) = (store_options(options)?, this_process(py)?);
+        let made = py.detach(|| caught(|| create(&path, &options, &holder)));
+        Ok(Store::new(made.map_err(|error| at(&path, error))?))
     }
 
+    /// Open a cleanly closed database. Raises RecoveryNeeded where it was not closed.
+    ///
+    /// Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
+    /// sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
+    /// checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
+    /// image_every_changes, read_only, verify_reads (every page read is verified).
     #[staticmethod]
-    fn open(py: Python<'_>, path: &str, options: &Bound<'_, PyDict>) -> PyResult<Store> {
-        let options = store_options(options)?;
-        let path = Path::new(path);
-        detached(py, || {
-            if !path.is_dir() {
-                return Err(Error::new(Code::DatabaseNotFound).with("path", path.display().to_string()));
-            }
-            let lock = LockFile::acquire(path)?;
-            let store = crate::store::Store::open(disk_of(path), &options)?;
-            Ok(Store::new(store, lock, &options))
-        })
+    #[pyo3(name = "open")]
+    fn open_at(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Store> {
+        let (options, holder) = (store_options(options)?, this_process(py)?);
+        let opened = py.detach(|| caught(|| open(&path, &options, &holder)));
+        Ok(Store::new(opened.map_err(|error| at(&path, error))?))
     }
 
-    #[pyo3(signature = (isolation, read_only = false))]
+    /// Isolation: "read_committed" | "repeatable_read" | "serializable".
+    #[pyo3(signature = (isolation, read_only=false))]
     fn begin(&self, py: Python<'_>, isolation: &str, read_only: bool) -> PyResult<Transaction> {
         let isolation = Isolation::named(isolation)?;
-        let txn = self.run(py, |store| store.begin(isolation, read_only))?;
-        let cell = Cell::new(txn);
-        let mut live = self.live.lock();
-        if live.len() >= 64 && live.len().is_power_of_two() {
-            live.retain(|cell| cell.strong_count() > 0);
-        }
-        live.push(Arc::downgrade(&cell));
-        Ok(Transaction { cell })
+        let cell = detached(py, || self.open.arc().begin(isolation, read_only))?;
+        Ok(Transaction { cell: Held::new(cell) })
     }
 
     fn trees(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.run(py, |store| {
-            let mut txn = store.begin(Isolation::ReadCommitted, true)?;
-            Ok(txn.catalogue(CatalogueKind::Tree)?.into_iter().map(|entry| entry.name).collect())
-        })
+        let entries = self.ask(py, |open| open.reading(|txn| txn.catalogue(CatalogueKind::Tree)))?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.run(py, |store| tables::list(&mut store.begin(Isolation::ReadCommitted, true)?))
+        self.ask(py, |open| open.reading(tables::list))
     }
 
+    /// The schema as JSON: {"name", "columns": [{"name", "type", "declared", "not_null"}],
+    /// "primary_key": [column names], "indexes": [{"name", "columns", "unique"}], "rows"}.
     fn table_schema(&self, py: Python<'_>, name: &str) -> PyResult<String> {
-        self.run(py, |store| {
-            let mut txn = store.begin(Isolation::ReadCommitted, true)?;
-            let table = tables::open(&mut txn, name)?;
-            let mut schema = table.schema.to_json();
-            schema["rows"] = table.count(&mut txn)?.into();
-            Ok(schema.to_string())
+        self.ask(py, |open| {
+            open.reading(|txn| {
+                let table = tables::open(txn, name)?;
+                describe(&table, txn)
+            })
         })
     }
 
-    /// Writes everything out and takes a checkpoint: lsn, redo_lsn, pages, seconds.
     fn checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let taken = self.run(py, crate::store::Store::checkpoint)?;
-        Ok(dict!(py, {
-            "lsn": taken.lsn.0,
-            "redo_lsn": taken.redo_lsn.0,
-            "pages": taken.pages,
-            "seconds": taken.duration.as_secs_f64(),
-            "at": taken.at as f64 / 1e6,
-        }))
+        let (status, redo_bytes) = self.work(py, |open| {
+            let status = open.store.checkpoint()?;
+            Ok((status, status::redo_bytes(open, &status)))
+        })?;
+        status::checkpoint_dict(py, &status, redo_bytes)
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, crate::store::Store::flush)
+        self.work(py, |open| open.store.flush())
     }
 
+    /// Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages,
+    /// log {...}, checkpoint {...}, cache {...}, transactions {...}, locks {...},
+    /// latency {name: {count, p50_us, p99_us, max_us}}.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        status::status(py, &self.store, self.sync_mode, self.is_closed.load(Ordering::Acquire))
+        self.ask(py, |open| Ok(Sample::take(open)))?.tell(py, &self.open)
     }
 
-    fn transactions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        status::transactions(py, self.open_here()?)
+    /// Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks,
+    /// waiting_for (txn id or None), first_lsn, undo_bytes.
+    fn transactions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let running = self.ask(py, |open| Ok(status::running(open)))?;
+        running.iter().map(|txn| txn.tell(py)).collect()
     }
 
-    fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        status::locks(py, self.open_here()?)
+    /// Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}], since_s.
+    fn locks<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let locks = self.ask(py, |open| Ok(open.shared().locks.locks()))?;
+        locks.iter().map(|info| status::lock_dict(py, info)).collect()
     }
 
-    fn wait_for_graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        status::wait_for_graph(py, self.open_here()?)
+    /// Keys: waiter, holder, resource, mode, since_s.
+    fn wait_for_graph<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let edges = self.ask(py, |open| Ok(open.shared().locks.wait_for_graph()))?;
+        edges.iter().map(|edge| status::edge_dict(py, edge)).collect()
     }
 
-    /// Condemns a transaction: it wakes where it waits, and its owner's next call learns it. One
-    /// that is idle is rolled back here, so that an owner who never calls again holds nobody up.
-    /// False where there is none of that number.
     fn abort_transaction(&self, py: Python<'_>, txn: u64) -> PyResult<bool> {
-        let shared = self.open_here()?.shared();
-        let is_there = shared.txns.get(TxnId(txn)).is_some();
-        if is_there {
-            let error = Error::new(Code::TransactionAborted).with("txn", txn);
-            let error = error.with("reason", "it was ended by request");
-            shared.locks.doom(TxnId(txn), error.clone());
-            let cells: Vec<_> = self.live.lock().iter().filter_map(Weak::upgrade).collect();
-            if let Some(cell) = cells.iter().find(|cell| cell.state().id == TxnId(txn)) {
-                detached(py, || cell.end_if_idle(error))?;
-            }
-        }
-        Ok(is_there)
+        self.ask(py, |open| open.abort_transaction(TxnId(txn)))
     }
 
-    #[pyo3(signature = (limit = 1000))]
-    fn drain_events<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<(Bound<'py, PyList>, u64)> {
-        let (events, missed) = self.store.shared().events.drain(limit);
-        let list = PyList::empty(py);
-        for event in &events {
-            list.append(status::event(py, event)?)?;
-        }
-        Ok((list, missed))
+    /// What happened since the last call, and how many events were missed.
+    /// Keys of an event: kind, at (Unix seconds), and the kind's own fields.
+    #[pyo3(signature = (limit=1000))]
+    fn drain_events<'py>(
+        &self,
+        py: Python<'py>,
+        limit: usize,
+    ) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
+        let (events, missed) = self.ask(py, |open| Ok(open.shared().events.drain(limit)))?;
+        let events =
+            events.iter().map(|event| status::event_dict(py, event)).collect::<PyResult<_>>()?;
+        Ok((events, missed))
+    }
+
+    /// One page as it is in the data file. Keys: page, kind, level, tree, lsn, incarnation, right
+    /// (None for the last of its level), records, free_bytes, used, ok, problem (text or None).
+    fn page_info<'py>(&self, py: Python<'py>, page: u32) -> PyResult<Bound<'py, PyDict>> {
+        let (page, problem) = self.work(py, |open| look_at(open, PageId(page)))?;
+        let is_tree = matches!(page.kind(), Kind::Leaf | Kind::Inner);
+        let right = (is_tree && !page.right().is_none()).then(|| page.right().0);
+        Ok(dict!(py, {
+            "page": page.id().0,
+            "kind": format!("{:?}", page.kind()).to_lowercase(),
+            "level": page.level(),
+            "tree": page.tree().0,
+            "lsn": page.lsn().0,
+            "incarnation": page.incarnation().0,
+            "right": right,
+            "records": if is_tree && problem.is_none() { page.slots() } else { 0 },
+            "free_bytes": if is_tree && problem.is_none() { page.free_bytes() } else { 0 },
+            "ok": problem.is_none(),
+            "problem": problem.map(|error| error.to_string()),
+        }))
     }
 
     fn rotate_log(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, |store| store.shared().core.log.rotate())
+        self.work(py, |open| open.shared().core.log.rotate())
     }
 
-    fn set_read_only(&self, value: bool) -> PyResult<()> {
-        self.open_here()?.shared().read_only.store(value, Ordering::Release);
-        Ok(())
+    fn set_read_only(&self, py: Python<'_>, value: bool) -> PyResult<()> {
+        self.work(py, |open| {
+            open.shared().read_only.store(value, Ordering::Release);
+            Ok(())
+        })
     }
 
-    /// Clean shutdown. Waits for calls that are running; rolls back what is still open.
+    /// Clean shutdown. Keys: aborted (number of live transactions aborted).
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        if self.process != std::process::id() || self.is_closed.swap(true, Ordering::AcqRel) {
-            return Ok(dict!(py, { "aborted": 0 }));
-        }
-        let closed = py.detach(|| {
-            guarded(|| {
-                let ended = self.end_all();
-                let closed = self.store.close();
-                self.lock.lock().take();
-                Ok(ended? + closed?)
-            })
-        });
-        Ok(dict!(py, { "aborted": closed? }))
+        let aborted = detached(py, || self.open.close())?;
+        Ok(dict!(py, { "aborted": aborted }))
     }
+}
+
+/// A page past the cache, and what is wrong with it.
+fn look_at(open: &OpenStore, id: PageId) -> Result<(Page, Option<Error>)> {
+    let pool = &open.shared().core.pool;
+    if id.0 >= pool.file_pages() {
+        return Err(Error::new(Code::PageNotFound)
+            .with("page_id", id.0)
+            .with("available_pages", pool.file_pages()));
+    }
+    let page = pool.read_raw(id)?;
+    let problem = page.validate(id, pool.log().end()).err();
+    Ok((page, problem))
 }

@@ -8,6 +8,7 @@ use pyo3::types::{PyAny, PyDict, PyList, PyTuple};
 
 use super::cell::Cell;
 use super::cursor::RowCursor;
+use super::held::Held;
 use super::value::{from_python, key_from_python, row_to_python};
 use crate::error::Result;
 use crate::rows::tables::{self, OpenTable};
@@ -16,7 +17,7 @@ use crate::txn::Transaction;
 
 /// An open table, opened again after its transaction may have changed its shape.
 pub(crate) struct Handle {
-    pub cell: Arc<Cell>,
+    pub cell: Held<Cell>,
     name: String,
     open: Mutex<(Arc<OpenTable>, u64)>,
 }
@@ -41,12 +42,19 @@ pub struct Table {
     handle: Arc<Handle>,
 }
 
+/// The schema of a table as JSON, with its number of rows.
+pub(crate) fn describe(table: &OpenTable, txn: &mut Transaction) -> Result<String> {
+    let mut schema = table.schema.to_json();
+    schema["rows"] = table.count(txn)?.into();
+    Ok(schema.to_string())
+}
+
 impl Table {
-    pub(crate) fn new(cell: &Arc<Cell>, table: OpenTable) -> Table {
+    pub(crate) fn new(cell: &Held<Cell>, table: OpenTable) -> Table {
         let shapes = cell.shapes();
         let name = table.schema.name.clone();
         let open = Mutex::new((Arc::new(table), shapes));
-        Table { handle: Arc::new(Handle { cell: Arc::clone(cell), name, open }) }
+        Table { handle: Arc::new(Handle { cell: cell.clone(), name, open }) }
     }
 
     fn run<T: Send>(
@@ -98,9 +106,10 @@ impl Table {
         self.handle.seen().schema.columns.iter().map(|column| column.name.clone()).collect()
     }
 
+    /// The schema as JSON; see `Store.table_schema`.
     #[getter]
-    fn schema(&self) -> String {
-        self.handle.seen().schema.to_json().to_string()
+    fn schema(&self, py: Python<'_>) -> PyResult<String> {
+        self.run(py, describe)
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {

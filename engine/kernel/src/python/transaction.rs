@@ -1,12 +1,13 @@
 //! `Transaction`: a context manager that commits, or aborts on an error.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyTuple};
 
 use super::cell::Cell;
+use super::errors::detached;
+use super::held::Held;
 use super::table::Table;
 use super::tree::Tree;
 use crate::error::{Code, Error, Result};
@@ -16,7 +17,7 @@ use crate::txn::CatalogueKind;
 
 #[pyclass(frozen, module = "engine._kernel")]
 pub struct Transaction {
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: Held<Cell>,
 }
 
 fn mode_named(name: &str) -> Result<Mode> {
@@ -27,21 +28,17 @@ fn mode_named(name: &str) -> Result<Mode> {
 impl Transaction {
     #[getter]
     fn id(&self) -> u64 {
-        self.cell.state().id.0
+        self.cell.id.0
     }
 
     #[getter]
-    fn status(&self, py: Python<'_>) -> String {
-        let looked = self.cell.attempt(py, |txn| Some(Ok(txn.status())));
-        match looked {
-            Ok(Some(status)) => status.to_owned(),
-            _ => self.cell.state().status().name().to_owned(),
-        }
+    fn status(&self) -> &'static str {
+        self.cell.status()
     }
 
     #[getter]
     fn isolation(&self) -> &'static str {
-        self.cell.state().isolation.name()
+        self.cell.isolation()
     }
 
     #[pyo3(signature = (name, create = true))]
@@ -50,7 +47,7 @@ impl Transaction {
     }
 
     fn drop_tree(&self, py: Python<'_>, name: String) -> PyResult<()> {
-        self.cell.changed();
+        self.cell.reshaped();
         self.cell.run(py, |txn| {
             if txn.drop_tree(CatalogueKind::Tree, &name)? {
                 Ok(())
@@ -118,21 +115,22 @@ impl Transaction {
     }
 
     fn unlock(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.cell.run(py, |txn| txn.unlock_name(name).map(|_| ()))
+        self.cell.run(py, |txn| {
+            if txn.unlock_name(name)? {
+                return Ok(());
+            }
+            Err(Error::argument("name", "this transaction holds no lock of that name"))
+        })
     }
 
     /// Makes the transaction durable and releases its locks; returns its commit LSN.
     fn commit(&self, py: Python<'_>) -> PyResult<u64> {
-        self.cell.run(py, |txn| txn.commit().map(|lsn| lsn.0))
+        detached(py, || self.cell.commit())
     }
 
     /// Undoes everything and releases the locks; nothing where it has ended already.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
-        self.cell.changed();
-        if self.cell.ensure_not_ended_by_others().is_err() {
-            return Ok(());
-        }
-        self.cell.run(py, crate::txn::Transaction::abort)
+        detached(py, || self.cell.abort())
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -148,10 +146,7 @@ impl Transaction {
             let _ = self.abort(py);
             return Ok(false);
         }
-        self.cell.ensure_not_ended_by_others()?;
-        if self.cell.state().status() == crate::txn::Status::Active {
-            self.commit(py)?;
-        }
+        detached(py, || self.cell.leave())?;
         Ok(false)
     }
 }

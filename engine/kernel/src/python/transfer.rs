@@ -6,7 +6,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::detached;
+use super::errors::detached;
 use super::job::{Job, progress_of};
 use super::status::dict;
 use super::store::Store;
@@ -70,13 +70,14 @@ impl Store {
     ) -> PyResult<Bound<'py, PyDict>> {
         let text: String = py.import("json")?.call_method1("dumps", (plan,))?.extract()?;
         let (file, progress, started) = (Path::new(path), progress_of(job), Instant::now());
-        let imported = self.run(py, |store| {
+        let imported = self.working(py, &progress, |open| {
             let json = serde_json::from_str(&text)
                 .map_err(|error| crate::error::Error::argument("plan", error.to_string()))?;
-            let mut txn = store.begin(Isolation::ReadCommitted, false)?;
+            let plan = Plan::from_json(&json)?;
+            let cell = open.begin(Isolation::ReadCommitted, false)?;
             let imported =
-                import::import(&mut txn, store.disk(), file, &Plan::from_json(&json)?, &progress)?;
-            txn.commit()?;
+                cell.work(|txn| import::import(txn, open.store.disk(), file, &plan, &progress))?;
+            cell.commit()?;
             Ok(imported)
         })?;
         let tables = PyList::empty(py);
@@ -101,9 +102,11 @@ impl Store {
         job: Option<&Bound<'py, Job>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (place, progress, started) = (Path::new(path), progress_of(job), Instant::now());
-        let rows = self.run(py, |store| {
-            let mut txn = store.begin(Isolation::RepeatableRead, true)?;
-            export::export(&mut txn, place, kind, &tables, &progress)
+        let rows = self.working(py, &progress, |open| {
+            let cell = open.begin(Isolation::RepeatableRead, true)?;
+            let rows = cell.work(|txn| export::export(txn, place, kind, &tables, &progress))?;
+            cell.commit()?;
+            Ok(rows)
         })?;
         Ok(dict!(py, { "rows": rows, "tables": tables, "seconds": started.elapsed().as_secs_f64() }))
     }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyBytes, PyDict, PyTuple};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyAny, PyBool, PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
 use super::cell::Cell;
-use super::cursor::{Cursor, Yield};
+use super::cursor::{Bounds, Cursor, KeyBound, Yield};
+use super::held::Held;
 use crate::error::{Code, Error, Result};
-use crate::txn::{CatalogueKind, Transaction, TreeRef};
+use crate::txn::{Range, Transaction, TreeRef};
 
-/// Where a tree is, and the transaction's epoch in which that was found.
+/// Where a tree is, and when that was found: an epoch ends when trees may have come or gone.
 #[derive(Clone, Copy)]
 struct Place {
     at: TreeRef,
@@ -21,21 +23,31 @@ struct Place {
 
 /// A tree by name; found again after a rollback to a savepoint.
 pub(crate) struct Handle {
-    pub cell: Arc<Cell>,
+    pub cell: Held<Cell>,
     pub name: String,
     place: Mutex<Place>,
 }
 
 impl Handle {
-    pub fn resolve(&self, txn: &mut Transaction) -> Result<TreeRef> {
+    /// Where the tree is, if that is known without looking.
+    fn known(&self, txn: &Transaction) -> Option<TreeRef> {
         let place = *self.place.lock();
-        if place.epoch == txn.epoch() {
-            return Ok(place.at);
+        (place.epoch == epoch(&self.cell, txn)).then_some(place.at)
+    }
+
+    pub fn resolve(&self, txn: &mut Transaction) -> Result<TreeRef> {
+        if let Some(at) = self.known(txn) {
+            return Ok(at);
         }
         let at = find(txn, &self.name, false)?;
-        *self.place.lock() = Place { at, epoch: txn.epoch() };
+        *self.place.lock() = Place { at, epoch: epoch(&self.cell, txn) };
         Ok(at)
     }
+}
+
+/// Both parts only grow, so that their sum is never the same again.
+fn epoch(cell: &Cell, txn: &Transaction) -> u64 {
+    txn.epoch() + cell.shapes()
 }
 
 fn find(txn: &mut Transaction, name: &str, create: bool) -> Result<TreeRef> {
@@ -48,16 +60,16 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn open(py: Python<'_>, cell: &Arc<Cell>, name: String, create: bool) -> PyResult<Tree> {
+    pub(crate) fn open(py: Python<'_>, cell: &Held<Cell>, name: String, create: bool) -> PyResult<Tree> {
         if create {
             cell.changed();
         }
         let place = cell.run(py, |txn| {
-            // A database that may not be written to has only the trees that are there.
-            let create = create && txn.find_tree(CatalogueKind::Tree, &name)?.is_none();
-            Ok(Place { at: find(txn, &name, create)?, epoch: txn.epoch() })
+            // A transaction that may not write has only the trees that are there.
+            let create = create && !txn.is_read_only();
+            Ok(Place { at: find(txn, &name, create)?, epoch: epoch(cell, txn) })
         })?;
-        let handle = Handle { cell: Arc::clone(cell), name, place: Mutex::new(place) };
+        let handle = Handle { cell: cell.clone(), name, place: Mutex::new(place) };
         Ok(Tree { handle: Arc::new(handle) })
     }
 
@@ -65,72 +77,91 @@ impl Tree {
         &self.handle.cell
     }
 
+    /// Works on the tree without the interpreter's lock.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Transaction, TreeRef) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let handle = &self.handle;
+        self.cell().run(py, |txn| {
+            let at = handle.resolve(txn)?;
+            work(txn, at)
+        })
+    }
+
     fn read(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyBytes>>> {
         let handle = &self.handle;
-        let found = self.cell().attempt(py, |txn| match handle.resolve(txn) {
-            Ok(at) => txn.try_get(at, key),
-            Err(error) => Some(Err(error)),
-        })?;
+        let found = self.cell().attempt(py, |txn| txn.try_get(handle.known(txn)?, key));
         let value = match found {
             Some(value) => value,
-            None => self.cell().run(py, |txn| {
-                let at = handle.resolve(txn)?;
-                txn.get(at, key)
-            })?,
+            None => self.run(py, |txn, at| txn.get(at, key))?,
         };
         Ok(value.map(|value| PyBytes::new(py, &value).unbind()))
     }
 
     fn remove(&self, py: Python<'_>, key: &[u8]) -> PyResult<bool> {
-        let handle = &self.handle;
         self.cell().changed();
-        self.cell().run(py, |txn| {
-            let at = handle.resolve(txn)?;
-            txn.delete(at, key)
-        })
+        self.run(py, |txn, at| txn.delete(at, key))
     }
 
     fn write(&self, py: Python<'_>, key: &[u8], value: &[u8]) -> PyResult<()> {
         let handle = &self.handle;
         self.cell().changed();
-        let tried = self.cell().attempt(py, |txn| match handle.resolve(txn) {
-            Ok(at) => txn.try_put(at, key, value),
-            Err(error) => Some(Err(error)),
-        })?;
+        let tried = self.cell().attempt(py, |txn| txn.try_put(handle.known(txn)?, key, value));
         if tried.is_none() {
-            self.cell().run(py, |txn| {
-                let at = handle.resolve(txn)?;
-                txn.put(at, key, value)
-            })?;
+            self.run(py, |txn, at| txn.put(at, key, value))?;
         }
         Ok(())
     }
 
-    fn cursor(
-        &self,
-        start: Option<Vec<u8>>,
-        stop: Option<Vec<u8>>,
-        reverse: bool,
-        yields: Yield,
-    ) -> Cursor {
-        Cursor::new(Arc::clone(&self.handle), start, stop, reverse, yields)
+    fn cursor(&self, bounds: Bounds, yields: Yield) -> Cursor {
+        Cursor::new(Arc::clone(&self.handle), bounds, yields)
     }
 
-    /// Key and value pairs of any mapping or iterable of pairs, as `dict.update` takes them.
-    fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut pairs = Vec::new();
-        if source.hasattr("keys")? {
-            for key in source.call_method0("keys")?.try_iter()? {
-                let key = key?;
-                pairs.push((key.extract()?, source.get_item(&key)?.extract()?));
-            }
-        } else {
-            for pair in source.try_iter()? {
-                pairs.push(pair?.extract()?);
-            }
-        }
-        Ok(pairs)
+    /// Puts all pairs or none; returns how many.
+    fn put_pairs(&self, py: Python<'_>, pairs: &[Pair]) -> PyResult<usize> {
+        self.cell().changed();
+        self.run(py, |txn, at| {
+            txn.atomically(|txn| {
+                pairs.iter().try_for_each(|(key, value)| txn.put(at, key, value).map(|_| ()))
+            })
+        })?;
+        Ok(pairs.len())
     }
+}
+
+/// A key and a value, as Python has them in memory.
+type Pair = (PyBackedBytes, PyBackedBytes);
+type Objects<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+/// The pairs of any mapping or iterable of pairs, as `dict.update` takes them. It is read to its
+/// end before anything is made of it: it may be made from the very tree that is to be changed.
+fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    if source.hasattr("keys")? {
+        for key in source.call_method0("keys")?.try_iter()? {
+            let key = key?;
+            let value = source.get_item(&key)?;
+            pairs.push((key, value));
+        }
+    } else {
+        for pair in source.try_iter()? {
+            pairs.push(halves(&pair?)?);
+        }
+    }
+    pairs.iter().map(|(key, value)| Ok((bytes(key)?, bytes(value)?))).collect()
+}
+
+fn halves<'py>(pair: &Bound<'py, PyAny>) -> PyResult<Objects<'py>> {
+    let parts = pair.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let [key, value]: [Bound<'py, PyAny>; 2] =
+        parts.try_into().map_err(|_| PyValueError::new_err("a pair is a key and a value"))?;
+    Ok((key, value))
+}
+
+fn bytes(object: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+    Ok(object.cast::<PyBytes>()?.clone().into())
 }
 
 fn missing(py: Python<'_>, key: &[u8]) -> PyErr {
@@ -157,44 +188,48 @@ impl Tree {
     }
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let Ok(key) = key.extract::<Vec<u8>>() else {
-            return Err(PyTypeError::new_err("keys are bytes"));
-        };
-        let handle = &self.handle;
-        self.cell().run(py, |txn| {
-            let at = handle.resolve(txn)?;
-            txn.contains(at, &key)
-        })
+        // No key of another type can be in it.
+        let Ok(key) = key.cast::<PyBytes>() else { return Ok(false) };
+        let (key, handle) = (key.as_bytes(), &self.handle);
+        let found = self.cell().attempt(py, |txn| txn.try_get(handle.known(txn)?, key));
+        match found {
+            Some(value) => Ok(value.is_some()),
+            None => self.run(py, |txn, at| txn.contains(at, key)),
+        }
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        let handle = &self.handle;
-        let count = self.cell().run(py, |txn| {
-            let at = handle.resolve(txn)?;
-            txn.count(at)
-        })?;
+        let count = self.run(py, |txn, at| txn.count(at))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     fn __iter__(&self) -> Cursor {
-        self.cursor(None, None, false, Yield::Keys)
+        self.cursor(Bounds::default(), Yield::Keys)
     }
 
     fn __reversed__(&self) -> Cursor {
-        self.cursor(None, None, true, Yield::Keys)
+        self.cursor(Bounds::backward(), Yield::Keys)
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
-        if !other.hasattr("keys")? || other.len()? != self.__len__(py)? {
-            return Ok(false);
+    /// Equal to any mapping of the same pairs.
+    fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+        let answer = |equal: bool| Ok(PyBool::new(py, equal).to_owned().into_any().unbind());
+        if self.__len__(py)? != other.len()? {
+            return answer(false);
         }
-        for (key, value) in Self::pairs_of(other)? {
-            match self.read(py, &key)? {
-                Some(own) if own.as_bytes(py) == value => {}
-                _ => return Ok(false),
+        let cursor = self.cursor(Bounds::default(), Yield::Items);
+        while let Some((key, value)) = cursor.next_pair(py)? {
+            let key = PyBytes::new(py, &key);
+            if !other.contains(&key)? || !other.get_item(&key)?.eq(PyBytes::new(py, &value))? {
+                return answer(false);
             }
         }
-        Ok(true)
+        answer(true)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<Tree {}>", PyString::new(py, &self.handle.name).repr()?))
     }
 
     #[pyo3(signature = (key, default = None))]
@@ -207,19 +242,22 @@ impl Tree {
         Ok(self.read(py, key)?.map(Py::into_any).or(default))
     }
 
-    #[pyo3(signature = (start = None, stop = None, reverse = false))]
-    fn keys(&self, start: Option<Vec<u8>>, stop: Option<Vec<u8>>, reverse: bool) -> Cursor {
-        self.cursor(start, stop, reverse, Yield::Keys)
+    #[pyo3(signature = (start = KeyBound::Absent, stop = KeyBound::Absent, reverse = false),
+           text_signature = "($self, start=None, stop=None, reverse=False)")]
+    fn keys(&self, start: KeyBound, stop: KeyBound, reverse: bool) -> PyResult<Cursor> {
+        Ok(self.cursor(Bounds::new(start, stop, reverse)?, Yield::Keys))
     }
 
-    #[pyo3(signature = (start = None, stop = None, reverse = false))]
-    fn values(&self, start: Option<Vec<u8>>, stop: Option<Vec<u8>>, reverse: bool) -> Cursor {
-        self.cursor(start, stop, reverse, Yield::Values)
+    #[pyo3(signature = (start = KeyBound::Absent, stop = KeyBound::Absent, reverse = false),
+           text_signature = "($self, start=None, stop=None, reverse=False)")]
+    fn values(&self, start: KeyBound, stop: KeyBound, reverse: bool) -> PyResult<Cursor> {
+        Ok(self.cursor(Bounds::new(start, stop, reverse)?, Yield::Values))
     }
 
-    #[pyo3(signature = (start = None, stop = None, reverse = false))]
-    fn items(&self, start: Option<Vec<u8>>, stop: Option<Vec<u8>>, reverse: bool) -> Cursor {
-        self.cursor(start, stop, reverse, Yield::Items)
+    #[pyo3(signature = (start = KeyBound::Absent, stop = KeyBound::Absent, reverse = false),
+           text_signature = "($self, start=None, stop=None, reverse=False)")]
+    fn items(&self, start: KeyBound, stop: KeyBound, reverse: bool) -> PyResult<Cursor> {
+        Ok(self.cursor(Bounds::new(start, stop, reverse)?, Yield::Items))
     }
 
     #[pyo3(signature = (key, *default))]
@@ -238,7 +276,7 @@ impl Tree {
 
     /// Removes and returns the last pair.
     fn popitem(&self, py: Python<'_>) -> PyResult<(Py<PyBytes>, Py<PyBytes>)> {
-        let last = self.cursor(None, None, true, Yield::Items).next_pair(py)?;
+        let last = self.cursor(Bounds::backward(), Yield::Items).next_pair(py)?;
         let Some((key, value)) = last else { return Err(PyKeyError::new_err("the tree is empty")) };
         self.remove(py, &key)?;
         Ok((PyBytes::new(py, &key).unbind(), PyBytes::new(py, &value).unbind()))
@@ -266,51 +304,33 @@ impl Tree {
         }
         match arguments.len() {
             0 => Ok(()),
-            1 => self.put_pairs(py, Self::pairs_of(&arguments.get_item(0)?)?).map(|_| ()),
+            1 => self.put_pairs(py, &pairs_of(&arguments.get_item(0)?)?).map(|_| ()),
             _ => Err(PyTypeError::new_err("update expected at most 1 argument")),
         }
     }
 
     /// Puts many pairs in one call, all or none; returns how many.
-    fn put_many(&self, py: Python<'_>, items: Vec<(Vec<u8>, Vec<u8>)>) -> PyResult<usize> {
-        self.put_pairs(py, items)
+    fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.put_pairs(py, &pairs_of(items)?)
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        let handle = &self.handle;
         self.cell().changed();
-        self.cell().run(py, |txn| {
-            let at = handle.resolve(txn)?;
-            txn.atomically(|txn| {
-                let range = crate::txn::Range { keys_only: true, ..crate::txn::Range::default() };
-                let mut from = None;
-                loop {
-                    let batch = txn.scan(at, &range, from.as_deref(), 1024)?;
-                    for (key, _) in &batch.records {
-                        txn.delete(at, key)?;
-                    }
-                    match batch.next {
-                        Some(next) => from = Some(next),
-                        None => return Ok(()),
-                    }
-                }
-            })
-        })
+        self.run(py, |txn, at| txn.atomically(|txn| clear(txn, at)))
     }
 }
 
-impl Tree {
-    fn put_pairs(&self, py: Python<'_>, pairs: Vec<(Vec<u8>, Vec<u8>)>) -> PyResult<usize> {
-        let handle = &self.handle;
-        self.cell().changed();
-        self.cell().run(py, |txn| {
-            let at = handle.resolve(txn)?;
-            txn.atomically(|txn| {
-                for (key, value) in &pairs {
-                    txn.put(at, key, value)?;
-                }
-                Ok(pairs.len())
-            })
-        })
+fn clear(txn: &mut Transaction, at: TreeRef) -> Result<()> {
+    let range = Range { keys_only: true, ..Range::default() };
+    let mut from: Option<Vec<u8>> = None;
+    loop {
+        let batch = txn.scan(at, &range, from.as_deref(), 1024)?;
+        for (key, _) in &batch.records {
+            txn.delete(at, key)?;
+        }
+        match batch.next {
+            Some(next) => from = Some(next),
+            None => return Ok(()),
+        }
     }
 }

@@ -4,7 +4,18 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
+use crate::error::Field;
 use crate::rows::{Row, Value};
+
+/// A field of an error or an event.
+pub(crate) fn field<'py>(py: Python<'py>, value: &Field) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Field::Text(text) => text.into_pyobject(py)?.into_any(),
+        Field::Int(number) => number.into_pyobject(py)?.into_any(),
+        Field::Float(number) => number.into_pyobject(py)?.into_any(),
+        Field::List(texts) => texts.into_pyobject(py)?.into_any(),
+    })
+}
 
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
