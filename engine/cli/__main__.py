@@ -23,7 +23,8 @@ from engine.errors import HoldfastError, from_exception
 
 GROUPS = ("databases", "records", "transfers", "recovering", "backing_up")
 
-_log = logging.getLogger(__name__)
+# Run as a program, this module is called __main__, which the log file would not take.
+_log = logging.getLogger("engine.cli")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,8 @@ from engine.recovery.report import indicator_json
 from engine.types import CheckReport, DatabaseInfo, DatabaseState, TableInfo
 from engine.units import format_duration, format_size
 
+_SHOWN_PROBLEMS = 20
+
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
@@ -25,7 +27,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     add_verb(verbs, "info", info, "Tell what can be told of a database; changes nothing")
     add_verb(verbs, "tables", tables, "List tables with their columns, keys, indexes and rows")
     parser = add_verb(verbs, "check", check, "Check every invariant of the database")
-    parser.add_argument("--detailed", action="store_true", help="read every value too")
+    parser.add_argument("--detailed", action="store_true", help="list every problem, not only the first")
     add_verb(verbs, "checkpoint", checkpoint, "Make a checkpoint now")
     add_verb(verbs, "locks", locks, "Show transactions, locks, and who waits for whom")
     parser = add_verb(verbs, "log", log, "List entries of the log, never stored values")
@@ -104,7 +106,7 @@ def tables(args: argparse.Namespace, out: Output) -> int:
 def check(args: argparse.Namespace, out: Output) -> int:
     """`check PATH [--detailed]`"""
     with open_as_it_is(args.path) as database:
-        report = out.follow(database.check_task(args.detailed))
+        report = out.follow(database.check_task())
     value = {
         "ok": report.ok,
         "pages": report.pages,
@@ -113,7 +115,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
         "seconds": report.seconds,
         "problems": [asdict(problem) for problem in report.problems],
     }
-    out.result(value, _check_lines(report))
+    out.result(value, _check_lines(report, None if args.detailed else _SHOWN_PROBLEMS))
     return FINE if report.ok else PROBLEMS
 
 
@@ -203,13 +205,16 @@ def _columns_text(table: TableInfo) -> str:
     )
 
 
-def _check_lines(report: CheckReport) -> list[str]:
+def _check_lines(report: CheckReport, most: int | None) -> list[str]:
     rate = report.bytes / report.seconds if report.seconds else 0.0
     read = f"{report.pages} pages, {report.records} records in {format_duration(report.seconds)}"
     if report.ok:
         return [f"No problem found. Checked {read} ({format_size(rate)}/s)."]
-    rows = [(p.code, "" if p.page is None else p.page, p.tree or "", p.detail) for p in report.problems]
+    found = report.problems
+    rows = [(p.code, "" if p.page is None else p.page, p.tree or "", p.detail) for p in found[:most]]
+    more = len(found) - len(rows)
     return [
-        f"{len(rows)} problem{'s' if len(rows) != 1 else ''} found in {read}.",
+        f"{len(found)} problem{'s' if len(found) != 1 else ''} found in {read}.",
         *columns(rows, ("code", "page", "tree", "detail")),
+        *([f"And {more} more: --detailed lists them."] if more else []),
     ]

@@ -99,12 +99,15 @@ def delete(args: argparse.Namespace, out: Output) -> int:
 
 def scan(args: argparse.Namespace, out: Output) -> int:
     """`scan PATH TREE [--from KEY] [--to KEY] [--limit N]`"""
-    start = None if args.start is None else _bytes(args.start, args.hex)
-    stop = None if args.stop is None else _bytes(args.stop, args.hex)
+    bounds = {
+        name: _bytes(text, args.hex)
+        for name in ("start", "stop")
+        if (text := getattr(args, name)) is not None
+    }
     records: list[tuple[bytes, bytes]] = []
     is_more = False
     with open_for_reading(args.path, out) as database, database.begin(read_only=True) as txn:
-        for record in txn.tree(args.tree, create=False).items(start, stop, args.reverse):
+        for record in txn.tree(args.tree, create=False).items(**bounds, reverse=args.reverse):
             if len(records) == args.limit:
                 is_more = True
                 break
