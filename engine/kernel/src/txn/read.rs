@@ -84,6 +84,10 @@ impl Transaction {
     /// Follows the log to the newest version that this transaction sees.
     fn older(&self, mut stamp: Stamp) -> Result<Found> {
         loop {
+            if stamp.lsn.is_none() {
+                // Built in bulk: there was nothing before.
+                return Ok(Found::Nothing);
+            }
             let entry = self.shared.core.log.read(stamp.lsn).map_err(|error| self.too_old(error))?;
             let mut parts = PartReader::new(&entry.body)?;
             let Some(part) = parts.next_part()? else { return Err(self.broken_chain()) };
