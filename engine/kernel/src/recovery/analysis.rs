@@ -61,9 +61,7 @@ impl Pass {
                 self.pending.extend(left.map(|garbage| Pending { by, garbage }));
                 self.take_pages(entry)
             }
-            Op::Insert | Op::Update | Op::Delete | Op::Structure | Op::Image => {
-                self.take_pages(entry)
-            }
+            Op::Insert | Op::Update | Op::Delete | Op::Structure | Op::Image => self.take_pages(entry),
             Op::PagesTaken | Op::TreeMade => self.take_pages(entry),
             Op::PagesWritten => {
                 self.take_written(entry.body);

@@ -204,12 +204,7 @@ fn work_through(work: &Receiver<Batch>, pool: &Pool) -> Result<Worked> {
 
 /// Applies the changes of one entry to one page unless the page has them already. A page that
 /// cannot be read is rebuilt by the next full image of it, or told as damaged.
-fn redo_parts(
-    pool: &Pool,
-    part: &PartAt,
-    changes: &[Change<'_>],
-    worked: &mut Worked,
-) -> Result<()> {
+fn redo_parts(pool: &Pool, part: &PartAt, changes: &[Change<'_>], worked: &mut Worked) -> Result<()> {
     let mut page = match pool.ensure(part.page).and_then(|()| pool.write(part.page)) {
         Ok(page) => page,
         Err(error) if is_page_damage(&error) => {

@@ -60,7 +60,6 @@ impl Transaction {
         if !is_own || !self.is_untouched(at)? {
             return Err(Error::argument("tree", "only an empty tree of this transaction can be filled"));
         }
-        self.ensure_not_dropped(at)?;
         self.atomically(|txn| {
             let shared = std::sync::Arc::clone(&txn.shared);
             let tree = Tree { core: &shared.core, id: at.id, root: at.root };
@@ -99,7 +98,8 @@ impl Transaction {
         let mut root = core.pool.write(page.id())?;
         root.begin_change();
         let part = [root.part(change)];
-        let entry = core.append_with(author, page.tree(), &part, &[], |span| self.state.appended(span))?;
+        let entry =
+            core.append_with(author, page.tree(), &part, &[], |span| self.state.appended(span))?;
         self.state.undo_reserved.fetch_add(undo, Ordering::Relaxed);
         root.apply(&change, entry)
     }

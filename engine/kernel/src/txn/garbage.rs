@@ -99,8 +99,7 @@ fn free_unused(shared: &Shared, page: PageId, pending: &Pending) -> Result<()> {
     let space = shared.core.space.release(page)?;
     space.begin_change();
     let (author, done) = (Author::system(Op::Freed), |_| shared.txns.collected(pending));
-    let entry =
-        shared.core.append_with(author, TreeId(0), &[space.part()], &duty(pending), done)?;
+    let entry = shared.core.append_with(author, TreeId(0), &[space.part()], &duty(pending), done)?;
     space.apply(entry)
 }
 

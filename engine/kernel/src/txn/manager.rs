@@ -332,7 +332,8 @@ impl TxnManager {
 
     /// True where the drop of this tree is committed, though some may still see it.
     pub fn is_dropped(&self, tree: TreeId) -> bool {
-        let is_it = |pending: &Pending| matches!(pending.garbage, Garbage::Tree { tree: t, .. } if t == tree);
+        let is_it =
+            |pending: &Pending| matches!(pending.garbage, Garbage::Tree { tree: t, .. } if t == tree);
         self.pending.lock().iter().any(is_it)
     }
 

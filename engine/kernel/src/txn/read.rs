@@ -69,6 +69,11 @@ impl Transaction {
             return Ok(());
         }
         self.shared.locks.acquire(self.id(), Resource::Tree(at.id), mode, None)?;
+        // A snapshot still shows a tree that was dropped after it began. What would be written
+        // there could neither be found again nor, after a crash, be undone.
+        if !matches!(mode, Mode::IntentionShared | Mode::Shared) && self.shared.txns.is_dropped(at.id) {
+            return Err(self.lost(at));
+        }
         let joined = self.modes.get(&at.id).map_or(mode, |held| held.join(mode));
         self.modes.insert(at.id, joined);
         Ok(())

@@ -88,28 +88,11 @@ impl Transaction {
             Isolation::Serializable => Mode::SharedIntentionExclusive,
             _ => Mode::IntentionExclusive,
         };
-        let held = self.modes.get(&at.id).copied();
-        if held.is_some_and(|held| held.covers(mode)) {
-            return Ok(());
-        }
-        self.lock_tree(at, mode)?;
-        self.ensure_not_dropped(at).inspect_err(|_| {
-            // Asked again at the next attempt.
-            match held {
-                Some(held) => self.modes.insert(at.id, held),
-                None => self.modes.remove(&at.id),
-            };
-        })
-    }
-
-    /// A snapshot still shows a tree that was dropped after it began. What would be written there
-    /// could neither be found again nor, after a crash, be undone.
-    pub(super) fn ensure_not_dropped(&self, at: TreeRef) -> Result<()> {
-        if self.shared.txns.is_dropped(at.id) { Err(self.lost(at)) } else { Ok(()) }
+        self.lock_tree(at, mode)
     }
 
     /// The first updater has won.
-    fn lost(&self, at: TreeRef) -> Error {
+    pub(super) fn lost(&self, at: TreeRef) -> Error {
         self.shared.stats.add(Counter::Conflicts, 1);
         Error::new(Code::WriteConflict).with("txn", self.id().0).with("tree", i64::from(at.id.0))
     }
