@@ -232,7 +232,18 @@ impl Run {
         };
         self.history = History::of(vec![Rc::clone(state)]);
         store.maintain().map_err(|error| format!("maintenance after recovery: {}", chain(&error)))?;
-        audit(store).map(|_| ())
+        audit(store)?;
+        check(store)
+    }
+}
+
+/// The kernel's own check must find nothing either.
+pub fn check(store: &Store) -> std::result::Result<(), String> {
+    let report =
+        store.check(false, &Progress::default()).map_err(|error| format!("check: {}", chain(&error)))?;
+    match report.problems.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("check: {} problems, the first {first:?}", report.problems.len())),
     }
 }
 
