@@ -8,7 +8,7 @@ use crate::checkpoint::Tables;
 use crate::error::Result;
 use crate::log::{EntryRef, LogReader, Op};
 use crate::page::{PartReader, get_u32, get_u64};
-use crate::txn::{Counts, Ended, Garbage, Pending, read_compensation, take};
+use crate::txn::{Counts, Ended, Garbage, Pending, take};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Since when a page may lack changes, and the end of the last entry that changed it.
@@ -55,13 +55,9 @@ impl Pass {
             self.take_transaction(entry)?;
         }
         match header.op {
-            Op::Clr => {
-                let left = read_compensation(entry.body)?.1;
-                let by = header.txn;
-                self.pending.extend(left.map(|garbage| Pending { by, garbage }));
+            Op::Insert | Op::Update | Op::Delete | Op::Clr | Op::Structure | Op::Image => {
                 self.take_pages(entry)
             }
-            Op::Insert | Op::Update | Op::Delete | Op::Structure | Op::Image => self.take_pages(entry),
             Op::PagesTaken | Op::TreeMade => self.take_pages(entry),
             Op::PagesWritten => {
                 self.take_written(entry.body);
