@@ -84,11 +84,8 @@ def info(args: argparse.Namespace, out: Output) -> int:
         # What a running program has not yet written is no sign that anything is wrong.
         value["indicators"] = []
     elif found.state is DatabaseState.CLEAN:
-        # Only a closed database has its tables and the end of its log where they can be read.
-        with open_for_reading(args.path, out) as database:
-            value["tables"] = [{"name": t.name, "rows": t.rows} for t in database.tables.list()]
-            value["trees"] = database.trees()
-            value["wal"]["last_lsn"] = database.status().log.last_lsn
+        # Only a closed database has its tables where they can be read.
+        _add_contents(args.path, out, value)
     out.result(value, _info_lines(found, value))
     return FINE
 
@@ -171,6 +168,16 @@ def log(args: argparse.Namespace, out: Output) -> int:
         lines or ["There are no entries from there on."],
     )
     return FINE
+
+
+def _add_contents(path: str, out: Output, value: dict[str, Any]) -> None:
+    try:
+        with open_for_reading(path, out) as database:
+            value["tables"] = [{"name": t.name, "rows": t.rows} for t in database.tables.list()]
+            value["trees"] = database.trees()
+    except HoldfastError as error:
+        # Where it may not be opened, the rest is told all the same.
+        out.note(f"Its tables cannot be listed: {error.message}")
 
 
 def _info_lines(found: DatabaseInfo, value: dict[str, Any]) -> list[str]:

@@ -68,7 +68,8 @@ def export(args: argparse.Namespace, out: Output) -> int:
         "rows": result.rows,
         "seconds": result.seconds,
     }
-    out.result(value, [f"{result.rows:,} rows of {len(result.tables)} tables written to {result.path}."])
+    tables = "1 table" if len(result.tables) == 1 else f"{len(result.tables)} tables"
+    out.result(value, [f"{result.rows:,} rows of {tables} written to {result.path}."])
     return FINE
 
 
