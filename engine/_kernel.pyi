@@ -126,7 +126,8 @@ class Store:
     ) -> dict[str, Any]: ...
     def load(self, spec: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
         """A measured workload inside the kernel. `spec`: threads, operations, value_bytes, read_share,
-        batch, seed, tree, keys. Keys: operations, seconds, per_second, latency {name: {p50_us, p99_us, max_us}}."""
+        batch, seed, tree, keys. Keys: operations, seconds, per_second, deadlocks, conflicts,
+        latency {name: {count, p50_us, p99_us, max_us}}."""
     def close(self) -> dict[str, Any]:
         """Clean shutdown. Keys: aborted (number of live transactions aborted)."""
 

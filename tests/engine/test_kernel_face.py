@@ -722,3 +722,40 @@ def test_every_code_of_the_kernel_has_its_class() -> None:
     classes = errors.by_code()
     for name, code in bridge.ERROR_CODES.items():
         assert classes[code].__name__ == name
+
+
+def test_the_log_tells_what_happened_but_no_values(store: bridge.Store) -> None:
+    fill(store, {b"secret key": b"secret value"})
+    entries = store.read_log(0, 1000)
+    assert "Commit" in {entry["op"] for entry in entries}
+    assert [entry["lsn"] for entry in entries] == sorted(entry["lsn"] for entry in entries)
+    assert "secret" not in str(entries)
+    assert store.read_log(entries[3]["lsn"], 2) == entries[3:5]
+
+
+def test_a_load_is_measured_and_can_be_cancelled(store: bridge.Store) -> None:
+    spec = {"threads": 4, "operations": 2000, "keys": 50, "seed": 7, "tree": "load", "batch": 3}
+    done = store.load(spec)
+    assert done["operations"] >= 2000
+    assert {"get", "put", "commit"} <= set(done["latency"])
+    assert 0 < len(contents(store, "load")) <= 50
+    job = bridge.Job()
+    job.cancel()
+    with pytest.raises(errors.Cancelled):
+        store.load(spec | {"operations": 10_000_000}, job)
+    with pytest.raises(errors.InvalidArgument):
+        store.load({"nonsense": 1})
+
+
+def test_a_close_stops_a_load_and_waits_for_it(path: str, pool: ThreadPoolExecutor) -> None:
+    store, job = bridge.Store.create(path, OPTIONS), bridge.Job()
+    load = pool.submit(store.load, {"threads": 4, "operations": 100_000_000, "keys": 100}, job)
+    stop = threading.Event()
+    while job.progress()["done"] == 0:
+        stop.wait(0.001)
+    store.close()
+    with pytest.raises(errors.Cancelled):
+        load.result()
+    store = bridge.Store.open(path, OPTIONS)
+    assert store.check()["problems"] == []
+    store.close()

@@ -16,6 +16,8 @@ mod errors;
 mod held;
 mod inspect;
 mod job;
+mod load;
+mod log;
 mod open;
 mod options;
 mod recovery;

@@ -12,7 +12,7 @@ use crate::lockfile::LockFile;
 use crate::log::LogOptions;
 use crate::recovery::Progress;
 use crate::store::Store;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 use crate::txn::{Isolation, Shared, Transaction};
 use crate::types::TxnId;
 
@@ -23,8 +23,9 @@ pub struct OpenStore {
     closing: AtomicBool,
     /// Begun and not yet dropped; `closing` is set under this mutex.
     live: Mutex<HashMap<TxnId, Weak<Cell>>>,
-    /// Long works that a close stops.
+    /// Long works, which a close stops and waits for: they have transactions of their own.
     works: Mutex<Vec<Arc<Progress>>>,
+    work_ended: Condvar,
     lock: Mutex<Option<LockFile>>,
 }
 
@@ -37,6 +38,7 @@ impl OpenStore {
             closing: AtomicBool::new(false),
             live: Mutex::new(HashMap::new()),
             works: Mutex::new(Vec::new()),
+            work_ended: Condvar::new(),
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -95,6 +97,7 @@ impl OpenStore {
         if let Some(place) = works.iter().position(|other| Arc::ptr_eq(other, progress)) {
             works.swap_remove(place);
         }
+        self.work_ended.notify_all();
         done
     }
 
@@ -127,6 +130,11 @@ impl OpenStore {
         cells.iter().for_each(|cell| cell.end(Error::new(Code::StoreClosed)));
         // Those too that woke, and were rolled back by their own threads.
         let aborted = cells.iter().filter(|cell| !cell.is_committed()).count();
+        let mut works = self.works.lock();
+        while !works.is_empty() {
+            self.work_ended.wait(&mut works);
+        }
+        drop(works);
         let closed = guarded(self.shared(), || self.store.close());
         self.lock.lock().take();
         Ok(aborted + closed?)

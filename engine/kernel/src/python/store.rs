@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// As [`Store::ask`], refused after the close.
-    fn work<T: Send>(
+    pub fn work<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&OpenStore) -> Result<T> + Send,
