@@ -159,6 +159,17 @@ impl Checkpointer {
         pin
     }
 
+    /// As [`Checkpointer::pin`], but back to the first entry of every active transaction too, as
+    /// undoing them will need; also answers what the control file says at this moment.
+    pub fn pin_with_undo(&self, shared: &Shared) -> (u64, Lsn, ControlData) {
+        let control = self.control.lock();
+        let data = control.data();
+        let from = shared.txns.oldest_needed().map_or(data.redo_lsn, |(lsn, ..)| lsn.min(data.redo_lsn));
+        let pin = self.next_pin.fetch_add(1, Ordering::Relaxed);
+        self.pins.lock().push((pin, from));
+        (pin, from, data)
+    }
+
     pub fn unpin(&self, pin: u64) {
         self.pins.lock().retain(|(number, _)| *number != pin);
     }
@@ -188,6 +199,7 @@ impl Checkpointer {
             checkpoint_at: tables.at,
             next_txn: tables.next_txn.0,
             clean_end: Lsn::NONE,
+            pages_lag: false,
             ..before
         })?;
         self.previous_begin.store(tables.begin.0, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! slot at 0 and at 4096, each 512 bytes (one sector, written whole or not at all):
-//! magic 8 | version u32 | page_size u32 | sequence u64 | database id 16 | incarnation u32 | zero u32
+//! magic 8 | version u32 | page_size u32 | sequence u64 | database id 16 | incarnation u32 | flags u32
 //! | checkpoint_lsn u64 | redo_lsn u64 | checkpoint_at i64 | next_txn u64 | clean_end_lsn u64
 //! | segment_bytes u64 | zeros | BLAKE3 of all before, truncated to 16
 //! ```
@@ -41,6 +41,9 @@ pub struct ControlData {
     /// Where a clean shutdown left the log; none while the database is open.
     pub clean_end: Lsn,
     pub segment_bytes: u64,
+    /// Pages may be older than the log says that they were written: they come from a backup.
+    /// Holds until the next checkpoint.
+    pub pages_lag: bool,
 }
 
 /// The open control file.
@@ -136,6 +139,7 @@ fn encode(sequence: u64, data: &ControlData) -> [u8; SLOT] {
     bytes[16..24].copy_from_slice(&sequence.to_le_bytes());
     bytes[24..40].copy_from_slice(&data.database.0);
     bytes[40..44].copy_from_slice(&data.incarnation.0.to_le_bytes());
+    bytes[44..48].copy_from_slice(&u32::from(data.pages_lag).to_le_bytes());
     let numbers = [
         data.checkpoint_lsn.0,
         data.redo_lsn.0,
@@ -174,6 +178,7 @@ fn decode(bytes: &[u8; SLOT]) -> std::result::Result<(u64, ControlData), Fault> 
         next_txn: u64_at(72),
         clean_end: Lsn(u64_at(80)),
         segment_bytes: u64_at(88),
+        pages_lag: u32_at(44) & 1 != 0,
     };
     Ok((u64_at(16), data))
 }
@@ -195,6 +200,7 @@ mod tests {
             next_txn: 11,
             clean_end: Lsn::NONE,
             segment_bytes: 1 << 20,
+            pages_lag: checkpoint % 2 == 1,
         }
     }
 

@@ -5,6 +5,7 @@
 //! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
+pub mod backup;
 pub mod buffer;
 pub mod checkpoint;
 pub mod control;

@@ -146,6 +146,7 @@ impl Store {
                 next_txn: 1,
                 clean_end: Lsn::NONE,
                 segment_bytes: options.opening.log.segment_bytes,
+                pages_lag: false,
             },
         )?;
         remove_marker(&*disk, CREATING_MARKER)?;

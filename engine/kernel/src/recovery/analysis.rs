@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Analysis, Loser, Progress};
 use crate::checkpoint::Tables;
+use crate::control::ControlData;
 use crate::error::Result;
 use crate::log::{EntryRef, LogReader, Op};
 use crate::page::{PartReader, get_u32, get_u64};
@@ -20,6 +21,8 @@ struct Dirty {
 #[derive(Default)]
 struct Pass {
     begin: Lsn,
+    /// The pages come from a backup: what was written out after they were copied is not in them.
+    pages_lag: bool,
     active: HashMap<TxnId, Loser>,
     ended: HashSet<TxnId>,
     dirty: HashMap<PageId, Dirty>,
@@ -30,8 +33,13 @@ struct Pass {
 }
 
 /// Runs the pass over `reader`, which stands at the checkpoint's begin record.
-pub(super) fn analyse(reader: &mut LogReader, begin: Lsn, progress: &Progress) -> Result<Analysis> {
-    let mut pass = Pass { begin, ..Pass::default() };
+pub(super) fn analyse(
+    reader: &mut LogReader,
+    control: &ControlData,
+    progress: &Progress,
+) -> Result<Analysis> {
+    let begin = control.checkpoint_lsn;
+    let mut pass = Pass { begin, pages_lag: control.pages_lag, ..Pass::default() };
     pass.result.start = begin;
     let (_, total) = reader.progress();
     progress.begin("analysis", "bytes", total);
@@ -59,7 +67,7 @@ impl Pass {
                 self.take_pages(entry)
             }
             Op::PagesTaken | Op::TreeMade => self.take_pages(entry),
-            Op::PagesWritten => {
+            Op::PagesWritten if !self.pages_lag => {
                 self.take_written(entry.body);
                 Ok(())
             }

@@ -164,9 +164,9 @@ impl Opening {
 
     /// Analysis. Changes nothing on the disk.
     pub fn analyse(&mut self, progress: &Progress) -> Result<&Analysis> {
-        let begin = self.control().checkpoint_lsn;
-        let mut reader = self.reader(begin)?;
-        let analysis = analysis::analyse(&mut reader, begin, progress)?;
+        let control = self.control();
+        let mut reader = self.reader(control.checkpoint_lsn)?;
+        let analysis = analysis::analyse(&mut reader, &control, progress)?;
         Ok(self.analysis.insert(analysis))
     }
 
@@ -271,7 +271,7 @@ impl Opening {
         let progress = Progress::default();
         let analysis = {
             let mut reader = self.reader(data.checkpoint_lsn)?;
-            analysis::analyse(&mut reader, data.checkpoint_lsn, &progress)?
+            analysis::analyse(&mut reader, &data, &progress)?
         };
         if analysis.end != data.clean_end || !analysis.losers.is_empty() || !analysis.dirty.is_empty() {
             return Err(
