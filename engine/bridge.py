@@ -32,19 +32,11 @@ Tree = _kernel.Tree
 ERROR_CODES = _kernel.ERROR_CODES
 describe_source = _kernel.describe_source
 inspect = _kernel.inspect
+restore_backup = _kernel.restore_backup
 sniff_csv = _kernel.sniff_csv
+verify_backup = _kernel.verify_backup
 
 V = TypeVar("V")
-
-
-def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
-    """Check a backup against its manifest."""
-    return _kernel.verify_backup(path, job)
-
-
-def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str, Any]:
-    """Rebuild a database in the empty or missing directory `target`."""
-    return _kernel.restore_backup(source, target, job)
 
 
 def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:

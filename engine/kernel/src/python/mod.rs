@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::error::Code;
 
+mod backups;
 mod cell;
 mod checking;
 mod cursor;
@@ -47,6 +48,8 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::describe_source, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;
+    module.add_function(wrap_pyfunction!(backups::verify_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
     // So that code which takes mappings takes trees.
     let mapping = module.py().import("collections.abc")?.getattr("MutableMapping")?;
     mapping.call_method1("register", (module.py().get_type::<tree::Tree>(),))?;

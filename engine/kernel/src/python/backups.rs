@@ -1,0 +1,67 @@
+//! Backups: taken from an open store, verified and restored without one.
+
+use std::path::Path;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::errors::detached;
+use super::job::{Job, progress_of};
+use super::status::dict;
+use super::store::Store;
+use crate::backup::{self, Summary};
+
+fn summary<'py>(py: Python<'py>, done: &Summary) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(py, {
+        "files": done.files,
+        "bytes": done.bytes,
+        "pages": done.pages,
+        "end_lsn": done.end_lsn.0,
+        "taken_at": done.taken_at as f64 / 1e6,
+        "seconds": done.seconds,
+    }))
+}
+
+/// Checks a backup against its manifest.
+#[pyfunction]
+#[pyo3(signature = (path, job = None))]
+pub fn verify_backup<'py>(
+    py: Python<'py>,
+    path: &str,
+    job: Option<&Bound<'py, Job>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let progress = progress_of(job);
+    let done = detached(py, || backup::verify(Path::new(path), &progress))?;
+    summary(py, &done)
+}
+
+/// Rebuilds a database in the empty or missing directory `target`.
+#[pyfunction]
+#[pyo3(signature = (source, target, job = None))]
+pub fn restore_backup<'py>(
+    py: Python<'py>,
+    source: &str,
+    target: &str,
+    job: Option<&Bound<'py, Job>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let progress = progress_of(job);
+    let done = detached(py, || backup::restore(Path::new(source), Path::new(target), &progress))?;
+    summary(py, &done)
+}
+
+#[pymethods]
+impl Store {
+    /// Takes a full backup while the store is in use.
+    #[pyo3(signature = (target, job = None))]
+    fn backup<'py>(
+        &self,
+        py: Python<'py>,
+        target: &str,
+        job: Option<&Bound<'py, Job>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let progress = progress_of(job);
+        let done =
+            self.working(py, &progress, |open| backup::take(&open.store, Path::new(target), &progress))?;
+        summary(py, &done)
+    }
+}
