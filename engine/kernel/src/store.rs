@@ -133,6 +133,8 @@ impl Store {
         Self::format_store_page(&shared)?;
         format_catalogue(&shared.core)?;
         shared.core.log.flush_to(shared.core.log.end())?;
+        // The names of the other files must be certain before that of the control file may be.
+        disk.sync_dir("")?;
         // From here on the log alone can rebuild everything: now it may be called a database.
         let control = Control::create(
             &*disk,
@@ -157,14 +159,17 @@ impl Store {
 
     /// Removes what a creation that was cut off left behind: nothing was ever stored in it.
     fn clear_half_made(disk: &dyn Disk) -> Result<()> {
-        if !disk.exists(CREATING_MARKER)? || disk.exists(control::PATH)? {
+        let is_half_made =
+            disk.exists(CREATING_MARKER)? && (!disk.exists(control::PATH)? || Control::is_blank(disk)?);
+        if !is_half_made {
             return Ok(());
         }
         for name in disk.list("wal")? {
             disk.remove(&format!("wal/{name}"))?;
         }
         disk.remove(DATA_PATH)?;
-        disk.remove(crate::buffer::DOUBLEWRITE_PATH)
+        disk.remove(crate::buffer::DOUBLEWRITE_PATH)?;
+        disk.remove(control::PATH)
     }
 
     fn format_store_page(shared: &Shared) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::control::ControlData;
 use crate::error::Result;
 use crate::log::{EntryRef, LogReader, Op};
 use crate::page::{PartReader, get_u32, get_u64};
-use crate::txn::{Counts, Ended, Garbage, Pending, take};
+use crate::txn::{Counts, Ended, Garbage, Pending, read_compensation, take};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Since when a page may lack changes, and the end of the last entry that changed it.
@@ -63,9 +63,13 @@ impl Pass {
             self.take_transaction(entry)?;
         }
         match header.op {
-            Op::Insert | Op::Update | Op::Delete | Op::Clr | Op::Structure | Op::Image => {
+            Op::Clr => {
+                let left = read_compensation(entry.body)?.1;
+                let by = header.txn;
+                self.pending.extend(left.map(|garbage| Pending { by, garbage }));
                 self.take_pages(entry)
             }
+            Op::Insert | Op::Update | Op::Delete | Op::Structure | Op::Image => self.take_pages(entry),
             Op::PagesTaken | Op::TreeMade => self.take_pages(entry),
             Op::PagesWritten if !self.pages_lag => {
                 self.take_written(entry.body);

@@ -5,6 +5,9 @@
 //!
 //! Where the dirty pages are more than the cache holds, the log is read in several passes, each
 //! for a range of pages that fits: reading a log again is far cheaper than pages that come and go.
+//!
+//! An entry may change one page more than once (a space map loses several runs of pages). Such
+//! parts are applied under one latch: the page LSN can only say that all of them are there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -177,34 +180,35 @@ fn split(
         feed.batch.bytes.extend_from_slice(change);
         let mark = EntryMark { txn: header.txn, lsn: header.lsn, end: header.end() };
         feed.batch.parts.push(PartAt { page, mark, end: feed.batch.bytes.len() });
-        if feed.batch.bytes.len() >= BATCH_BYTES {
-            feed.send()?;
-        }
     }
-    Ok(())
+    // Only now: parts of one entry must not be torn apart.
+    feeds.iter_mut().filter(|feed| feed.batch.bytes.len() >= BATCH_BYTES).try_for_each(Feed::send)
 }
 
 fn work_through(work: &Receiver<Batch>, pool: &Pool) -> Result<Worked> {
     let mut worked = Worked::default();
     while let Ok(batch) = work.recv() {
         let mut start = 0;
-        for part in &batch.parts {
-            let change = PartReader::decode_change(&batch.bytes[start..part.end])?;
-            start = part.end;
-            redo_part(pool, part, &change, &mut worked)?;
+        let together = |a: &PartAt, b: &PartAt| a.page == b.page && a.mark.end == b.mark.end;
+        for parts in batch.parts.chunk_by(together) {
+            let mut changes = Vec::with_capacity(parts.len());
+            for part in parts {
+                changes.push(PartReader::decode_change(&batch.bytes[start..part.end])?);
+                start = part.end;
+            }
+            redo_parts(pool, &parts[0], &changes, &mut worked)?;
         }
     }
     Ok(worked)
 }
 
-/// Applies one change to its page unless the page has it already. A page that cannot be read is
-/// rebuilt by the next full image of it, or told as damaged.
-fn redo_part(pool: &Pool, part: &PartAt, change: &Change<'_>, worked: &mut Worked) -> Result<()> {
-    let is_image = matches!(change, Change::Image { .. });
+/// Applies the changes of one entry to one page unless the page has them already. A page that
+/// cannot be read is rebuilt by the next full image of it, or told as damaged.
+fn redo_parts(pool: &Pool, part: &PartAt, changes: &[Change<'_>], worked: &mut Worked) -> Result<()> {
     let mut page = match pool.ensure(part.page).and_then(|()| pool.write(part.page)) {
         Ok(page) => page,
         Err(error) if is_page_damage(&error) => {
-            if !is_image {
+            if !matches!(changes[0], Change::Image { .. }) {
                 worked.damaged.insert(part.page, error.to_string());
                 return Ok(());
             }
@@ -212,16 +216,16 @@ fn redo_part(pool: &Pool, part: &PartAt, change: &Change<'_>, worked: &mut Worke
         }
         Err(error) => return Err(error),
     };
-    // Also where it has the change: what the system's cache shows after a failed sync need not be
-    // on the medium, so every page of the dirty page table is written out again.
+    // Also where it has the changes: what the system's cache shows after a failed sync need not
+    // be on the medium, so every page of the dirty page table is written out again.
     page.begin_redo(part.mark.lsn);
     if page.lsn() >= part.mark.end {
-        worked.skipped += 1;
+        worked.skipped += changes.len() as u64;
         return Ok(());
     }
-    match page.apply(change, part.mark) {
+    match changes.iter().try_for_each(|change| page.apply(change, part.mark)) {
         Ok(()) => {
-            worked.applied += 1;
+            worked.applied += changes.len() as u64;
             worked.pages.insert(part.page);
             worked.damaged.remove(&part.page);
         }

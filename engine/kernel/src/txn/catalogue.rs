@@ -105,7 +105,7 @@ pub fn format(core: &Core) -> Result<()> {
     write_root(core, super::Author::system(Op::Structure), space, &page, |_| {})
 }
 
-fn empty_root(core: &Core, tree: TreeId, id: PageId) -> Page {
+pub(super) fn empty_root(core: &Core, tree: TreeId, id: PageId) -> Page {
     let shape =
         Shape { id, kind: Kind::Leaf, level: 0, tree, right: PageId::NONE, low: &[], high: None };
     Page::format(core.pool.page_size(), shape)

@@ -81,8 +81,9 @@ pub fn tidy(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
 
 /// Writes down that this duty is done.
 fn settle(shared: &Shared, pending: &Pending) -> Result<()> {
-    shared.core.append(Author::system(Op::Freed), TreeId(0), &[], &duty(pending))?;
-    shared.txns.collected(pending);
+    // In one step: a checkpoint after the entry must not take the duty along once more.
+    let done = |_| shared.txns.collected(pending);
+    shared.core.append_with(Author::system(Op::Freed), TreeId(0), &[], &duty(pending), done)?;
     Ok(())
 }
 
@@ -97,11 +98,9 @@ fn duty(pending: &Pending) -> Vec<u8> {
 fn free_unused(shared: &Shared, page: PageId, pending: &Pending) -> Result<()> {
     let space = shared.core.space.release(page)?;
     space.begin_change();
-    let entry =
-        shared.core.append(Author::system(Op::Freed), TreeId(0), &[space.part()], &duty(pending))?;
-    space.apply(entry)?;
-    shared.txns.collected(pending);
-    Ok(())
+    let (author, done) = (Author::system(Op::Freed), |_| shared.txns.collected(pending));
+    let entry = shared.core.append_with(author, TreeId(0), &[space.part()], &duty(pending), done)?;
+    space.apply(entry)
 }
 
 fn free_page(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {

@@ -330,6 +330,13 @@ impl TxnManager {
         self.pending.lock().iter().copied().collect()
     }
 
+    /// True where the drop of this tree is committed, though some may still see it.
+    pub fn is_dropped(&self, tree: TreeId) -> bool {
+        let is_it =
+            |pending: &Pending| matches!(pending.garbage, Garbage::Tree { tree: t, .. } if t == tree);
+        self.pending.lock().iter().any(is_it)
+    }
+
     /// The next garbage that nobody can see any more. It stays pending until [`Self::collected`].
     pub fn next_garbage(&self) -> Option<Pending> {
         let horizon = self.horizon();

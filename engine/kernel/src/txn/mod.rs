@@ -39,7 +39,7 @@ pub use garbage::{TidyQueue, collect, tidy};
 pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
 pub use read::{Batch, Range};
 pub use row_ids::RowIds;
-pub use undo::{Undone, roll_back, touched, undo_next};
+pub use undo::{read_compensation, roll_back, touched};
 
 /// Everything that transactions of one store share.
 pub struct Shared {
@@ -76,10 +76,6 @@ pub struct Transaction {
     savepoints: Vec<Savepoint>,
     deltas: Counts,
     garbage: Vec<Garbage>,
-    /// Trees that were made and taken back by a savepoint: given back however this ends.
-    unmade: Vec<Garbage>,
-    /// Pages taken for a bulk build and not used yet.
-    spare: Vec<PageId>,
     chains: u64,
     trees: HashMap<String, TreeRef>,
     /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
@@ -106,8 +102,6 @@ impl Shared {
             savepoints: Vec::new(),
             deltas: Counts::new(),
             garbage: Vec::new(),
-            unmade: Vec::new(),
-            spare: Vec::new(),
             chains: 0,
             trees: HashMap::new(),
             epoch: 0,
@@ -138,20 +132,10 @@ pub fn roll_back_whole(
     state: &TxnState,
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<u64> {
-    roll_back_all(shared, state, Vec::new(), keep_on)
-}
-
-fn roll_back_all(
-    shared: &Shared,
-    state: &TxnState,
-    unmade: Vec<Garbage>,
-    keep_on: &mut dyn FnMut() -> bool,
-) -> Result<u64> {
-    let mut undone = roll_back(shared, state, Lsn::NONE, keep_on)?;
-    undone.garbage.extend(unmade);
-    undo::append_end(shared, state, &undone)?;
+    let records = roll_back(shared, state, Lsn::NONE, keep_on)?;
+    undo::append_end(shared, state)?;
     shared.finish(state, Status::Aborted, &Counts::new());
-    Ok(undone.records)
+    Ok(records)
 }
 
 impl Transaction {
@@ -256,12 +240,10 @@ impl Transaction {
     }
 
     fn rewind(&mut self, to: Savepoint) -> Result<()> {
-        let undone = roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
-        self.unmade.extend(undone.garbage);
+        roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
         self.deltas = to.deltas;
         self.garbage.truncate(to.garbage);
         self.trees.clear();
-        self.spare.clear();
         self.epoch += 1;
         Ok(())
     }
@@ -309,9 +291,7 @@ impl Transaction {
             return Ok(self.shared.core.log.durable());
         }
         let deltas = std::mem::take(&mut self.deltas);
-        let mut garbage = std::mem::take(&mut self.garbage);
-        garbage.append(&mut self.unmade);
-        garbage.extend(self.spare.drain(..).map(|page| Garbage::Page { page }));
+        let garbage = std::mem::take(&mut self.garbage);
         let ending = Ending { time: unix_micros(), deltas: &deltas, garbage: &garbage };
         let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
         self.shared.core.log.commit_wait(span.end)?;
@@ -337,8 +317,7 @@ impl Transaction {
             return Ok(());
         }
         if self.has_written() {
-            let unmade = std::mem::take(&mut self.unmade);
-            roll_back_all(&self.shared, &self.state, unmade, &mut || true)?;
+            roll_back_whole(&self.shared, &self.state, &mut || true)?;
         } else {
             self.shared.finish(&self.state, Status::Aborted, &Counts::new());
         }

@@ -69,6 +69,11 @@ impl Transaction {
             return Ok(());
         }
         self.shared.locks.acquire(self.id(), Resource::Tree(at.id), mode, None)?;
+        // A snapshot still shows a tree that was dropped after it began. What would be written
+        // there could neither be found again nor, after a crash, be undone.
+        if !matches!(mode, Mode::IntentionShared | Mode::Shared) && self.shared.txns.is_dropped(at.id) {
+            return Err(self.lost(at));
+        }
         let joined = self.modes.get(&at.id).map_or(mode, |held| held.join(mode));
         self.modes.insert(at.id, joined);
         Ok(())
@@ -84,6 +89,10 @@ impl Transaction {
     /// Follows the log to the newest version that this transaction sees.
     fn older(&self, mut stamp: Stamp) -> Result<Found> {
         loop {
+            if stamp.lsn.is_none() {
+                // Built in bulk: there was nothing before.
+                return Ok(Found::Nothing);
+            }
             let entry = self.shared.core.log.read(stamp.lsn).map_err(|error| self.too_old(error))?;
             let mut parts = PartReader::new(&entry.body)?;
             let Some(part) = parts.next_part()? else { return Err(self.broken_chain()) };

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use super::ending::Ending;
-use super::{Counts, Garbage, Shared, TxnState};
+use super::{Counts, Garbage, Shared, Status, TxnState};
 use crate::buffer::PageWrite;
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
@@ -19,20 +19,12 @@ use crate::tree::split::Incoming;
 use crate::tree::{Tree, Waiting};
 use crate::types::{Lsn, PageId, TreeId};
 
-/// What a rollback did.
-#[derive(Debug, Default)]
-pub struct Undone {
-    pub records: u64,
-    /// Trees that the transaction had made: their pages are to be given back after its end.
-    pub garbage: Vec<Garbage>,
-}
-
 fn damaged(lsn: Lsn) -> Error {
     Error::new(Code::WalCorrupted).with("details", format!("entry {lsn} cannot be undone as it stands"))
 }
 
-/// The entry to undo after this compensation record.
-pub fn undo_next(body: &[u8]) -> Result<Lsn> {
+/// The entry to undo after this compensation record, and what it leaves to be given back.
+pub fn read_compensation(body: &[u8]) -> Result<(Lsn, Option<Garbage>)> {
     let mut parts = PartReader::new(body)?;
     while parts.next_raw()?.is_some() {}
     let extra = parts.extra();
@@ -40,18 +32,18 @@ pub fn undo_next(body: &[u8]) -> Result<Lsn> {
         return Err(Error::new(Code::WalCorrupted)
             .with("details", "a compensation record without its next entry"));
     }
-    Ok(Lsn(get_u64(extra, 0)))
+    Ok((Lsn(get_u64(extra, 0)), Garbage::decode(&mut &extra[8..])))
 }
 
-/// Undoes a transaction's entries after `to`, newest first. Stops, to be called again, where
-/// `keep_on` answers false (between two entries).
+/// Undoes a transaction's entries after `to`, newest first; returns how many records changed.
+/// Stops, to be called again, where `keep_on` answers false (between two entries).
 pub fn roll_back(
     shared: &Shared,
     state: &TxnState,
     to: Lsn,
     keep_on: &mut dyn FnMut() -> bool,
-) -> Result<Undone> {
-    let mut undone = Undone::default();
+) -> Result<u64> {
+    let mut records = 0;
     let mut next = state.last_lsn();
     while next > to {
         if !keep_on() {
@@ -62,10 +54,10 @@ pub fn roll_back(
             return Err(damaged(next));
         }
         next = match entry.header.op {
-            Op::Clr => undo_next(&entry.body)?,
+            Op::Clr => read_compensation(&entry.body)?.0,
             Op::Insert | Op::Update | Op::Delete => {
                 undo_record(shared, state, &entry)?;
-                undone.records += 1;
+                records += 1;
                 entry.header.prev
             }
             Op::PagesTaken => {
@@ -73,17 +65,13 @@ pub fn roll_back(
                 entry.header.prev
             }
             Op::TreeMade => {
-                let mut parts = PartReader::new(&entry.body)?;
-                let tree = parts.tree();
-                let Some(root) = parts.next_part()? else { return Err(damaged(next)) };
-                undone.garbage.push(Garbage::Tree { tree, root: root.page });
-                compensate(shared, state, tree, &[], entry.header.prev)?;
+                undo_tree(shared, state, &entry)?;
                 entry.header.prev
             }
             _ => entry.header.prev,
         };
     }
-    Ok(undone)
+    Ok(records)
 }
 
 /// Appends a compensation record; the caller applies its parts.
@@ -94,12 +82,49 @@ fn compensate(
     parts: &[Part<'_>],
     next: Lsn,
 ) -> Result<crate::page::EntryMark> {
+    compensate_leaving(shared, state, tree, parts, next, None)
+}
+
+/// As [`compensate`], and names what is to be given back once the transaction has ended, however
+/// it ends: a rollback to a savepoint may be followed by a commit or by a crash.
+fn compensate_leaving(
+    shared: &Shared,
+    state: &TxnState,
+    tree: TreeId,
+    parts: &[Part<'_>],
+    next: Lsn,
+    left: Option<Garbage>,
+) -> Result<crate::page::EntryMark> {
     let bytes = 64 + parts.iter().map(|part| 64 + part.change.bytes()).sum::<usize>();
     let author = Author {
         use_undo: state.take_undo(undo_room(bytes)),
         ..Author::new(state.id, Op::Clr, state.last_lsn())
     };
-    shared.core.append_with(author, tree, parts, &next.0.to_le_bytes(), |span| state.appended(span))
+    let mut extra = next.0.to_le_bytes().to_vec();
+    left.iter().for_each(|left| left.encode(&mut extra));
+    shared.core.append_with(author, tree, parts, &extra, |span| {
+        state.appended(span);
+        shared.txns.add_pending(state.id, left);
+    })
+}
+
+/// Takes a tree back that the transaction had made, or, where the entry only filled its root,
+/// empties the root again.
+fn undo_tree(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
+    let (lsn, next) = (entry.header.lsn, entry.header.prev);
+    let mut parts = PartReader::new(&entry.body)?;
+    let tree = parts.tree();
+    let Some(root) = parts.next_part()? else { return Err(damaged(lsn)) };
+    if parts.next_raw()?.is_some() {
+        let left = Garbage::Tree { tree, root: root.page };
+        return compensate_leaving(shared, state, tree, &[], next, Some(left)).map(|_| ());
+    }
+    let image = super::catalogue::empty_root(&shared.core, tree, root.page).to_image();
+    let change = Change::Image { image: &image };
+    let mut page = shared.core.pool.write(root.page)?;
+    page.begin_change();
+    let mark = compensate(shared, state, tree, &[page.part(change)], next)?;
+    page.apply(&change, mark)
 }
 
 fn undo_record(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
@@ -212,16 +237,16 @@ fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
 }
 
 /// Appends the end of a rolled back transaction.
-pub fn append_end(shared: &Shared, state: &TxnState, undone: &Undone) -> Result<()> {
-    let ending =
-        Ending { time: unix_micros(), deltas: &Counts::new(), garbage: &undone.garbage }.encode();
+pub fn append_end(shared: &Shared, state: &TxnState) -> Result<()> {
+    let ending = Ending { time: unix_micros(), deltas: &Counts::new(), garbage: &[] }.encode();
     let author = Author {
         use_undo: state.take_undo(undo_room(ending.len())),
         ..Author::new(state.id, Op::AbortEnd, state.last_lsn())
     };
     shared.core.log.append(&author.entry(&[&ending]), |span| {
         state.appended(span);
-        shared.txns.add_pending(state.id, undone.garbage.iter().copied());
+        // In the same step: a checkpoint after this entry must not take it for unfinished.
+        state.set_status(Status::Aborted);
     })?;
     Ok(())
 }

@@ -91,6 +91,12 @@ impl Transaction {
         self.lock_tree(at, mode)
     }
 
+    /// The first updater has won.
+    pub(super) fn lost(&self, at: TreeRef) -> Error {
+        self.shared.stats.add(Counter::Conflicts, 1);
+        Error::new(Code::WriteConflict).with("txn", self.id().0).with("tree", i64::from(at.id.0))
+    }
+
     /// Gives `key` a value; true where it had one before.
     pub fn put(&mut self, at: TreeRef, key: &[u8], value: &[u8]) -> Result<bool> {
         self.ensure_writable()?;
@@ -156,13 +162,7 @@ impl Transaction {
                     self.shared.locks.wait_for_stamp(self.id(), holder, resource, None)?;
                     self.ensure_usable()?;
                 }
-                Attempt::Lost => {
-                    self.shared.stats.add(Counter::Conflicts, 1);
-                    let tree = i64::from(at.id.0);
-                    return Err(Error::new(Code::WriteConflict)
-                        .with("txn", self.id().0)
-                        .with("tree", tree));
-                }
+                Attempt::Lost => return Err(self.lost(at)),
             }
         }
     }
