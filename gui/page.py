@@ -146,4 +146,9 @@ class PageFrame(QScrollArea):
     def _fit(self) -> None:
         page = self.widget()
         if page is not None:
-            page.resize(self.maximumViewportSize().expandedTo(page.minimumSizeHint()))
+            room, least = self.maximumViewportSize(), page.minimumSizeHint()
+            if least.height() > room.height():
+                room.setWidth(room.width() - self.verticalScrollBar().sizeHint().width())
+            if least.width() > room.width():
+                room.setHeight(room.height() - self.horizontalScrollBar().sizeHint().height())
+            page.resize(room.expandedTo(least))

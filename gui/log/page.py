@@ -120,7 +120,7 @@ class LogPage(Page):
         self._show_log(log)
         sync = sample.status.latency.get("sync")
         if sync is not None:
-            detail = self.tr("median {p50}, worst {max}, since opened")
+            detail = self.tr("median {p50}, worst {max}")
             detail = detail.format(
                 p50=formats.microseconds(sync.p50_us), max=formats.microseconds(sync.max_us)
             )

@@ -82,7 +82,6 @@ class Story:
             self._start
         )
         yield Until("the load to begin", lambda: self._job("Load"))
-        self._window.show_jobs(True)
         self._window.show_page("overview")
         yield Pause(4)
         self._stage.picture("overview", "The engine at work, live")
@@ -90,6 +89,9 @@ class Story:
         self._window.show_page("log")
         yield Pause(2.5)
         self._stage.picture("log", "The log grows; a checkpoint passes")
+        self._window.show_jobs(True)
+        yield Pause(0.5)
+        self._stage.picture("jobs", "Long work has a bar, its time left, and a way to cancel it")
         job = self._job("Load")
         assert job is not None
         job.cancel()
