@@ -23,7 +23,9 @@ __all__ = [
     "Tree",
     "describe_source",
     "inspect",
+    "restore_backup",
     "sniff_csv",
+    "verify_backup",
 ]
 
 ERROR_CODES: dict[str, int]
