@@ -153,7 +153,8 @@ class _NodeItem(QGraphicsItem):
         )
 
     def boundingRect(self) -> QRectF:
-        return QRectF(-NODE_WIDTH / 2, -NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT).adjusted(-4, -4, 4, 4)
+        # Room above for the word over the suggested one.
+        return QRectF(-NODE_WIDTH / 2, -NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT).adjusted(-4, -22, 4, 4)
 
     def mousePressEvent(self, event: QGraphicsSceneMouseEvent) -> None:
         event.accept()
@@ -192,9 +193,8 @@ class _NodeItem(QGraphicsItem):
         if self._is_suggested:
             font.setPixelSize(Size.CAPTION)
             painter.setFont(font)
-            painter.drawText(
-                top, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self._view.tr("suggested")
-            )
+            above = QRectF(box.left(), box.top() - 19, box.width(), 16)
+            painter.drawText(above, Qt.AlignmentFlag.AlignCenter, self._view.tr("suggested"))
         font.setPixelSize(Size.CAPTION)
         font.setWeight(QFont.Weight.Normal)
         painter.setFont(font)

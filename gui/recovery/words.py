@@ -104,8 +104,13 @@ def outcome_text(report: RecoveryReport) -> str:
     """How it ended, in a sentence."""
     redone = int(report.redo.get("applied", 0))
     undone = int(report.undo.get("transactions", 0))
-    return tr(
-        "{records} changes were applied again, {undone} unfinished transactions were undone, in {time}."
-    ).format(
+    sentence = (
+        tr("{records} changes were applied again, one unfinished transaction was undone, in {time}.")
+        if undone == 1
+        else tr(
+            "{records} changes were applied again, {undone} unfinished transactions were undone, in {time}."
+        )
+    )
+    return sentence.format(
         records=formats.count(redone), undone=formats.count(undone), time=formats.duration(report.seconds)
     )
