@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -142,6 +145,18 @@ def recovery_needed(directory: Path, found: tuple[Indicator, ...]) -> RecoveryNe
     return error
 
 
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    """Close at the end of the program what it left open, so that it needs no recovery."""
+    for database in list(_OPEN):
+        # Nobody is left to be told; what could not be closed is recovered when it is opened next.
+        with suppress(HoldfastError):
+            database.close()
+
+
 class Database:
     """An open database. Any thread may use it; a transaction belongs to one thread at a time."""
 
@@ -162,6 +177,7 @@ class Database:
         self._closed = False
         self._aborted = 0
         self.events.start()
+        _OPEN.add(self)
 
     @classmethod
     def recovered(cls, manager: RecoveryManager) -> Self:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +17,8 @@ from engine import Isolation, errors
 from engine.config import Config
 from engine.database import Database
 from engine.types import DatabaseState, Event
+
+ROOT = Path(engine.__file__).resolve().parent.parent
 
 
 def test_what_was_committed_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -333,3 +338,12 @@ def test_dropping_a_tree_takes_its_records_with_it(database: Database) -> None:
     assert database.trees() == ["new"]
     with database.transaction() as txn, pytest.raises(errors.TreeNotFound):
         txn.tree("old", create=False)
+
+
+def test_a_program_that_ends_without_closing_leaves_a_closed_database(tmp_path: Path) -> None:
+    path = tmp_path / "left.holdfast"
+    program = f"import engine; db = engine.open({str(path)!r}); txn = db.begin(); txn.tree('t')[b'k'] = b'v'"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)
+    with engine.open(path, recovery="never") as db:
+        assert db.trees() == []
