@@ -93,7 +93,7 @@ impl Taking<'_> {
     fn copy_pages(&mut self) -> Result<()> {
         let pool = &self.shared().core.pool;
         let size = pool.page_size();
-        self.progress.begin("pages", "pages", self.shared().core.space.used_pages());
+        self.progress.begin("pages", "pages", u64::from(pool.file_pages()));
         let mut packer = Packer::create(self.target, PAGES)?;
         packer.write(&PAGES_MAGIC)?;
         packer.write(&(size as u32).to_le_bytes())?;
@@ -120,29 +120,25 @@ impl Taking<'_> {
         let last = (first + GROUP).min(pool.file_pages());
         for start in (first..last).step_by(step as usize) {
             self.progress.ensure_going()?;
-            let wanted: Vec<PageId> =
-                (start..(start + step).min(last)).map(PageId).filter(|id| is_used(map, *id)).collect();
-            if wanted.is_empty() {
-                continue;
-            }
             let read = pool.read_run(PageId(start), &mut chunk)?;
             chunk[read..].fill(0);
-            for id in wanted {
-                let at = (id.0 - start) as usize * size;
-                if let Some(page) = self.copy_page(id, &chunk[at..at + size])? {
+            let ids = (start..(start + step).min(last)).map(PageId);
+            for (id, raw) in ids.zip(chunk.chunks_exact(size)) {
+                // Free pages come along: redo begins in the past, when they may have been in use.
+                if let Some(page) = self.copy_page(id, raw, is_used(map, id))? {
                     packer.write(&id.0.to_le_bytes())?;
                     packer.write(page.bytes())?;
                     self.pages += 1;
                 }
-                self.progress.add(1);
             }
+            self.progress.add(u64::from(step));
         }
         Ok(())
     }
 
     /// The page as memory has it, else as it lies in the file. Any state since the checkpoint
-    /// will do. `None` for a page that has been taken, but never written: the log has it.
-    fn copy_page(&self, id: PageId, raw: &[u8]) -> Result<Option<Page>> {
+    /// will do. `None` for a page that was never written: the log has it, or it is not in use.
+    fn copy_page(&self, id: PageId, raw: &[u8], is_used: bool) -> Result<Option<Page>> {
         let shared = self.shared();
         let pool = &shared.core.pool;
         let mut page = Page::zeroed(pool.page_size());
@@ -161,10 +157,14 @@ impl Taking<'_> {
                 Err(error) => error,
             };
             look += 1;
+            let is_zeroed = error.field("corruption_type") == Some(&"zeroed".into());
+            if is_zeroed && !is_used {
+                return Ok(None);
+            }
             if look == LOOKS {
-                let is_unwritten = error.field("corruption_type") == Some(&"zeroed".into())
-                    && !(shared.txns.active().is_empty() && shared.txns.pending().is_empty());
-                return if is_unwritten { Ok(None) } else { Err(error) };
+                let is_idle = shared.txns.active().is_empty() && shared.txns.pending().is_empty();
+                let is_needed = is_used && !(is_zeroed && !is_idle);
+                return if is_needed { Err(error) } else { Ok(None) };
             }
             std::thread::sleep(Duration::from_millis(1));
             page = pool.read_raw(id)?;
