@@ -234,3 +234,26 @@ fn a_loser_in_a_tree_with_a_long_description_is_undone_after_a_crash() {
     drop(txn);
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
 }
+
+#[test]
+fn pages_that_a_loser_took_beyond_the_end_of_the_file_are_given_back() {
+    let mut went_beyond = false;
+    for records in (700..900).step_by(20) {
+        let disk = MemoryDisk::new(11);
+        let store = Store::create(disk.clone(), &options()).unwrap();
+        let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+        let at = txn.create_tree(crate::txn::CatalogueKind::Tree, "bulk", &[]).unwrap();
+        let mut keys = 0..records;
+        let mut next = || Ok(keys.next().map(|i: u32| (i.to_be_bytes().to_vec(), vec![5; 900])));
+        txn.fill(at, &mut next).unwrap();
+        store.flush().unwrap();
+        let (used, pages) =
+            (store.shared().core.space.used_pages(), store.shared().core.pool.file_pages());
+        went_beyond |= used > u64::from(pages);
+        disk.kill();
+        let store = Store::open_recovering(disk.reopen(), &options(), &Progress::default()).unwrap();
+        store.maintain().unwrap();
+        assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+    }
+    assert!(went_beyond);
+}

@@ -220,8 +220,13 @@ fn sign_free(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
     let core = &shared.core;
     let mut page = match core.pool.write(id) {
         Ok(page) => page,
-        // It was never written.
-        Err(error) if error.field("corruption_type") == Some(&"zeroed".into()) => return Ok(()),
+        // It was never written, or not even the file had grown that far.
+        Err(error)
+            if error.code == Code::PageNotFound
+                || error.field("corruption_type") == Some(&"zeroed".into()) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     if page.tree() != tree || page.id() != id || page.kind() == Kind::Free {
