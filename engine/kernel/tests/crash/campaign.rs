@@ -15,7 +15,7 @@ use _kernel::types::Lsn;
 
 use crate::audit::audit;
 use crate::dice::Dice;
-use crate::life::{End, Life, Tally, is_crash, rows_of};
+use crate::life::{End, Life, Tally, is_disk_fault, rows_of};
 use crate::model::{History, World};
 use crate::settings::{self, Sabotage};
 
@@ -31,7 +31,6 @@ pub struct Figures {
     pub clean_closes: u64,
     pub recoveries: u64,
     pub crashed_recoveries: u64,
-    pub undone: u64,
     pub evictions: u64,
     pub pages_written: u64,
     pub checkpoints: u64,
@@ -56,7 +55,6 @@ impl Figures {
             (&mut self.clean_closes, other.clean_closes),
             (&mut self.recoveries, other.recoveries),
             (&mut self.crashed_recoveries, other.crashed_recoveries),
-            (&mut self.undone, other.undone),
             (&mut self.evictions, other.evictions),
             (&mut self.pages_written, other.pages_written),
             (&mut self.checkpoints, other.checkpoints),
@@ -107,7 +105,7 @@ impl Run {
         let mut created = Store::create(self.disk(), &self.options);
         for _ in 0..2 {
             match created {
-                Err(error) if is_crash(&error) => {
+                Err(error) if is_disk_fault(&error) => {
                     self.disk = self.disk.reopen();
                     created = Store::create(self.disk(), &self.options);
                 }
@@ -176,7 +174,7 @@ impl Run {
     fn shut_down(&mut self, store: &Store, closed: Result<usize>) -> std::result::Result<(), String> {
         match closed {
             Ok(_) => self.figures.clean_closes += 1,
-            Err(error) if is_crash(&error) => {}
+            Err(error) if is_disk_fault(&error) => {}
             Err(error) => return Err(format!("close: {error}")),
         }
         self.settle(store)
@@ -211,7 +209,7 @@ impl Run {
                     self.figures.recoveries += 1;
                     return Ok(store);
                 }
-                Err(error) if self.disk.is_dead() && is_crash(&error) => {
+                Err(error) if self.disk.is_dead() && is_disk_fault(&error) => {
                     self.figures.crashed_recoveries += 1;
                 }
                 Err(error) => return Err(format!("recovery: {}", chain(&error))),
@@ -259,7 +257,7 @@ pub fn chain(error: &Error) -> String {
 }
 
 /// Reads every tree, both ways.
-fn contents(store: &Store) -> Result<World> {
+pub fn contents(store: &Store) -> Result<World> {
     let mut txn = store.begin(Isolation::RepeatableRead, true)?;
     let mut world = World::new();
     for entry in txn.catalogue(CatalogueKind::Tree)? {

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use _kernel::error::{Code, Error};
+use _kernel::error::{Code, Error, Field};
 use _kernel::store::Store;
 use _kernel::txn::{CatalogueKind, Isolation, Range, Transaction, TreeRef};
 
@@ -15,7 +15,7 @@ const MOST_OPEN: usize = 5;
 
 /// Why a life ended.
 pub enum End {
-    /// The disk died under a call.
+    /// The disk failed a call.
     Crashed,
     /// The kernel did what it must not.
     Violation(String),
@@ -27,13 +27,13 @@ fn violation<T>(what: impl Into<String>) -> Step<T> {
     Err(End::Violation(what.into()))
 }
 
-/// Is this the disk's death, told by whichever call met it first?
-pub fn is_crash(error: &Error) -> bool {
+/// Is this a fault that the simulated disk was told to have, whichever call met it first?
+pub fn is_disk_fault(error: &Error) -> bool {
+    let faults = ["simulated crash", "simulated device error"].map(Field::from);
     let mut error = Some(error);
     while let Some(one) = error {
-        if one.code == Code::StoreFailed
-            || one.fields.iter().any(|(_, value)| *value == "simulated crash".into())
-        {
+        let is_told = one.fields.iter().any(|(_, value)| faults.contains(value));
+        if is_told || matches!(one.code, Code::StoreFailed | Code::DiskFull) {
             return true;
         }
         error = one.cause.as_deref();
@@ -43,12 +43,12 @@ pub fn is_crash(error: &Error) -> bool {
 
 /// An error that ends the life: the crash, or one that should not have come.
 fn fatal(what: &str, error: &Error) -> End {
-    if is_crash(error) { End::Crashed } else { End::Violation(format!("{what}: {error}")) }
+    if is_disk_fault(error) { End::Crashed } else { End::Violation(format!("{what}: {error}")) }
 }
 
 /// An error that a transaction may get because of another one.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error.code, Code::LockTimeout | Code::WriteConflict) && !is_crash(error)
+    matches!(error.code, Code::LockTimeout | Code::WriteConflict) && !is_disk_fault(error)
 }
 
 /// What happened in a run, in figures.

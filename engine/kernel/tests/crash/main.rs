@@ -9,6 +9,7 @@
 mod audit;
 mod campaign;
 mod dice;
+mod faults;
 mod life;
 mod model;
 mod settings;
@@ -17,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use _kernel::disk::faults::{Failure, Fault};
 use campaign::Figures;
 use settings::Sabotage;
 
@@ -100,4 +102,48 @@ fn leaving_out_the_doublewrite_copy_is_noticed() {
 #[test]
 fn leaving_out_compensation_records_is_noticed() {
     assert_noticed(Sabotage::NoCompensation);
+}
+
+/// Disk calls of several runs fail in turn, once and for good: `share` calls of each run, spread
+/// over it, or all of them with `HOLDFAST_STRIDE=1`.
+fn fail_calls(failure: Failure, share: u64, run: impl Fn(u64, Option<Fault>) -> faults::Outcome + Sync) {
+    let (mut failed, mut struck, mut calls) = (Vec::new(), 0, 0);
+    for seed in 0..from_environment("HOLDFAST_FAULT_SEEDS", 8) {
+        let total = run(seed, None).unwrap().calls;
+        calls += total;
+        let stride = from_environment("HOLDFAST_STRIDE", (total / share).max(1));
+        for nth in (1 + seed % stride..=total).step_by(stride as usize) {
+            for for_good in [false, true] {
+                let fault = Fault { call: None, nth, for_good, failure };
+                let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, Some(fault))))
+                    .unwrap_or_else(|_| Err("the kernel panicked".to_owned()));
+                match outcome {
+                    Ok(report) => struck += u64::from(report.struck > 0),
+                    Err(what) => {
+                        failed.push(format!("seed {seed} call {nth}, for good {for_good}: {what}"))
+                    }
+                }
+            }
+        }
+    }
+    println!("{failure:?}: {calls} calls, faults struck in {struck} runs, {} went wrong", failed.len());
+    failed.iter().take(20).for_each(|what| println!("{what}"));
+    assert!(failed.is_empty(), "{} of the runs with {failure:?} went wrong", failed.len());
+    assert!(struck > 0, "no fault struck");
+}
+
+#[test]
+fn any_failing_call_leaves_a_coded_error_and_a_database_that_recovers() {
+    fail_calls(Failure::Device, 60, faults::run);
+}
+
+#[test]
+fn a_full_disk_at_any_call_loses_nothing() {
+    fail_calls(Failure::Full, 60, faults::run);
+}
+
+#[test]
+fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
+    fail_calls(Failure::Device, 30, faults::run_recovery);
+    fail_calls(Failure::Full, 30, faults::run_recovery);
 }

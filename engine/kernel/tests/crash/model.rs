@@ -134,6 +134,11 @@ impl History {
         &self.0[self.0.len() - 1].1
     }
 
+    /// The newest state that somebody was told of; `None` where only the first one is known.
+    pub fn acknowledged(&self) -> Option<&Rc<World>> {
+        self.0.iter().rev().find(|(lsn, _)| *lsn != Lsn::MAX).map(|(_, world)| world)
+    }
+
     pub fn commit(&mut self, lsn: Lsn, world: World) {
         self.0.push((lsn, Rc::new(world)));
     }

@@ -1,0 +1,180 @@
+//! One run on a disk that fails one call, or every call from one on: each error is coded, the
+//! store goes on or stops taking writes, what it shows is committed, and it recovers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use _kernel::disk::Disk;
+use _kernel::disk::faults::{Fault, FaultDisk};
+use _kernel::disk::memory::MemoryDisk;
+use _kernel::error::Code;
+use _kernel::log::SyncMode;
+use _kernel::recovery::Progress;
+use _kernel::store::{Store, StoreOptions};
+
+use crate::audit::audit;
+use crate::campaign::{chain, check, contents};
+use crate::dice::Dice;
+use crate::life::{End, Life, Tally, is_disk_fault};
+use crate::model::{History, World};
+use crate::settings;
+
+const STEPS: u64 = 600;
+
+pub type Outcome = Result<Report, String>;
+
+pub struct Report {
+    pub calls: u64,
+    pub struck: u64,
+}
+
+fn draw(dice: &mut Dice) -> StoreOptions {
+    let mut options = settings::draw(dice);
+    options.opening.log.sync_mode = SyncMode::Durable;
+    options.opening.cache_bytes = 20 * options.page_size as u64;
+    options
+}
+
+/// One run with a fault set before the database is made.
+pub fn run(seed: u64, fault: Option<Fault>) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let options = draw(&mut dice);
+    let memory = MemoryDisk::new(seed);
+    let disk = FaultDisk::over_memory(Arc::clone(&memory));
+    if let Some(fault) = fault {
+        disk.fail(fault);
+    }
+    let mut history = History::new(Rc::new(World::new()));
+    let store = create(&disk, &options)?;
+    work(&store, &disk, &mut history, &mut dice)?;
+    let states: Vec<Rc<World>> = history.possible(store.shared().core.log.durable()).cloned().collect();
+    if dice.percent(50) {
+        let _ = store.close();
+    }
+    drop(store);
+    reopen(&disk, &memory, &options, &states)?;
+    Ok(Report { calls: disk.counters().total(), struck: disk.struck() })
+}
+
+/// One run without a fault, and a recovery with one, which is then run again.
+pub fn run_recovery(seed: u64, fault: Option<Fault>) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let options = draw(&mut dice);
+    let memory = MemoryDisk::new(seed);
+    let mut history = History::new(Rc::new(World::new()));
+    let store = Store::create(Arc::clone(&memory) as Arc<dyn Disk>, &options)
+        .map_err(|error| error.to_string())?;
+    let mut tally = Tally::default();
+    let mut life = Life::new(&store, &mut history, &mut dice, &mut tally);
+    if let Err(End::Violation(what)) = life.live(STEPS) {
+        return Err(what);
+    }
+    // What is open when the power goes is what undo has to do.
+    memory.crash(seed);
+    drop(life);
+    let states: Vec<Rc<World>> = history.possible(store.shared().core.log.durable()).cloned().collect();
+    drop(store);
+    let memory = memory.reopen();
+    let disk = FaultDisk::over_memory(Arc::clone(&memory));
+    if let Some(fault) = fault {
+        disk.fail(fault);
+    }
+    let faulty = Arc::clone(&disk) as Arc<dyn Disk>;
+    match Store::open_recovering(Arc::clone(&faulty), &options, &Progress::default()) {
+        Ok(_) => {}
+        Err(error) if is_disk_fault(&error) => {
+            disk.heal();
+            // Without a crash in between: what the failed attempt left is still there.
+            Store::open_recovering(faulty, &options, &Progress::default())
+                .map_err(|error| format!("second recovery: {}", chain(&error)))?;
+        }
+        Err(error) => return Err(format!("recovery: {}", chain(&error))),
+    }
+    let report = Report { calls: disk.counters().total(), struck: disk.struck() };
+    reopen(&disk, &memory, &options, &states)?;
+    Ok(report)
+}
+
+fn create(disk: &Arc<FaultDisk>, options: &StoreOptions) -> Result<Store, String> {
+    let faulty = || Arc::clone(disk) as Arc<dyn Disk>;
+    match Store::create(faulty(), options) {
+        Ok(store) => Ok(store),
+        Err(error) if is_disk_fault(&error) => {
+            disk.heal();
+            let again = match Store::create(faulty(), options) {
+                Err(error) if error.code == Code::DatabaseExists => {
+                    Store::open_recovering(faulty(), options, &Progress::default())
+                }
+                other => other,
+            };
+            again.map_err(|error| format!("second creation: {}", chain(&error)))
+        }
+        Err(error) => Err(format!("creation: {}", chain(&error))),
+    }
+}
+
+/// Works until the fault is met; then the store must still answer reads with what is committed.
+fn work(
+    store: &Store,
+    disk: &Arc<FaultDisk>,
+    history: &mut History,
+    dice: &mut Dice,
+) -> Result<(), String> {
+    let mut tally = Tally::default();
+    let mut life = Life::new(store, history, dice, &mut tally);
+    let ended = life.live(STEPS);
+    disk.heal();
+    life.leave();
+    drop(life);
+    match ended {
+        Err(End::Violation(what)) => return Err(what),
+        Ok(()) => return Ok(()),
+        Err(End::Crashed) => {}
+    }
+    let has_failed = store.shared().core.log.failed().is_some();
+    let found = contents(store)
+        .map_err(|error| format!("reading after the fault (failed: {has_failed}): {}", chain(&error)))?;
+    // What a failed commit would have added is not shown, whatever recovery will decide.
+    if history.acknowledged().is_none_or(|acknowledged| **acknowledged != found) {
+        return Err(format!("after the fault (failed: {has_failed}) other records are shown"));
+    }
+    if !has_failed {
+        go_on(store, history)?;
+    }
+    Ok(())
+}
+
+/// A store that has not failed takes writes again once the disk works.
+fn go_on(store: &Store, history: &mut History) -> Result<(), String> {
+    let done = (|| {
+        let mut txn = store.begin(_kernel::txn::Isolation::ReadCommitted, false)?;
+        let tree = txn.tree("after", true)?.ok_or_else(|| _kernel::error::Error::internal("no tree"))?;
+        txn.put(tree, b"key", b"value")?;
+        txn.commit()
+    })();
+    let lsn = done.map_err(|error| format!("a write after the fault: {}", chain(&error)))?;
+    let mut after = World::clone(history.newest());
+    after.insert("after".to_owned(), Rc::new([(b"key".to_vec(), b"value".to_vec())].into()));
+    history.commit(lsn, after);
+    Ok(())
+}
+
+fn reopen(
+    disk: &Arc<FaultDisk>,
+    memory: &Arc<MemoryDisk>,
+    options: &StoreOptions,
+    states: &[Rc<World>],
+) -> Result<(), String> {
+    disk.heal();
+    memory.crash(7);
+    let life: Arc<dyn Disk> = memory.reopen();
+    let store = Store::open_recovering(life, options, &Progress::default())
+        .map_err(|error| format!("recovery: {}", chain(&error)))?;
+    let found = contents(&store).map_err(|error| format!("reading back: {}", chain(&error)))?;
+    if !states.iter().any(|state| **state == found) {
+        return Err(format!("none of {} allowed states after recovery", states.len()));
+    }
+    store.maintain().map_err(|error| format!("maintenance: {}", chain(&error)))?;
+    audit(&store)?;
+    check(&store)
+}
