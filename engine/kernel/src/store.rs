@@ -18,7 +18,8 @@ use crate::log::Log;
 use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
 use crate::recovery::{Analysis, DATA_PATH, Opening, OpeningOptions, Progress, build};
 use crate::txn::{
-    Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_whole, tidy,
+    Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_orphans,
+    roll_back_whole, tidy,
 };
 use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
 use crate::verify::{self, CheckOptions, CheckReport};
@@ -294,6 +295,7 @@ impl Store {
     pub fn maintain(&self) -> Result<()> {
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
+        roll_back_orphans(&self.work.shared, &mut || true)?;
         tidy(&self.work.shared, &mut || true)?;
         collect(&self.work.shared, &mut || true).map(|_| ())
     }
@@ -409,6 +411,7 @@ impl Work {
     }
 
     fn collect_garbage(&self) -> Result<()> {
+        roll_back_orphans(&self.shared, &mut || self.is_going())?;
         tidy(&self.shared, &mut || self.is_going())?;
         collect(&self.shared, &mut || self.is_going()).map(|_| ())
     }

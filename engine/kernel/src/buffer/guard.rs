@@ -70,10 +70,10 @@ impl<'p> PageWrite<'p> {
     }
 
     /// Marks the page dirty. To be called before the entry of the change is appended, so that no
-    /// checkpoint misses it.
+    /// checkpoint misses it. In a store that has failed no entry will follow.
     pub fn begin_change(&self) {
         let frame = self.pin.0;
-        if !frame.is_dirty() {
+        if !frame.is_dirty() && !self.pool.log.has_failed() {
             frame.rec_lsn.store(self.pool.log.end().0, Ordering::Release);
         }
     }

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -45,6 +46,9 @@ pub use guard::{PageRead, PageWrite};
 const SHARDS: usize = 64;
 /// The data file grows by at least so many pages at a time.
 const GROWTH_PAGES: u32 = 256;
+/// Frames kept for reading once the store has failed: what is dirty then can never be written out,
+/// and may fill all others.
+const RESERVE: usize = 16;
 
 /// Page numbers are dense: spreading their low bits is all the hashing they need.
 #[derive(Default)]
@@ -103,6 +107,7 @@ pub struct PoolOptions {
 
 pub struct Pool {
     page_size: usize,
+    /// The last [`RESERVE`] of them hold nothing before the store has failed.
     frames: Vec<Frame>,
     shards: Vec<Mutex<PageTable>>,
     hand: AtomicUsize,
@@ -123,7 +128,7 @@ impl Pool {
         doublewrite: DoubleWrite,
         options: &PoolOptions,
     ) -> Result<Pool> {
-        let frames = (0..options.frames.max(16))
+        let frames = (0..options.frames.max(16) + RESERVE)
             .map(|_| Frame {
                 latch: RwLock::new(Page::zeroed(0)),
                 pins: AtomicU32::new(0),
@@ -153,7 +158,7 @@ impl Pool {
         self.page_size
     }
     pub fn frame_count(&self) -> usize {
-        self.frames.len()
+        self.frames.len() - RESERVE
     }
     /// Pages that the data file has room for.
     pub fn file_pages(&self) -> u32 {
@@ -315,26 +320,44 @@ impl Pool {
 
     /// An unmapped frame, pinned once, for the caller alone.
     fn take_victim(&self) -> Result<usize> {
-        if self.unused.load(Ordering::Relaxed) < self.frames.len() {
+        let count = self.frame_count();
+        if self.unused.load(Ordering::Relaxed) < count {
             let index = self.unused.fetch_add(1, Ordering::Relaxed);
-            if let Some(frame) = self.frames.get(index)
-                && frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            if index < count
+                && self.frames[index]
+                    .pins
+                    .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
             {
                 return Ok(index);
             }
         }
         for attempt in 0..2000u64 {
-            for _ in 0..2 * self.frames.len() {
-                let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.frames.len();
+            for _ in 0..2 * count {
+                let index = self.hand.fetch_add(1, Ordering::Relaxed) % count;
                 if self.evict(index) {
                     return Ok(index);
                 }
             }
-            if self.write_out_cold()? == 0 {
-                std::thread::sleep(std::time::Duration::from_micros(50 * attempt.min(20)));
+            match self.write_out_cold() {
+                Ok(0) => std::thread::sleep(Duration::from_micros(50 * attempt.min(20))),
+                Ok(_) => {}
+                Err(error) => match self.take_reserve() {
+                    Some(index) => return Ok(index),
+                    None if attempt == 1999 || !self.log.has_failed() => return Err(error),
+                    // Other readers have them all for the moment.
+                    None => std::thread::sleep(Duration::from_micros(50 * attempt.min(20))),
+                },
             }
         }
-        Err(Error::new(Code::CacheExhausted).with("frames", self.frames.len()))
+        Err(Error::new(Code::CacheExhausted).with("frames", count))
+    }
+
+    /// One of the frames for reading a store that has failed.
+    fn take_reserve(&self) -> Option<usize> {
+        let reserve = self.frame_count()..self.frames.len();
+        let has_failed = self.log.has_failed();
+        reserve.clone().chain(reserve).filter(|_| has_failed).find(|index| self.evict(*index))
     }
 
     fn evict(&self, index: usize) -> bool {

@@ -322,6 +322,11 @@ impl Log {
         self.core.fail(reason);
     }
 
+    /// True where [`Log::failed`] has something to tell; costs nothing.
+    pub fn has_failed(&self) -> bool {
+        self.core.has_failed.load(Ordering::Acquire)
+    }
+
     /// Why the log takes no more entries, where it does not.
     pub fn failed(&self) -> Option<Error> {
         self.core.failure.lock().clone()

@@ -332,6 +332,7 @@ pub fn build(
         roots: parking_lot::RwLock::new(HashMap::new()),
         row_ids: RowIds::default(),
         tidy: crate::txn::TidyQueue::default(),
+        orphans: parking_lot::Mutex::default(),
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),

@@ -132,6 +132,10 @@ impl TxnState {
     pub fn claim_end(&self) -> bool {
         !self.ending.swap(true, Ordering::AcqRel)
     }
+    /// The end failed: somebody else may try.
+    pub fn unclaim_end(&self) {
+        self.ending.store(false, Ordering::Release);
+    }
     /// Takes up to `bytes` of the log space that was set aside for undo.
     pub fn take_undo(&self, bytes: u64) -> u64 {
         let take = |reserved: u64| Some(reserved - bytes.min(reserved));

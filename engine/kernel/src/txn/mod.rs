@@ -55,6 +55,8 @@ pub struct Shared {
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
     pub tidy: TidyQueue,
+    /// Transactions without an owner whose rollback met an error: tried again in the background.
+    pub orphans: parking_lot::Mutex<Vec<Arc<TxnState>>>,
     pub read_only: AtomicBool,
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
@@ -136,6 +138,23 @@ pub fn roll_back_whole(
     undo::append_end(shared, state)?;
     shared.finish(state, Status::Aborted, &Counts::new());
     Ok(records)
+}
+
+/// Rolls back the transactions whose owners could not; those that fail again stay.
+pub fn roll_back_orphans(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
+    let orphans = std::mem::take(&mut *shared.orphans.lock());
+    let mut outcome = Ok(());
+    for state in orphans {
+        if state.status() != Status::Active || !state.claim_end() {
+            continue;
+        }
+        if let Err(error) = roll_back_whole(shared, &state, keep_on) {
+            state.unclaim_end();
+            shared.orphans.lock().push(state);
+            outcome = Err(error);
+        }
+    }
+    outcome
 }
 
 impl Transaction {
@@ -240,7 +259,10 @@ impl Transaction {
     }
 
     fn rewind(&mut self, to: Savepoint) -> Result<()> {
-        roll_back(&self.shared, &self.state, to.lsn, &mut || true)?;
+        roll_back(&self.shared, &self.state, to.lsn, &mut || true).inspect_err(|error| {
+            // Half undone, it can only be rolled back as a whole.
+            self.shared.locks.doom(self.id(), error.clone());
+        })?;
         self.deltas = to.deltas;
         self.garbage.truncate(to.garbage);
         self.trees.clear();
@@ -290,12 +312,10 @@ impl Transaction {
             self.shared.finish(&self.state, Status::Committed, &Counts::new());
             return Ok(self.shared.core.log.durable());
         }
-        let deltas = std::mem::take(&mut self.deltas);
-        let garbage = std::mem::take(&mut self.garbage);
-        let ending = Ending { time: unix_micros(), deltas: &deltas, garbage: &garbage };
+        let ending = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &self.garbage };
         let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
         self.shared.core.log.commit_wait(span.end)?;
-        self.shared.finish(&self.state, Status::Committed, &deltas);
+        self.shared.finish(&self.state, Status::Committed, &self.deltas);
         Ok(span.lsn)
     }
 
@@ -312,22 +332,31 @@ impl Transaction {
     }
 
     /// Undoes everything and releases the locks. Does nothing after the end.
+    ///
+    /// Where a page or the log cannot be read, what is left to undo can be undone by another call;
+    /// where there is none, the store tries again in the background.
     pub fn abort(&mut self) -> Result<()> {
         if self.state.status() != Status::Active || !self.state.claim_end() {
             return Ok(());
         }
-        if self.has_written() {
-            roll_back_whole(&self.shared, &self.state, &mut || true)?;
-        } else {
+        if !self.has_written() {
             self.shared.finish(&self.state, Status::Aborted, &Counts::new());
+            return Ok(());
         }
-        Ok(())
+        let undone = roll_back_whole(&self.shared, &self.state, &mut || true).map(|_| ());
+        undone.inspect_err(|error| {
+            // Half undone, it must not go on.
+            self.shared.locks.doom(self.id(), error.clone());
+            self.state.unclaim_end();
+        })
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
         // A store that has failed cannot undo; recovery will. Nobody is left to be told.
-        let _ = self.abort();
+        if self.abort().is_err() && !self.shared.core.log.has_failed() {
+            self.shared.orphans.lock().push(Arc::clone(&self.state));
+        }
     }
 }

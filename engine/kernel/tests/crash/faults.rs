@@ -139,6 +139,8 @@ fn work(
         return Err(format!("after the fault (failed: {has_failed}) other records are shown"));
     }
     if !has_failed {
+        // A rollback that met the fault, and whose owner is gone, is done now.
+        store.maintain().map_err(|error| format!("maintenance after the fault: {}", chain(&error)))?;
         go_on(store, history)?;
     }
     Ok(())

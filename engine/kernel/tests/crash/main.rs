@@ -134,16 +134,16 @@ fn fail_calls(failure: Failure, share: u64, run: impl Fn(u64, Option<Fault>) -> 
 
 #[test]
 fn any_failing_call_leaves_a_coded_error_and_a_database_that_recovers() {
-    fail_calls(Failure::Device, 60, faults::run);
+    fail_calls(Failure::Device, 25, faults::run);
 }
 
 #[test]
 fn a_full_disk_at_any_call_loses_nothing() {
-    fail_calls(Failure::Full, 60, faults::run);
+    fail_calls(Failure::Full, 25, faults::run);
 }
 
 #[test]
 fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
-    fail_calls(Failure::Device, 30, faults::run_recovery);
-    fail_calls(Failure::Full, 30, faults::run_recovery);
+    fail_calls(Failure::Device, 12, faults::run_recovery);
+    fail_calls(Failure::Full, 12, faults::run_recovery);
 }
