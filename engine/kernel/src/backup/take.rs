@@ -163,8 +163,9 @@ impl Taking<'_> {
             }
             if look == LOOKS {
                 let is_idle = shared.txns.active().is_empty() && shared.txns.pending().is_empty();
-                let is_needed = is_used && !(is_zeroed && !is_idle);
-                return if is_needed { Err(error) } else { Ok(None) };
+                // A transaction at work may have taken the page and not written it yet.
+                let is_lost = !is_zeroed || is_idle;
+                return if is_used && is_lost { Err(error) } else { Ok(None) };
             }
             std::thread::sleep(Duration::from_millis(1));
             page = pool.read_raw(id)?;

@@ -100,6 +100,14 @@ fn assert_sound(store: &Store) {
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
 }
 
+struct StopOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn a_backup_during_work_is_the_committed_state_at_its_end() {
     let (store, tree) = bank(MemoryDisk::new(1), true);
@@ -121,12 +129,14 @@ fn a_backup_during_work_is_the_committed_state_at_its_end() {
                 })
             })
             .collect();
+        // Also where a backup fails: the writers must not go on for ever.
+        let working = StopOnDrop(&stop);
         for round in 0..6 {
             let target = MemoryDisk::new(100 + round);
             let summary = take_to(&store, &*target, &Progress::default()).unwrap();
             taken.push((target, summary));
         }
-        stop.store(true, Ordering::Release);
+        drop(working);
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(store.checkpointer().status().count > 1);

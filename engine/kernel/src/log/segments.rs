@@ -153,7 +153,11 @@ pub fn discover(disk: &dyn Disk, database: DatabaseId) -> Result<Vec<SegmentInfo
     let mut found = Vec::new();
     for name in disk.list(FOLDER)? {
         if let Some(number) = number_of(&name) {
-            found.push(examine(disk, database, number)?);
+            match examine(disk, database, number) {
+                // A checkpoint has removed it since the folder was listed.
+                Err(error) if error.field("missing").is_some() => {}
+                examined => found.push(examined?),
+            }
         }
     }
     found.sort_by_key(|info| info.number);
