@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import shiboken6
 from PySide6.QtCore import Qt, QTimer
@@ -23,6 +24,9 @@ from gui.session import Preferences
 from gui.theme import ThemeManager, ThemeMode
 
 LONGEST_BLOCK_S = 0.050
+BUSY_MACHINE = 0.25
+"""Where other programs take more than this share of the processors, three times as long is allowed:
+whoever holds the interpreter may then be kept waiting itself, which no one here can help."""
 _BEAT_MS = 5
 
 
@@ -36,6 +40,13 @@ def _waited_for_processor() -> float:
     except OSError:
         return 0.0
     return int(fields[1]) / 1e9
+
+
+def _used_by_others() -> tuple[float, float]:
+    """Processor seconds that other programs have used until now, and the time now."""
+    times, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+    return busy - own.user - own.system, time.monotonic()
 
 
 class EventLoopWatch:
@@ -58,6 +69,7 @@ class EventLoopWatch:
         timer.timeout.connect(self._beat)
         self._beat_at, self._waited = time.monotonic(), _waited_for_processor()
         looker = threading.Thread(target=self._look, name="watch", daemon=True)
+        used, began = _used_by_others()
         timer.start()
         looker.start()
         try:
@@ -66,7 +78,10 @@ class EventLoopWatch:
             timer.stop()
             self._over.set()
             looker.join()
-        assert self.longest_s <= LONGEST_BLOCK_S, (
+        used_after, ended = _used_by_others()
+        share = (used_after - used) / max(ended - began, 0.01) / (psutil.cpu_count() or 1)
+        limit = LONGEST_BLOCK_S * (3 if share > BUSY_MACHINE else 1)
+        assert self.longest_s <= limit, (
             f"the interface was blocked for {self.longest_s * 1000:.0f} ms in\n{self.where}"
         )
 
@@ -87,7 +102,7 @@ class EventLoopWatch:
 
 @pytest.fixture
 def watch() -> EventLoopWatch:
-    """Fails a test in which the event loop was blocked for over 50 ms."""
+    """Fails a test in which the event loop was blocked for over 50 ms, on a machine to itself."""
     return EventLoopWatch()
 
 
