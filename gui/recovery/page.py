@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QScrollArea, QStackedWidget, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, RecoveryNeeded
 from engine.recovery.report import RecoveryPlan, RecoveryReport
@@ -20,7 +19,7 @@ from gui.recovery.theatre import Theatre
 from gui.tasks import EngineSession, Job
 from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
-from gui.widgets import EmptyState, button, column, formats, label, row, tool_button
+from gui.widgets import ElidedLabel, EmptyState, button, column, formats, label, row, tool_button
 
 if TYPE_CHECKING:
     from engine.recovery.manager import RecoveryManager
@@ -56,8 +55,7 @@ class RecoveryPage(Page):
             self.tr("No recovery is needed"),
             self.tr("The database was closed properly, or has been recovered."),
         )
-        self._command = label("", "mono")
-        self._command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._command = ElidedLabel("", "mono")
         self._later = button(self.tr("Not now"), self.leave)
         self._start = button(self.tr("Recover"), self.start, "primary", "recovery")
         self._again = button(self.tr("Look again"), self.begin, "primary", "refresh")
@@ -77,7 +75,6 @@ class RecoveryPage(Page):
                 says,
                 self._command,
                 copy,
-                None,
                 self._later,
                 self._start,
                 self._again,
@@ -85,6 +82,9 @@ class RecoveryPage(Page):
                 gap=Space.S,
             )
         )
+        foot = self._foot.layout()
+        assert isinstance(foot, QHBoxLayout)
+        foot.setStretchFactor(self._command, 1)
         inner = column(self.errors, gap=Space.M)
         inner.addWidget(self._stack, 1)
         inner.addWidget(self._foot)
