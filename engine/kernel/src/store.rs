@@ -364,10 +364,12 @@ impl Work {
 
     fn run(&self, job: Job) {
         while !self.stop.load(Ordering::Acquire) {
-            if let Err(error) = job(self) {
-                if self.shared.core.log.failed().is_some() {
-                    return;
-                }
+            let done = job(self);
+            if self.shared.core.log.has_failed() {
+                self.shared.wake_if_failed();
+                return;
+            }
+            if let Err(error) = done {
                 self.shared.events.push("background_error", vec![("error", error.to_string().into())]);
                 self.pause(Duration::from_secs(1));
             }
@@ -417,5 +419,7 @@ impl Work {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

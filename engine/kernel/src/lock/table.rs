@@ -29,6 +29,8 @@ struct State {
     participants: HashMap<TxnId, Participant>,
     queues: HashMap<Resource, Queue>,
     counters: LockCounters,
+    /// Why nobody may wait any more.
+    failed: Option<Error>,
 }
 
 struct Participant {
@@ -160,6 +162,17 @@ impl LockTable {
         self.state.lock().doom(txn, error);
     }
 
+    /// Ends every wait with `error`, and every later one: who holds the locks cannot end any more.
+    /// What can be had without waiting can still be had.
+    pub fn fail(&self, error: &Error) {
+        let mut state = self.state.lock();
+        if state.failed.is_none() {
+            state.failed = Some(error.clone());
+            let waiting: Vec<TxnId> = state.waits().map(|(waiter, _)| waiter).collect();
+            waiting.into_iter().for_each(|waiter| state.settle(waiter, Err(error.clone())));
+        }
+    }
+
     /// What the transaction was condemned with.
     pub fn doomed(&self, txn: TxnId) -> Option<Error> {
         self.state.lock().participants.get(&txn)?.doomed.clone()
@@ -212,6 +225,9 @@ impl LockTable {
         state.counters.waits += 1;
         self.stats.add(Counter::LockWaits, 1);
         self.break_cycles(&mut state, txn);
+        if let Some(error) = state.failed.clone() {
+            state.settle(txn, Err(error));
+        }
         let outcome = loop {
             if let Some(outcome) = state.take_outcome(txn) {
                 break outcome;

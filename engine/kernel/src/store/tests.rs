@@ -4,7 +4,7 @@ use super::*;
 use crate::disk::memory::MemoryDisk;
 use crate::txn::{Range, TreeRef};
 
-fn options() -> StoreOptions {
+pub(super) fn options() -> StoreOptions {
     let mut options = StoreOptions {
         background: false,
         database: Some(DatabaseId([7; 16])),
@@ -18,15 +18,15 @@ fn options() -> StoreOptions {
     options
 }
 
-fn tree(txn: &mut Transaction, name: &str) -> TreeRef {
+pub(super) fn tree(txn: &mut Transaction, name: &str) -> TreeRef {
     txn.tree(name, true).unwrap().unwrap()
 }
 
-fn key(i: u64) -> Vec<u8> {
+pub(super) fn key(i: u64) -> Vec<u8> {
     format!("key{:08}", i.wrapping_mul(2_654_435_761) % 100_000_000).into_bytes()
 }
 
-fn all(txn: &mut Transaction, at: TreeRef, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn all(txn: &mut Transaction, at: TreeRef, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
     let range = Range { reverse, ..Range::default() };
     let mut rows = Vec::new();
     let mut from: Option<Vec<u8>> = None;

@@ -117,6 +117,15 @@ impl Shared {
         deltas.iter().for_each(|(tree, delta)| *counts.entry(*tree).or_default() += delta);
     }
 
+    /// Once the store has failed no transaction ends any more: nobody is to wait for one.
+    pub(crate) fn wake_if_failed(&self) {
+        if self.core.log.has_failed()
+            && let Some(error) = self.core.log.failed()
+        {
+            self.locks.fail(&error);
+        }
+    }
+
     /// Takes an ended transaction out of every table and wakes who waited for it.
     fn finish(&self, state: &TxnState, status: Status, deltas: &Counts) {
         state.set_status(status);
@@ -205,6 +214,11 @@ impl Transaction {
         self.ensure_usable()?;
         if self.is_read_only || self.shared.read_only.load(Ordering::Acquire) {
             return Err(Error::new(Code::ReadOnlyDatabase));
+        }
+        if self.shared.core.log.has_failed()
+            && let Some(error) = self.shared.core.log.failed()
+        {
+            return Err(error);
         }
         Ok(())
     }
@@ -313,8 +327,12 @@ impl Transaction {
             return Ok(self.shared.core.log.durable());
         }
         let ending = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &self.garbage };
-        let span = self.append_ending(Op::Commit, &ending, Status::Committing)?;
-        self.shared.core.log.commit_wait(span.end)?;
+        let appended = self.append_ending(Op::Commit, &ending, Status::Committing);
+        let durable = appended.and_then(|span| {
+            self.shared.core.log.commit_wait(span.end)?;
+            Ok(span)
+        });
+        let span = durable.inspect_err(|_| self.shared.wake_if_failed())?;
         self.shared.finish(&self.state, Status::Committed, &self.deltas);
         Ok(span.lsn)
     }
@@ -348,6 +366,7 @@ impl Transaction {
             // Half undone, it must not go on.
             self.shared.locks.doom(self.id(), error.clone());
             self.state.unclaim_end();
+            self.shared.wake_if_failed();
         })
     }
 }

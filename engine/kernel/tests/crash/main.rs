@@ -13,6 +13,7 @@ mod faults;
 mod life;
 mod model;
 mod settings;
+mod stress;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -146,4 +147,30 @@ fn a_full_disk_at_any_call_loses_nothing() {
 fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
     fail_calls(Failure::Device, 12, faults::run_recovery);
     fail_calls(Failure::Full, 12, faults::run_recovery);
+}
+
+/// Sixteen threads, and as many rounds as a quick test may take.
+fn stress(ending: stress::Ending, most_seeds: u64) {
+    let rounds = from_environment("HOLDFAST_ROUNDS", 100);
+    for seed in 0..from_environment("HOLDFAST_STRESS_SEEDS", most_seeds) {
+        match stress::run(seed, 16, rounds, ending) {
+            Ok(figures) => println!("seed {seed}, {ending:?}: {figures}"),
+            Err(what) => panic!("seed {seed}, {ending:?}: {what}"),
+        }
+    }
+}
+
+#[test]
+fn sixteen_threads_leave_what_they_committed_after_a_shutdown() {
+    stress(stress::Ending::Close, 2);
+}
+
+#[test]
+fn sixteen_threads_leave_what_they_committed_after_a_crash() {
+    stress(stress::Ending::Crash, 2);
+}
+
+#[test]
+fn sixteen_threads_may_lose_power_at_any_moment() {
+    stress(stress::Ending::CrashAtWork, 12);
 }
