@@ -45,7 +45,12 @@ def checks() -> list[Check]:
         Check("ruff", (*ruff, "check", "."), fix=(*ruff, "check", "--fix", ".")),
         Check("mypy", (*python, "mypy")),
         Check("imports", (str(Path(sys.executable).with_name("lint-imports")),)),
-        Check("stubs", (*python, "mypy.stubtest", "engine._kernel"), needs_kernel=True),
+        # Told where the settings are: unlike mypy, stubtest does not look for them.
+        Check(
+            "stubs",
+            (*python, "mypy.stubtest", "--mypy-config-file", "pyproject.toml", "engine._kernel"),
+            needs_kernel=True,
+        ),
         Check("cargo fmt", (*cargo, "fmt", "--check"), KERNEL, fix=(*cargo, "fmt")),
         Check("clippy", (*cargo, *clippy), KERNEL),
         Check("cargo test", (*cargo, "test", "--locked", "--quiet"), KERNEL),
