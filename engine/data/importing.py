@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import bridge
-from engine.errors import IoError, TableNotFound, from_exception
+from engine.errors import TableNotFound, UnsupportedSource, from_exception
 
 COLUMN_TYPES = ("any", "integer", "real", "text", "blob")
 
@@ -115,7 +115,8 @@ def plan_import(path: str | Path) -> ImportPlan:
     source = Path(path).expanduser().absolute()
     try:
         if not source.is_file():
-            raise IoError(operation="read", path=str(source), os_error="there is no such file")
+            detail = "it is a folder" if source.is_dir() else "there is no such file"
+            raise UnsupportedSource(path=str(source), detail=detail)
         source.open("rb").close()
     except OSError as error:
         raise from_exception(error, "read") from error

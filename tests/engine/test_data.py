@@ -190,9 +190,14 @@ def test_the_kind_of_an_export_follows_from_its_ending() -> None:
 
 
 def test_sources_that_are_none_are_told(tmp_path: Path) -> None:
-    with pytest.raises(errors.IoError):
-        plan_import(tmp_path / "nothing.csv")
     (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 40)
     with pytest.raises(errors.HoldfastError) as caught:
         plan_import(tmp_path / "noise.bin")
     assert caught.value.code in (errors.UnsupportedSource.code, errors.BadInput.code)
+
+
+def test_a_source_that_is_not_there_is_named_and_never_called_a_fault_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(errors.UnsupportedSource, match="there is no such file"):
+        plan_import(tmp_path / "none.csv")
+    with pytest.raises(errors.UnsupportedSource, match="it is a folder"):
+        plan_import(tmp_path)
