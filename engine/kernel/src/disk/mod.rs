@@ -16,6 +16,7 @@ use crate::error::Result;
 pub mod faults;
 pub mod memory;
 pub mod os;
+pub mod overlay;
 mod simulated;
 #[cfg(test)]
 pub(crate) mod tests;

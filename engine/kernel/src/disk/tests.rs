@@ -1,4 +1,4 @@
-//! What every disk must do, on all three; then what only the simulated ones do.
+//! What every disk must do, on all four; then what only the simulated ones do.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::faults::{Call, Failure, Fault, FaultDisk};
 use super::memory::MemoryDisk;
 use super::os::OsDisk;
+use super::overlay::Overlay;
 use super::{Disk, OpenMode};
 use crate::error::{Code, Field};
 use crate::sync::Arc;
@@ -34,6 +35,7 @@ fn on_each_disk(label: &str, check: impl Fn(&dyn Disk)) {
     check(&OsDisk::new(&folder.0));
     check(&*MemoryDisk::new(1));
     check(&*FaultDisk::new(MemoryDisk::new(1)));
+    check(&Overlay::inside(MemoryDisk::new(1)).unwrap());
 }
 
 #[test]

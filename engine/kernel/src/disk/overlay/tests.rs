@@ -1,0 +1,232 @@
+//! An overlay against a plain disk that gets the same calls; then crashes at every step.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::disk::memory::MemoryDisk;
+use crate::disk::simulated::Dice;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+const NAMES: [&str; 5] = ["data", "control", "wal/1", "wal/2", "wal/3"];
+
+fn bytes(dice: &mut Dice, count: usize) -> Vec<u8> {
+    (0..count).map(|_| dice.next() as u8).collect()
+}
+
+fn originals(dice: &mut Dice) -> Files {
+    let files = NAMES[..4].iter().map(|name| {
+        let size = dice.below(5 * BLOCK);
+        ((*name).to_owned(), bytes(dice, size))
+    });
+    files.collect()
+}
+
+/// One call of those that a store makes, drawn from `dice`.
+fn act(disk: &dyn Disk, dice: &mut Dice) -> Result<()> {
+    let path = NAMES[dice.below(NAMES.len())];
+    let (kind, place, size) = (dice.below(12), dice.below(6 * BLOCK), dice.below(3 * BLOCK));
+    if kind == 0 {
+        return disk.remove(path);
+    }
+    let file = disk.open(path, OpenMode::Create)?;
+    match kind {
+        1 => file.truncate(place as u64),
+        2 => file.allocate(place as u64),
+        3 => file.write_at(&vec![0; size], place as u64),
+        4..=7 => {
+            let start = place - place % BLOCK;
+            file.write_at(&bytes(dice, 1 + size - size % BLOCK), start as u64)
+        }
+        _ => file.write_at(&bytes(dice, 1 + size), place as u64),
+    }
+}
+
+fn contents(disk: &dyn Disk) -> Files {
+    let mut files = Files::new();
+    for folder in ["", "wal"] {
+        for name in disk.list(folder).unwrap() {
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let file = disk.open(&path, OpenMode::Read).unwrap();
+            let mut found = vec![0; file.size().unwrap() as usize + 10];
+            let count = file.read_at(&mut found, 0).unwrap();
+            found.truncate(count);
+            files.insert(path, found);
+        }
+    }
+    files
+}
+
+/// Draws originals and the calls after them; returns what the originals and the outcome are.
+fn expected(seed: u64, calls: usize) -> (Files, Files) {
+    let mut dice = Dice::new(seed);
+    let before = originals(&mut dice);
+    let plain = MemoryDisk::from_snapshot(1, &before);
+    (0..calls).for_each(|_| act(&*plain, &mut dice).unwrap());
+    (before, plain.snapshot())
+}
+
+fn act_on_overlay(overlay: &Overlay, seed: u64, calls: usize) -> Result<()> {
+    let mut dice = Dice::new(seed);
+    originals(&mut dice);
+    (0..calls).try_for_each(|_| act(overlay, &mut dice))
+}
+
+#[test]
+fn an_overlay_shows_what_a_plain_disk_would_and_leaves_the_originals_alone() {
+    for seed in 0..300 {
+        let (before, after) = expected(seed, 60);
+        let base = MemoryDisk::from_snapshot(1, &before);
+        let store = MemoryDisk::new(2);
+        let overlay = Overlay::beside(base.clone(), store.clone()).unwrap();
+        act_on_overlay(&overlay, seed, 60).unwrap();
+        assert_eq!(contents(&overlay), after, "seed {seed}");
+        assert_eq!(base.snapshot(), before, "seed {seed}");
+        overlay.discard().unwrap();
+        assert!(store.snapshot().is_empty());
+    }
+}
+
+#[test]
+fn every_handle_of_a_file_sees_what_another_wrote() {
+    let base = MemoryDisk::from_snapshot(1, &Files::from([("data".to_owned(), vec![7; 9000])]));
+    let overlay = Overlay::inside(base).unwrap();
+    let reader = overlay.open("data", OpenMode::Read).unwrap();
+    overlay.open("data", OpenMode::Write).unwrap().write_at(&[1, 2, 3], 4095).unwrap();
+    let mut found = [0; 5];
+    assert_eq!(reader.read_at(&mut found, 4094).unwrap(), 5);
+    assert_eq!(found, [7, 1, 2, 3, 7]);
+    assert_eq!(reader.write_at(&[1], 0).unwrap_err().code, Code::PermissionDenied);
+}
+
+#[test]
+fn its_own_files_are_not_part_of_what_it_shows() {
+    let overlay = Overlay::inside(MemoryDisk::new(1)).unwrap();
+    assert!(overlay.list("").unwrap().is_empty());
+    assert_eq!(overlay.open(BLOCKS_PATH, OpenMode::Create).err().unwrap().code, Code::InvalidArgument);
+    assert_eq!(overlay.remove(JOURNAL_PATH).unwrap_err().code, Code::InvalidArgument);
+}
+
+#[test]
+fn blocks_of_zeros_take_no_room() {
+    let base = MemoryDisk::new(1);
+    let overlay = Overlay::inside(base.clone()).unwrap();
+    let file = overlay.open("wal/1", OpenMode::Create).unwrap();
+    file.write_at(&vec![0; 1 << 20], 0).unwrap();
+    assert_eq!(overlay.bytes(), 0);
+    file.write_at(&[1; 10], 512).unwrap();
+    assert_eq!(overlay.bytes(), BLOCK as u64);
+    overlay.install().unwrap();
+    let installed = &base.snapshot()["wal/1"];
+    assert_eq!((installed.len(), installed[511..513].to_vec()), (1 << 20, vec![0, 1]));
+}
+
+#[test]
+fn originals_that_could_not_grow_are_told_before_they_are_touched() {
+    let base = MemoryDisk::from_snapshot(1, &Files::from([("data".to_owned(), vec![7; 9000])]));
+    let overlay = Overlay::inside(base.clone()).unwrap();
+    overlay.open("data", OpenMode::Write).unwrap().allocate(1 << 20).unwrap();
+    base.set_capacity(Some(100_000));
+    assert_eq!(overlay.install().unwrap_err().code, Code::DiskFull);
+    assert!(!overlay.is_decided().unwrap());
+    overlay.discard().unwrap();
+    assert_eq!(base.snapshot(), Files::from([("data".to_owned(), vec![7; 9000])]));
+}
+
+/// Works on an overlay and installs it, with a crash at the `nth` change; then settles, with a
+/// crash at the change `again` of that; then settles in peace.
+fn live(seed: u64, nth: u64, again: u64, before: &Files) -> (bool, bool, Files) {
+    let disk = MemoryDisk::from_snapshot(seed, before);
+    disk.crash_after(nth);
+    let installed = Overlay::inside(disk.clone()).and_then(|overlay| {
+        act_on_overlay(&overlay, seed, 20)?;
+        overlay.install()
+    });
+    let struck = disk.is_dead();
+    let disk = disk.reopen();
+    disk.crash_after(again);
+    let settled = settle(&*disk);
+    let disk = if settled.is_err() { disk.reopen() } else { disk };
+    settle(&*disk).unwrap();
+    assert_eq!(settle(&*disk).unwrap(), Settled::Nothing);
+    (installed.is_ok(), struck, disk.reopen().snapshot())
+}
+
+#[test]
+fn a_crash_at_any_step_twice_over_leaves_the_originals_or_the_whole_outcome() {
+    let mut outcomes = [0, 0];
+    for seed in 0..25 {
+        let (before, after) = expected(seed, 20);
+        for nth in 1.. {
+            let mut struck = false;
+            for again in [1, 2, 3, 5, 8, 13, 21, 1000] {
+                let (installed, crashed, found) = live(seed, nth, again, &before);
+                struck |= crashed;
+                let is_whole = found == after;
+                assert!(is_whole || found == before, "seed {seed} crashes {nth} and {again}");
+                assert!(is_whole || !installed, "seed {seed} crashes {nth} and {again}");
+                outcomes[usize::from(is_whole)] += 1;
+            }
+            if !struck {
+                break;
+            }
+        }
+    }
+    assert!(outcomes[0] > 500 && outcomes[1] > 500, "{outcomes:?}");
+}
+
+#[test]
+fn a_crash_at_any_step_of_dropping_leaves_the_originals() {
+    for seed in 0..40 {
+        let (before, _) = expected(seed, 20);
+        for nth in 1..8 {
+            let disk = MemoryDisk::from_snapshot(seed, &before);
+            let overlay = Overlay::inside(disk.clone()).unwrap();
+            act_on_overlay(&overlay, seed, 20).unwrap();
+            disk.crash_after(nth);
+            let discarded = overlay.discard().is_ok();
+            let disk = disk.reopen();
+            if discarded {
+                assert!(!is_left(&*disk).unwrap());
+            }
+            assert_ne!(settle(&*disk).unwrap(), Settled::Installed);
+            assert_eq!(disk.reopen().snapshot(), before, "seed {seed} crash {nth}");
+        }
+    }
+}
+
+#[test]
+fn an_installation_without_its_last_sync_would_be_noticed() {
+    // A journal that is removed before the copies are certain: the crash tests must see it.
+    let mut torn = false;
+    for seed in 0..60 {
+        let (before, after) = expected(seed, 20);
+        let disk = MemoryDisk::from_snapshot(seed, &before);
+        disk.ignore_sync("data");
+        let overlay = Overlay::inside(disk.clone()).unwrap();
+        act_on_overlay(&overlay, seed, 20).unwrap();
+        overlay.install().unwrap();
+        let found = disk.reopen().snapshot();
+        torn |= found != before && found != after;
+    }
+    assert!(torn);
+}
+
+#[test]
+fn a_damaged_journal_decides_nothing() {
+    let (before, _) = expected(3, 20);
+    let disk = MemoryDisk::from_snapshot(3, &before);
+    let overlay = Overlay::inside(disk.clone()).unwrap();
+    act_on_overlay(&overlay, 3, 20).unwrap();
+    let journal = journal::encode(&[]);
+    for cut in 0..journal.len() {
+        assert!(journal::decode(&journal[..cut]).is_none());
+        let mut flipped = journal.clone();
+        flipped[cut] ^= 4;
+        assert!(journal::decode(&flipped).is_none());
+    }
+    disk.open(JOURNAL_PATH, OpenMode::Create).unwrap().write_at(&journal[..9], 0).unwrap();
+    assert_eq!(settle(&*disk).unwrap(), Settled::Dropped);
+    assert_eq!(disk.snapshot(), before);
+}
