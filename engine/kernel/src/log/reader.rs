@@ -242,6 +242,9 @@ impl LogReader {
             discarded_bytes += scan.last_used - from;
         }
         for info in &self.trailing {
+            if info.header == Err(segments::Defect::Cut) {
+                return damage("a later segment was in use and has been cut");
+            }
             let file = self.disk.open(&info.path, OpenMode::Read)?;
             scan.run(&*file, 0, info.size, |_| None)?;
         }

@@ -12,6 +12,7 @@
 //!
 //! - a file without a header is not in use, whatever its size: a crash left it so;
 //! - a valid header proves that the stream before its `start_lsn` was durable;
+//! - a file with a header that is shorter than its capacity was cut by somebody else;
 //! - a segment ends where its successor starts. A successor that starts early belongs to a
 //!   rotation or to a new incarnation; bytes beyond its start do not count. A new incarnation
 //!   may begin before whole segments: an entry that ran into them was never finished.
@@ -65,10 +66,11 @@ impl SegmentHeader {
     }
 
     fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Defect> {
+        let is_zeroed = bytes.iter().all(|b| *b == 0);
         if bytes.len() < HEADER_BYTES as usize {
-            return Err(Defect::Empty);
+            return Err(if is_zeroed { Defect::Empty } else { Defect::Cut });
         }
-        if bytes.iter().all(|b| *b == 0) {
+        if is_zeroed {
             return Err(Defect::Unused);
         }
         let number = |at: usize, len: usize| {
@@ -99,8 +101,10 @@ impl SegmentHeader {
 /// Why a segment file cannot be read as part of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// Shorter than a header.
+    /// Shorter than a header, and nothing in it: its preparation was cut off.
     Empty,
+    /// It had a header, and what is left is shorter than one.
+    Cut,
     /// Its header is still zeros: written beforehand, never put into use.
     Unused,
     /// The header's checksum or magic is wrong.
@@ -117,6 +121,7 @@ impl Defect {
     pub fn name(self) -> &'static str {
         match self {
             Defect::Empty => "empty",
+            Defect::Cut => "cut within its header",
             Defect::Unused => "not in use",
             Defect::BadHeader => "damaged header",
             Defect::Misplaced => "header of another segment",
@@ -268,13 +273,13 @@ pub fn extents(found: &[SegmentInfo], from: Lsn) -> Result<Vec<Extent>> {
     };
     check_neighbours(found, &used[first..])?;
     let mut result: Vec<Extent> = Vec::with_capacity(used.len() - first);
-    for (index, segment) in used.iter().enumerate().skip(first).filter(|(_, segment)| counts(segment)) {
-        let Used { info, header, mut limit } = *segment;
+    for segment in used.iter().skip(first).filter(|segment| counts(segment)) {
+        let Used { info, header, limit } = *segment;
         let room = header.start.plus(info.size.saturating_sub(HEADER_BYTES));
-        if room < limit && index + 1 < used.len() {
+        // A segment is put into use at its full size, synced: whatever it lacks was cut off later.
+        if room < limit {
             return Err(corrupted(room, "a segment is short").with("segment", info.path.as_str()));
         }
-        limit = limit.min(room);
         result.push(Extent {
             number: info.number,
             path: info.path.clone(),

@@ -2,12 +2,14 @@
 //! campaigns that leave a safeguard out and have to fail, and many threads at once.
 //!
 //! `HOLDFAST_SEEDS=n` runs more seeds than a quick test does, `HOLDFAST_FIRST_SEED=n` begins
-//! elsewhere. A failing seed is printed; the same seed gives the same run.
+//! elsewhere; `HOLDFAST_DAMAGES=n` damages more files. A failing seed is printed; the same seed
+//! gives the same run.
 
 #![allow(clippy::unwrap_used)]
 
 mod audit;
 mod campaign;
+mod damage;
 mod dice;
 mod faults;
 mod life;
@@ -147,6 +149,56 @@ fn a_full_disk_at_any_call_loses_nothing() {
 fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
     fail_calls(Failure::Device, 12, faults::run_recovery);
     fail_calls(Failure::Full, 12, faults::run_recovery);
+}
+
+/// Damages of one specimen before the next is made.
+const DAMAGES_EACH: u64 = 20;
+/// Nothing takes so long: it hangs.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+fn damage_specimen(seed: u64) -> Vec<Result<damage::Verdict, String>> {
+    let specimen = match damage::Specimen::make(seed) {
+        Ok(specimen) => specimen,
+        Err(what) => return vec![Err(format!("specimen {seed}: {what}"))],
+    };
+    let one = |number| {
+        let mut dice = dice::Dice::new(seed * 1000 + number);
+        catch_unwind(AssertUnwindSafe(|| specimen.damage(&mut dice)))
+            .unwrap_or_else(|_| Err("the kernel panicked".to_owned()))
+            .map_err(|what| format!("specimen {seed}, damage {number}: {what}"))
+    };
+    (0..DAMAGES_EACH).map(one).collect()
+}
+
+#[test]
+fn a_flipped_bit_or_a_cut_is_found_or_harmless() {
+    let first = from_environment("HOLDFAST_FIRST_SEED", 0);
+    let specimens = from_environment("HOLDFAST_DAMAGES", 600).div_ceil(DAMAGES_EACH);
+    let next = std::sync::Arc::new(AtomicU64::new(first));
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+        let (next, tell) = (std::sync::Arc::clone(&next), tell.clone());
+        std::thread::spawn(move || {
+            while let seed @ 0.. = next.fetch_add(1, Ordering::Relaxed)
+                && seed < first + specimens
+            {
+                tell.send((seed, damage_specimen(seed))).unwrap();
+            }
+        });
+    }
+    let (mut counts, mut wrong) = (std::collections::BTreeMap::new(), Vec::new());
+    for _ in 0..specimens {
+        let (_, outcomes) = told.recv_timeout(PATIENCE).expect("a damaged database hangs");
+        for outcome in outcomes {
+            match outcome {
+                Ok(verdict) => *counts.entry(verdict).or_insert(0u64) += 1,
+                Err(what) => wrong.push(what),
+            }
+        }
+    }
+    println!("{counts:?}, {} went wrong", wrong.len());
+    wrong.iter().take(20).for_each(|what| println!("{what}"));
+    assert!(wrong.is_empty(), "{} damages went wrong", wrong.len());
 }
 
 /// Sixteen threads, and as many rounds as a quick test may take.

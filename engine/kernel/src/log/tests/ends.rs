@@ -60,27 +60,43 @@ fn an_untouched_log_ends_in_zeros_after_its_last_entry() {
 }
 
 #[test]
+fn a_segment_in_use_that_was_cut_is_damage_wherever_that_was() {
+    let (_, files) = log_of(3, 2048);
+    for size in 1..2048 {
+        let mut cut = files.clone();
+        first(&mut cut).truncate(size);
+        assert_eq!(read_all(&disk_of(&cut)).unwrap_err().code, Code::WalCorrupted, "{size} bytes");
+    }
+}
+
+#[test]
+fn a_later_segment_that_was_cut_within_its_header_is_damage() {
+    let (_, mut files) = log_of(30, 2048);
+    let last = segment_path("wal", files.len() as u64);
+    for size in [1, 100, 511] {
+        files.get_mut(&last).unwrap().truncate(size);
+        assert_eq!(read_all(&disk_of(&files)).unwrap_err().code, Code::WalCorrupted, "{size} bytes");
+    }
+}
+
+#[test]
 fn an_entry_cut_in_its_header_is_the_end() {
     ends_before_last(|file, span| file[at(span.lsn) + 20..].fill(0), Flaw::BadLength);
-    ends_before_last(|file, span| file.truncate(at(span.lsn) + 20), Flaw::CutShort);
 }
 
 #[test]
 fn an_entry_cut_in_its_payload_is_the_end() {
     ends_before_last(|file, span| file[at(span.lsn) + 60..].fill(0), Flaw::BadChecksum);
-    ends_before_last(|file, span| file.truncate(at(span.lsn) + 60), Flaw::CutShort);
 }
 
 #[test]
 fn an_entry_cut_in_its_checksum_is_the_end() {
     ends_before_last(|file, span| file[at(span.end) - 2..].fill(0), Flaw::BadChecksum);
-    ends_before_last(|file, span| file.truncate(at(span.end) - 2), Flaw::CutShort);
 }
 
 #[test]
 fn zeros_are_the_end() {
     ends_before_last(|file, span| file[at(span.lsn)..].fill(0), Flaw::Zeros);
-    ends_before_last(|file, span| file.truncate(at(span.lsn)), Flaw::CutShort);
 }
 
 #[test]
