@@ -1,0 +1,41 @@
+"""What a workload is, apart from what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.bench.bench import Bench, Measurement
+from tests.bench.peers.base import Peer
+
+Measure = Callable[[Bench, type[Peer]], Measurement]
+LimitOf = Callable[[Bench, Measurement], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What the machine could do at best, in the unit of the workload."""
+
+    title: str
+    measure: LimitOf
+    """Given what Holdfast came to in the same round: the same bytes are moved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One piece of work that peers are compared in."""
+
+    name: str
+    title: str
+    unit: str
+    more_is_better: bool = True
+    measure: Measure
+    limit: Limit | None = None
+    without: Callable[[type[Peer]], str] = lambda kind: ""
+    """Why a peer cannot do it; empty where it can."""
+    minor: bool = False
+    """A look at Holdfast alone: nothing to compare."""
+
+
+def only_holdfast(kind: type[Peer]) -> str:
+    return "" if kind.name == "Holdfast" else "Holdfast only"

@@ -1,0 +1,213 @@
+"""What keeps data safe: recovery, check, backup, checkpoints; and the memory of it all."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.bench import child, limits
+from tests.bench.bench import Bench, Measurement
+from tests.bench.clock import lap
+from tests.bench.files import copy, forget_cached
+from tests.bench.peers.base import Peer
+from tests.bench.settings import MIB, Opening
+from tests.bench.workload import Limit, Workload, only_holdfast
+
+_SMALL_CACHE = 48 * MIB
+_CHECKPOINTS = 4
+_BYTES_PER_PUT = 500
+_LEAST_VOLUME = 1 * MIB
+_USUAL_VOLUME = 256 * MIB
+
+
+def _recovery(bench: Bench, kind: type[Peer]) -> Measurement:
+    """A child process is killed; another one opens what it left. Half of the rows, in batches."""
+    rows = max(bench.settings.rows // 2, 1)
+    with bench.place() as place:
+        directory = place / "killed.holdfast"
+        victim = child.start("fill", kind, directory, rows, _SMALL_CACHE)
+        try:
+            left = child.answer(victim)
+        finally:
+            child.end(victim, kill=True)
+        saviour = child.start("recover", kind, directory, rows, _SMALL_CACHE)
+        try:
+            done = child.answer(saviour)
+        finally:
+            child.end(saviour)
+    megabytes = left["log_bytes"] / 1e6
+    extras = {"log MB": megabytes, "log MB/s": megabytes / done["seconds"], "memory MB": done["memory_mb"]}
+    facts = {name: int(done[name]) for name in ("rows", "bytes", "found")}
+    return Measurement(done["seconds"], extras=extras, facts=facts)
+
+
+def _read_log(bench: Bench, of_holdfast: Measurement) -> float:
+    """Seconds to read as many bytes as Holdfast's log had, from the system's cache."""
+    with bench.place() as place:
+        size = int(of_holdfast.extras["log MB"] * 1e6)
+        limits.write_and_sync(place, size)
+        return limits.read(place / "copy")
+
+
+def _check(bench: Bench, kind: type[Peer], from_disk: bool) -> Measurement:
+    if from_disk:
+        with bench.place() as place:
+            directory = copy(bench.base(kind), place / "copy.holdfast")
+            forget_cached(directory)
+            return _checked(bench, kind(directory, bench.opening()))
+    with bench.opened(kind) as peer:
+        return _checked(bench, peer, closes=False)
+
+
+def _checked(bench: Bench, peer: Peer, *, closes: bool = True) -> Measurement:
+    try:
+        with lap() as timed:
+            is_sound = peer.check()
+        size = peer.data_bytes()
+    finally:
+        if closes:
+            peer.close()
+    extras = {"MB": size / 1e6, "MB/s": size / 1e6 / timed.seconds}
+    return Measurement(timed.seconds, extras=extras, facts={"sound": int(bool(is_sound))})
+
+
+def _hashed(bench: Bench, of_holdfast: Measurement) -> float:
+    return limits.hash_pages(int(of_holdfast.extras["MB"] * 1e6))
+
+
+def _read_from_disk(bench: Bench, of_holdfast: Measurement) -> float:
+    with bench.place() as place:
+        limits.write_and_sync(place, int(of_holdfast.extras["MB"] * 1e6))
+        # Where the system's cache cannot be emptied, neither was it for the databases.
+        forget_cached(place)
+        return limits.read(place / "copy")
+
+
+def _backup(bench: Bench, kind: type[Peer]) -> Measurement:
+    with bench.opened(kind) as peer, bench.place() as place:
+        with lap() as timed:
+            peer.backup(place / "backup")
+        size = peer.data_bytes()
+        work = place / "work"
+        work.mkdir()
+        restored = kind.restored(place / "backup", work, bench.opening())
+        rows, _ = restored.scan()
+        bench.verify(restored, dict(bench.data.pairs))
+        restored.close()
+    extras = {"MB": size / 1e6, "MB/s": size / 1e6 / timed.seconds}
+    return Measurement(timed.seconds, extras=extras, facts={"rows": rows})
+
+
+def _written(bench: Bench, of_holdfast: Measurement) -> float:
+    with bench.place() as place:
+        return limits.write_and_sync(place, int(of_holdfast.extras["MB"] * 1e6))
+
+
+def _memory(bench: Bench, kind: type[Peer]) -> Measurement:
+    with bench.place() as place:
+        directory = place / "memory.holdfast"
+        process = child.start("remember", kind, directory, bench.settings.rows, _SMALL_CACHE)
+        try:
+            done = child.answer(process)
+        finally:
+            child.end(process)
+    return Measurement(done["memory_mb"], facts={"found": int(done["found"])})
+
+
+def _checkpoints(bench: Bench, kind: type[Peer]) -> Measurement:
+    """How much longer the same work takes with checkpoints than without, in percent.
+
+    As many puts as make the log grow over four checkpoints, at the default volume where the
+    run is large enough for it. Taken in turns: without, with, with, without.
+    """
+    seconds = {True: 0.0, False: 0.0}
+    made = 0
+    for are_on in (False, True, True, False):
+        once, count = _with_checkpoints(bench, kind, are_on)
+        seconds[are_on] += once
+        made += count
+    extras = {"checkpoints": made / 2, "seconds without": seconds[False] / 2}
+    return Measurement((seconds[True] / seconds[False] - 1) * 100, extras=extras)
+
+
+def _with_checkpoints(bench: Bench, kind: type[Peer], are_on: bool) -> tuple[float, int]:
+    from tests.bench.peers.holdfast import Holdfast
+
+    puts = 4 * bench.settings.rows
+    volume = max(min(_USUAL_VOLUME, puts * _BYTES_PER_PUT // _CHECKPOINTS), _LEAST_VOLUME)
+    opening = Opening(
+        cache_bytes=bench.settings.cache_bytes, checkpoints_off=not are_on, checkpoint_log_bytes=volume
+    )
+    spec = {"threads": 2, "keys": bench.settings.rows, "value_bytes": bench.settings.value_bytes}
+    with bench.place() as place:
+        peer = Holdfast(place / "checkpoints.holdfast", opening)
+        load = peer.database.load_task
+        load({**spec, "operations": bench.settings.rows, "read_share": 0.0, "batch": 100}).run()
+        peer.database.checkpoint()
+        before = peer.database.status().checkpoint.count
+        done = load({**spec, "operations": 2 * puts, "read_share": 0.5}).run()
+        count = peer.database.status().checkpoint.count - before
+        peer.close()
+    return float(done["seconds"]), count
+
+
+def _no_log(kind: type[Peer]) -> str:
+    return "" if kind.has_log else "it has no log: there is nothing to redo"
+
+
+def _no_check(kind: type[Peer]) -> str:
+    return "" if kind.check is not Peer.check else "the binding has no check"
+
+
+WORKLOADS = [
+    Workload(
+        name="recovery",
+        title="open after a kill, half of all rows in the log, cache of 48 MiB",
+        unit="s",
+        more_is_better=False,
+        measure=_recovery,
+        limit=Limit(title="reading as many bytes from the system's cache", measure=_read_log),
+        without=_no_log,
+    ),
+    Workload(
+        name="check-memory",
+        title="integrity check, everything in memory",
+        unit="s",
+        more_is_better=False,
+        measure=partial(_check, from_disk=False),
+        limit=Limit(title="BLAKE3 of as many bytes, one thread", measure=_hashed),
+        without=_no_check,
+    ),
+    Workload(
+        name="check-disk",
+        title="integrity check, nothing in memory",
+        unit="s",
+        more_is_better=False,
+        measure=partial(_check, from_disk=True),
+        limit=Limit(title="reading as many bytes from the disk", measure=_read_from_disk),
+        without=_no_check,
+    ),
+    Workload(
+        name="backup",
+        title="hot backup, synced",
+        unit="s",
+        more_is_better=False,
+        measure=_backup,
+        limit=Limit(title="writing and syncing as many bytes as the data file has", measure=_written),
+    ),
+    Workload(
+        name="memory",
+        title="memory of loading and getting all rows, cache of 48 MiB",
+        unit="MiB",
+        more_is_better=False,
+        measure=_memory,
+    ),
+    Workload(
+        name="checkpoints",
+        title="time that checkpoints add to half gets, half puts by 2 threads, not synced",
+        unit="%",
+        more_is_better=False,
+        measure=_checkpoints,
+        without=only_holdfast,
+        minor=True,
+    ),
+]
