@@ -81,7 +81,7 @@ class Store:
         Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-        image_every_changes, read_only, verify_reads (pages are always verified when they are read).
+        image_every_changes, read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""

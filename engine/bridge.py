@@ -53,7 +53,6 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "lock_timeout_s": config.lock_timeout,
         "deadlock_victim": config.deadlock_victim,
         "image_every_changes": config.image_every_changes,
-        "verify_reads": config.verify_reads,
         "read_only": read_only,
     }
 

@@ -135,7 +135,6 @@ class Config:
     image_every_changes: int = count(
         256, Section.STORAGE, "Changes of a page after which it goes into the log in full", min=1
     )
-    verify_reads: bool = flag(True, Section.STORAGE, "Check each page when it is read from the disk")
     lock_timeout: float = duration(
         "30 s", Section.STORAGE, "How long a transaction waits for a lock", min="1 ms"
     )

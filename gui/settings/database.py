@@ -17,7 +17,7 @@ from gui.widgets import Card, button, label, row
 SHOWN = {
     Section.LOG: ("sync_mode", "sync_interval", "segment_size", "log_buffer"),
     Section.RECOVERY: ("checkpoint_interval", "checkpoint_log_volume", "image_every_changes"),
-    Section.STORAGE: ("cache_size", "verify_reads", "lock_timeout", "deadlock_victim"),
+    Section.STORAGE: ("cache_size", "lock_timeout", "deadlock_victim"),
 }
 """What `engine.bridge.store_options` hands to the kernel of a database that exists."""
 

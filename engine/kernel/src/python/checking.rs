@@ -9,6 +9,7 @@ use super::job::{Job, progress_of};
 use super::recovery::Recovery;
 use super::status::dict;
 use super::store::Store;
+use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::rows::tables;
 use crate::txn::{Isolation, Shared};
@@ -42,7 +43,7 @@ fn options(is_detailed: bool, redo_lsn: Lsn) -> CheckOptions {
 }
 
 /// Drops an index and fills it again from its table, in one transaction.
-fn rebuild(shared: &Arc<Shared>, table: &str, index: &str) -> Result<u64> {
+fn rebuild(shared: &Arc<Shared>, disk: &Arc<dyn Disk>, table: &str, index: &str) -> Result<u64> {
     let mut txn = shared.begin(Isolation::ReadCommitted, false)?;
     let open = tables::open(&mut txn, table)?;
     let place = open.schema.index(index)?;
@@ -52,7 +53,7 @@ fn rebuild(shared: &Arc<Shared>, table: &str, index: &str) -> Result<u64> {
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let unique = found.unique;
     tables::drop_index(&mut txn, table, index)?;
-    let open = tables::create_index(&mut txn, table, index, &columns, unique)?;
+    let open = tables::create_index(&mut txn, disk, table, index, &columns, unique)?;
     let rows = open.count(&mut txn)?;
     txn.commit()?;
     Ok(rows)
@@ -127,7 +128,7 @@ impl Recovery {
         job: &Bound<'py, Job>,
     ) -> PyResult<Bound<'py, PyDict>> {
         job.get().progress.begin("index", "rows", 0);
-        let rows = self.run_on_shared(py, |shared, _| rebuild(shared, table, index))?;
+        let rows = self.run_on_shared(py, |shared, _| rebuild(shared, self.disk(), table, index))?;
         Ok(dict!(py, { "rows": rows }))
     }
 }

@@ -42,10 +42,6 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "deadlock_victim" => opening.locks.victim = victim(&value.extract::<String>()?)?,
             "image_every_changes" => opening.image_every = value.extract()?,
             "read_only" => chosen.read_only = value.extract()?,
-            // Pages are always verified when they are read; the setting cannot lower that.
-            "verify_reads" => {
-                value.extract::<bool>()?;
-            }
             _ => return Err(Error::argument("options", format!("there is no option {name:?}")).into()),
         }
     }

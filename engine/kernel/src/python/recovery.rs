@@ -36,6 +36,10 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     pub(super) fn step<T: Send>(
         &self,
         py: Python<'_>,

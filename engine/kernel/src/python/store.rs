@@ -142,7 +142,7 @@ impl Store {
     /// Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
     /// sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
     /// checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-    /// image_every_changes, read_only, verify_reads (every page read is verified).
+    /// image_every_changes, read_only. Pages are always verified when they are read.
     #[staticmethod]
     #[pyo3(name = "open")]
     fn open_at(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Store> {

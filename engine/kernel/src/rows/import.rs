@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::access::Record;
+use super::building::fill;
 use super::csv::{self, CsvSource, Format};
 use super::encoding::Encoding;
 use super::jsonl::JsonlSource;
@@ -275,28 +275,22 @@ impl Import<'_> {
         Ok(rows)
     }
 
-    /// Fills a tree; two records of one key raise what `violation` makes.
+    /// Fills a tree, with progress.
     fn fill(
         &self,
         txn: &mut Transaction,
         tree: TreeRef,
-        mut records: Sorted,
+        records: Sorted,
         violation: &dyn Fn() -> Error,
     ) -> Result<u64> {
-        let mut last: Option<Vec<u8>> = None;
         let mut count = 0u64;
-        txn.fill(tree, &mut || -> Result<Option<Record>> {
-            let Some(next) = records.next_record()? else { return Ok(None) };
-            if last.as_ref() == Some(&next.0) {
-                return Err(violation());
-            }
+        fill(txn, tree, records, violation, &mut || {
             count += 1;
             if count.is_multiple_of(STRIDE) {
                 self.progress.ensure_going()?;
                 self.progress.add(STRIDE);
             }
-            last = Some(next.0.clone());
-            Ok(Some(next))
+            Ok(())
         })
     }
 

@@ -5,6 +5,7 @@
 //! and indexes in step; `csv`, `jsonl` and `sqlite` read and write the formats of others.
 
 pub mod access;
+mod building;
 pub mod check;
 pub mod csv;
 pub mod encoding;

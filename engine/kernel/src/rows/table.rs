@@ -109,28 +109,21 @@ impl<T: Copy> Table<T> {
         access.count(self.tree)
     }
 
-    /// Fills the tree of a new index from the rows; raises `UniqueViolation`.
-    pub fn build_index<A: TreeAccess<Tree = T>>(
+    /// Shows `visit` the entry of each row in an index, in the order of the rows.
+    pub fn each_entry<A: TreeAccess<Tree = T>>(
         &self,
         access: &mut A,
         index: &Index,
-        tree: T,
-    ) -> Result<u64> {
+        visit: &mut dyn FnMut(index::Entry) -> Result<()>,
+    ) -> Result<()> {
         let mut range = KeyRange::ALL;
-        let mut count = 0;
         loop {
             let records = access.scan(self.tree, &range, BATCH)?;
-            let Some((last, _)) = records.last() else { return Ok(count) };
+            let Some((last, _)) = records.last() else { return Ok(()) };
             range.go_on_after(last.clone());
             for (row_key, bytes) in &records {
                 let row = self.decode(bytes)?;
-                self.add_entry(
-                    access,
-                    index,
-                    tree,
-                    &index::entry(index, &row, row_key, access.max_key()),
-                )?;
-                count += 1;
+                visit(index::entry(index, &row, row_key, access.max_key()))?;
             }
         }
     }

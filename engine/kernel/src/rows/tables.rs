@@ -4,9 +4,12 @@
 //! of its own that leads to its tree. Whoever opens a table holds its tree by intention until
 //! the end, and whoever changes its schema holds it exclusively: so a schema in use stays.
 
+use super::building::build_index;
 use super::schema::{Index, Schema, invalid, same_name};
 use super::table::Table;
+use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
+use crate::sync::Arc;
 use crate::txn::{CATALOGUE_REF, CatalogueEntry, CatalogueKind, Transaction, TreeRef};
 
 /// A table of a real database.
@@ -56,10 +59,12 @@ pub fn drop(txn: &mut Transaction, name: &str) -> Result<()> {
     })
 }
 
-/// Adds an index and fills it; returns the table with it. Waits until nobody else uses the
-/// table. Raises `SchemaInvalid` for a name in use, `UniqueViolation` for rows that collide.
+/// Adds an index and builds it bottom up from sorted entries; returns the table with it. Waits
+/// until nobody else uses the table; `disk` takes what does not fit into memory while sorting.
+/// Raises `SchemaInvalid` for a name in use, `UniqueViolation` for rows that collide.
 pub fn create_index(
     txn: &mut Transaction,
+    disk: &Arc<dyn Disk>,
     table: &str,
     name: &str,
     columns: &[&str],
@@ -73,7 +78,7 @@ pub fn create_index(
         let tree = txn.create_tree(CatalogueKind::Index, &index_entry(&entry.name, name), b"")?;
         table.index_trees.push(tree);
         // Every row has to be in the index, those too that came after this snapshot.
-        txn.reading_newest(|txn| table.build_index(txn, &index, tree))?;
+        txn.reading_newest(|txn| build_index(txn, disk, &table, &index, tree))?;
         txn.describe(&entry, table.schema.to_json().to_string().as_bytes())
     })?;
     Ok(table)

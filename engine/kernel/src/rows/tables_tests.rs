@@ -7,6 +7,7 @@ use super::*;
 use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
 use crate::error::Code;
+use crate::recovery::Progress;
 use crate::store::{Store, StoreOptions};
 use crate::sync::Arc;
 use crate::txn::{CatalogueKind, Isolation, Transaction};
@@ -118,7 +119,7 @@ fn what_is_rolled_back_was_never_there() {
 
 #[test]
 fn a_new_index_has_the_rows_that_came_after_the_snapshot() {
-    let (_disk, store) = store();
+    let (disk, store) = store();
     let mut txn = begin(&store);
     let table = tables::create(&mut txn, &people()).unwrap();
     table.insert(&mut txn, person(1, "ann", 1)).unwrap();
@@ -129,7 +130,7 @@ fn a_new_index_has_the_rows_that_came_after_the_snapshot() {
     let table = tables::open(&mut other, "people").unwrap();
     table.insert(&mut other, person(2, "bob", 1)).unwrap();
     other.commit().unwrap();
-    tables::create_index(&mut early, "people", "both", &["name", "age"], false).unwrap();
+    tables::create_index(&mut early, &disk, "people", "both", &["name", "age"], false).unwrap();
     early.commit().unwrap();
     assert_eq!(tables::open(&mut late, "people").err().unwrap().code, Code::WriteConflict);
     late.abort().unwrap();
@@ -137,9 +138,9 @@ fn a_new_index_has_the_rows_that_came_after_the_snapshot() {
     let table = tables::open(&mut txn, "people").unwrap();
     assert_eq!(table.schema.indexes.len(), 3);
     assert_in_step(&mut txn, &table);
-    let same = tables::create_index(&mut txn, "people", "BOTH", &["id"], false);
+    let same = tables::create_index(&mut txn, &disk, "people", "BOTH", &["id"], false);
     assert_eq!(same.err().unwrap().code, Code::SchemaInvalid);
-    let unique = tables::create_index(&mut txn, "people", "once", &["age"], true);
+    let unique = tables::create_index(&mut txn, &disk, "people", "once", &["age"], true);
     assert_eq!(unique.err().unwrap().code, Code::UniqueViolation);
     let table = tables::drop_index(&mut txn, "people", "by_name").unwrap();
     assert_eq!(table.schema.indexes.len(), 2);
@@ -205,4 +206,39 @@ fn change_one(store: &Store, random: u64, isolation: Isolation) {
             txn.abort().unwrap();
         }
     }
+}
+
+#[test]
+fn an_index_of_a_filled_table_is_built_bottom_up_and_undone_as_a_whole() {
+    const ROWS: i64 = 5000;
+    let (disk, store) = store();
+    let mut txn = begin(&store);
+    let bare = Schema { indexes: vec![], ..people() };
+    let table = tables::create(&mut txn, &bare).unwrap();
+    for id in 0..ROWS {
+        table.insert(&mut txn, person(id, &format!("name {}", id * 7919 % ROWS), id % 50)).unwrap();
+    }
+    txn.commit().unwrap();
+    let log = &store.shared().core.log;
+    let (before, used) = (log.status().entries, store.shared().core.space.used_pages());
+    let mut txn = begin(&store);
+    tables::create_index(&mut txn, &disk, "people", "by_name", &["name"], true).unwrap();
+    let made = log.status().entries - before;
+    assert!(made < 200, "{made} log entries for {ROWS} rows");
+    txn.abort().unwrap();
+    store.maintain().unwrap();
+    assert_eq!(store.shared().core.space.used_pages(), used);
+    let mut txn = begin(&store);
+    let collide = tables::create_index(&mut txn, &disk, "people", "once", &["age"], true);
+    assert_eq!(collide.err().unwrap().code, Code::UniqueViolation);
+    let table =
+        tables::create_index(&mut txn, &disk, "people", "by_age", &["age", "name"], false).unwrap();
+    table.insert(&mut txn, person(ROWS, "new", 7)).unwrap();
+    assert!(table.delete(&mut txn, &[Value::Integer(3)]).unwrap());
+    txn.commit().unwrap();
+    let mut txn = begin(&store);
+    let table = tables::open(&mut txn, "people").unwrap();
+    assert_in_step(&mut txn, &table);
+    let clean = store.check(false, &Progress::default()).unwrap();
+    assert_eq!(clean.problems, []);
 }

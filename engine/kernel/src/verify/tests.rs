@@ -60,7 +60,8 @@ fn filled(disk: &Arc<MemoryDisk>) -> (Store, TreeRef) {
     for i in 0..500 {
         table.insert(&mut txn, vec![Value::Integer(i), Value::Text(format!("name {i}"))]).unwrap();
     }
-    tables::create_index(&mut txn, "people", "by_name", &["name"], false).unwrap();
+    let disk: Arc<dyn crate::disk::Disk> = disk.clone();
+    tables::create_index(&mut txn, &disk, "people", "by_name", &["name"], false).unwrap();
     txn.commit().unwrap();
     store.maintain().unwrap();
     store.checkpoint().unwrap();
