@@ -355,10 +355,19 @@ def _open_elsewhere(directory: Path, facts: Mapping[str, Any]) -> DatabaseOpenEl
 
 
 def _create(directory: Path, wanted: bool, settings: Config | None) -> Database:
-    is_free = not directory.exists() or not any(
-        entry.name != configuration.FILE_NAME for entry in directory.iterdir()
-    )
-    if not wanted or not is_free:
+    if not wanted or not _is_free(directory):
         raise _missing(directory)
     chosen = settings if settings is not None else configuration.load(directory)
     return Database(directory, bridge.create(directory, chosen), chosen)
+
+
+# What may lie where a database is to be made: its settings, and the lock of a creation that was
+# cut off before it had made anything.
+_BEFOREHAND = {configuration.FILE_NAME, "LOCK"}
+
+
+def _is_free(directory: Path) -> bool:
+    """True where a database may be made: nothing is there, or what a creation cut off left there."""
+    if not directory.exists() or bool(bridge.inspect(str(directory))["half_made"]):
+        return True
+    return {entry.name for entry in directory.iterdir()} <= _BEFOREHAND

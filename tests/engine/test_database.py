@@ -244,6 +244,32 @@ def test_a_missing_database_is_told_from_a_directory_that_is_none(
             engine.open(path)
 
 
+def test_a_creation_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "d.holdfast"
+    (path / "wal").mkdir(parents=True)
+    for name in (".creating", "LOCK", "database.holdfast", "control", "wal/000000000001.wal"):
+        (path / name).write_bytes(b"")
+    (path / "letter.txt").write_text("dear reader")
+    with pytest.raises(errors.RecoveryImpossible):
+        engine.open(path)
+    assert (path / "letter.txt").exists()
+    assert (path / "wal" / "000000000001.wal").exists()
+    (path / "letter.txt").unlink()
+    with pytest.raises(errors.NotADatabase):
+        engine.open(path, create=False)
+    with engine.open(path) as db:
+        assert db.trees() == []
+    assert not (path / ".creating").exists()
+
+
+def test_a_directory_that_holds_only_the_lock_of_a_creation_becomes_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "d.holdfast"
+    path.mkdir()
+    (path / "LOCK").touch()
+    with engine.open(path) as db:
+        assert db.trees() == []
+
+
 def test_a_file_is_no_database_but_the_page_file_stands_for_its_directory(tmp_path: Path) -> None:
     with engine.open(tmp_path / "d.holdfast"):
         pass
@@ -265,11 +291,25 @@ def test_a_read_only_database_refuses_changes(tmp_path: Path) -> None:
     path = tmp_path / "d.holdfast"
     with engine.open(path) as db, db.transaction() as txn:
         txn.tree("t")[b"k"] = b"v"
+    before = _files(path)
     with engine.open(path, read_only=True, create=False) as db:
         with db.begin(read_only=True) as txn:
             assert txn.tree("t", create=False)[b"k"] == b"v"
         with pytest.raises(errors.ReadOnlyDatabase), db.transaction() as txn:
             txn.tree("t")[b"k"] = b"w"
+        with pytest.raises(errors.ReadOnlyDatabase):
+            db.checkpoint()
+        with pytest.raises(errors.ReadOnlyDatabase):
+            db.store.set_read_only(False)
+        assert db.check().ok
+        assert db.status().read_only
+    assert _files(path) == before
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    """Every file of a database but the lock, which says who has it open."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.name != "LOCK")
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 def test_wrong_settings_are_named_when_the_database_is_opened(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 //! One open database: its parts, its background work, its life from create to close.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -8,28 +7,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::buffer::DoubleWrite;
 use crate::checkpoint::{CheckpointStatus, Checkpointer};
-use crate::control::{self, Control, ControlData};
+use crate::control::ControlData;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
-use crate::log::Log;
-use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
-use crate::recovery::{Analysis, DATA_PATH, Opening, OpeningOptions, Progress, build};
+use crate::recovery::{Opening, OpeningOptions, Progress};
 use crate::txn::{
-    Isolation, Shared, Status, Transaction, collect, format_catalogue, roll_back_orphans,
-    roll_back_whole, tidy,
+    Isolation, Shared, Status, Transaction, collect, roll_back_orphans, roll_back_whole, tidy,
 };
-use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
+use crate::types::DatabaseId;
 use crate::verify::{self, CheckOptions, CheckReport};
 
 /// Present only after a clean shutdown.
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
 /// Present while somebody, or a recovery, has asked for one.
 pub const RECOVERY_MARKER: &str = ".recovery_needed";
-/// Present while a database is being created.
-const CREATING_MARKER: &str = ".creating";
 /// How often background work looks around.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -89,13 +82,6 @@ pub struct Store {
     page_size: usize,
 }
 
-fn random_database() -> DatabaseId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&RandomState::new().hash_one(unix_micros()).to_le_bytes());
-    id[8..].copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());
-    DatabaseId(id)
-}
-
 /// Writes an empty file whose being there says something.
 pub fn put_marker(disk: &dyn Disk, name: &str) -> Result<()> {
     disk.open(name, OpenMode::Create)?.sync()?;
@@ -112,104 +98,36 @@ pub fn is_clean(disk: &dyn Disk, control: &ControlData) -> Result<bool> {
     Ok(!control.clean_end.is_none() && disk.exists(CLEAN_MARKER)? && !disk.exists(RECOVERY_MARKER)?)
 }
 
+fn ensure_clean(disk: &dyn Disk, control: &ControlData) -> Result<()> {
+    if is_clean(disk, control)? {
+        return Ok(());
+    }
+    Err(Error::new(Code::RecoveryNeeded).with("indicators", vec!["unclean_shutdown".to_owned()]))
+}
+
 impl Store {
-    /// Makes a new, empty database. `DatabaseExists` where there is one already.
-    pub fn create(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
-        let size = options.page_size;
-        if !size.is_power_of_two() || !(MIN_PAGE..=MAX_PAGE).contains(&size) {
-            return Err(Error::argument("page_size", "must be a power of two from 4 KiB to 64 KiB"));
-        }
-        Self::clear_half_made(&*disk)?;
-        if disk.exists(control::PATH)? || disk.exists(DATA_PATH)? {
-            return Err(Error::new(Code::DatabaseExists).with("path", DATA_PATH));
-        }
-        put_marker(&*disk, CREATING_MARKER)?;
-        let database = options.database.unwrap_or_else(random_database);
-        let log = Log::create(Arc::clone(&disk), options.opening.log.clone(), database)?;
-        let first = log.end();
-        let file = disk.open(DATA_PATH, OpenMode::Create)?;
-        let doublewrite = DoubleWrite::open(&*disk, size)?;
-        let shared = build(file, doublewrite, log, size, &Analysis::default(), &options.opening)?;
-        shared.core.space.format()?;
-        Self::format_store_page(&shared)?;
-        format_catalogue(&shared.core)?;
-        shared.core.log.flush_to(shared.core.log.end())?;
-        // The names of the other files must be certain before that of the control file may be.
-        disk.sync_dir("")?;
-        // From here on the log alone can rebuild everything: now it may be called a database.
-        let control = Control::create(
-            &*disk,
-            ControlData {
-                database,
-                page_size: size as u32,
-                incarnation: Incarnation(1),
-                checkpoint_lsn: first,
-                redo_lsn: first,
-                checkpoint_at: unix_micros(),
-                next_txn: 1,
-                clean_end: Lsn::NONE,
-                segment_bytes: options.opening.log.segment_bytes,
-                pages_lag: false,
-            },
-        )?;
-        remove_marker(&*disk, CREATING_MARKER)?;
-        let store = Self::start(disk, shared, Checkpointer::new(control), options);
-        store.checkpoint()?;
-        Ok(store)
-    }
-
-    /// Removes what a creation that was cut off left behind: nothing was ever stored in it.
-    fn clear_half_made(disk: &dyn Disk) -> Result<()> {
-        let is_half_made =
-            disk.exists(CREATING_MARKER)? && (!disk.exists(control::PATH)? || Control::is_blank(disk)?);
-        if !is_half_made {
-            return Ok(());
-        }
-        for name in disk.list("wal")? {
-            disk.remove(&format!("wal/{name}"))?;
-        }
-        disk.remove(DATA_PATH)?;
-        disk.remove(crate::buffer::DOUBLEWRITE_PATH)?;
-        disk.remove(control::PATH)
-    }
-
-    fn format_store_page(shared: &Shared) -> Result<()> {
-        let shape = Shape {
-            id: PageId(0),
-            kind: Kind::Store,
-            level: 0,
-            tree: TreeId(0),
-            right: PageId::NONE,
-            low: &[],
-            high: None,
-        };
-        let image = Page::format(shared.core.pool.page_size(), shape).to_image();
-        let mut page = shared.core.pool.fresh(PageId(0))?;
-        let author = crate::core::Author::system(crate::log::Op::Structure);
-        shared.core.change_page(author, &mut page, &crate::page::Change::Image { image: &image })
-    }
-
-    /// Opens a cleanly closed database; `RecoveryNeeded` where it was not.
+    /// Opens a cleanly closed database; `RecoveryNeeded` where it was not. One that is opened for
+    /// reading only is left as it is, to the last byte.
     pub fn open(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
-        let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
-        if !is_clean(&*disk, &opening.control())? {
-            return Err(
-                Error::new(Code::RecoveryNeeded).with("indicators", vec!["unclean_shutdown".to_owned()])
-            );
+        if options.read_only {
+            return Self::view(disk, options);
         }
+        let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
+        ensure_clean(&*disk, &opening.control())?;
         opening.resume()?;
         remove_marker(&*disk, CLEAN_MARKER)?;
         Self::finish(disk, opening, options)
     }
 
     /// Opens whatever state the database is in, running a whole recovery where it needs one.
+    /// Recovery writes: for reading only, it is refused with `RecoveryNeeded`.
     pub fn open_recovering(
         disk: Arc<dyn Disk>,
         options: &StoreOptions,
         progress: &Progress,
     ) -> Result<Store> {
         let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
-        if is_clean(&*disk, &opening.control())? {
+        if options.read_only || is_clean(&*disk, &opening.control())? {
             return Self::open(disk, options);
         }
         put_marker(&*disk, RECOVERY_MARKER)?;
@@ -229,6 +147,7 @@ impl Store {
     pub fn finish(disk: Arc<dyn Disk>, opening: Opening, options: &StoreOptions) -> Result<Store> {
         let (shared, checkpointer) = opening.finish()?;
         shared.read_only.store(options.read_only, Ordering::Release);
+        creating::forget_creation(&*disk)?;
         Ok(Self::start(disk, shared, checkpointer, options))
     }
 
@@ -248,7 +167,8 @@ impl Store {
             gate: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let threads = if options.background { Work::spawn(&work) } else { Vec::new() };
+        let threads =
+            if options.background && !work.is_view() { Work::spawn(&work) } else { Vec::new() };
         Store { disk, work, threads: Mutex::new(threads), page_size }
     }
 
@@ -293,6 +213,9 @@ impl Store {
 
     /// What the background threads do, once: for stores without them.
     pub fn maintain(&self) -> Result<()> {
+        if self.is_view() {
+            return Ok(());
+        }
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
         roll_back_orphans(&self.work.shared, &mut || true)?;
@@ -319,6 +242,9 @@ impl Store {
                 roll_back_whole(shared, &state, &mut || true)?;
                 aborted += 1;
             }
+        }
+        if self.is_view() {
+            return shared.core.log.close().map(|()| aborted);
         }
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.write_out_all()?;
@@ -384,6 +310,11 @@ impl Work {
         }
     }
 
+    /// True where nothing may be written; see [`Store::view`].
+    fn is_view(&self) -> bool {
+        self.shared.core.log.is_view()
+    }
+
     fn is_going(&self) -> bool {
         !self.stop.load(Ordering::Acquire)
     }
@@ -419,6 +350,13 @@ impl Work {
     }
 }
 
+mod creating;
+mod viewing;
+
+pub use creating::is_half_made;
+
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::disk::{Disk, File, OpenMode};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::page::Page;
 use crate::types::{Incarnation, Lsn, PageId};
 
@@ -16,7 +16,8 @@ pub const PATH: &str = "doublewrite";
 pub const SLOTS: usize = 64;
 
 pub struct DoubleWrite {
-    file: Arc<dyn File>,
+    /// None where nothing is ever written.
+    file: Option<Arc<dyn File>>,
     page_size: usize,
     buffer: Vec<u8>,
     is_off: bool,
@@ -27,7 +28,17 @@ impl DoubleWrite {
         let file = disk.open(PATH, OpenMode::Create)?;
         file.allocate((SLOTS * page_size) as u64)?;
         file.sync()?;
-        Ok(DoubleWrite { file, page_size, buffer: Vec::with_capacity(SLOTS * page_size), is_off: false })
+        let buffer = Vec::with_capacity(SLOTS * page_size);
+        Ok(DoubleWrite { file: Some(file), page_size, buffer, is_off: false })
+    }
+
+    /// Stands in where nothing is ever written.
+    pub fn absent(page_size: usize) -> DoubleWrite {
+        DoubleWrite { file: None, page_size, buffer: Vec::new(), is_off: false }
+    }
+
+    fn file(&self) -> Result<&Arc<dyn File>> {
+        self.file.as_ref().ok_or_else(|| Error::new(Code::ReadOnlyDatabase))
     }
 
     /// Leaves the copies out; for campaigns that must then fail, and for nothing else.
@@ -42,17 +53,18 @@ impl DoubleWrite {
         }
         self.buffer.clear();
         pages.iter().for_each(|page| self.buffer.extend_from_slice(page.bytes()));
-        self.file.write_at(&self.buffer, 0)?;
-        self.file.sync()
+        self.file()?.write_at(&self.buffer, 0)?;
+        self.file()?.sync()
     }
 
     /// The whole copies that belong to this history: their page LSN lies within `from..=end`.
     /// Of several copies of a page the newest comes last.
     pub fn copies(&self, from: Lsn, end: Lsn, newest: Incarnation) -> Result<Vec<(PageId, Page)>> {
         let mut found = Vec::new();
+        let file = self.file()?;
         for slot in 0..SLOTS {
             let mut page = Page::zeroed(self.page_size);
-            let read = self.file.read_at(page.bytes_mut(), (slot * self.page_size) as u64)?;
+            let read = file.read_at(page.bytes_mut(), (slot * self.page_size) as u64)?;
             if read < self.page_size || page.bytes().iter().all(|&b| b == 0) {
                 continue;
             }
@@ -70,7 +82,7 @@ impl DoubleWrite {
     pub fn clear(&mut self) -> Result<()> {
         self.buffer.clear();
         self.buffer.resize(SLOTS * self.page_size, 0);
-        self.file.write_at(&self.buffer, 0)?;
-        self.file.sync()
+        self.file()?.write_at(&self.buffer, 0)?;
+        self.file()?.sync()
     }
 }

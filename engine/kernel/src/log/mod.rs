@@ -14,6 +14,7 @@ use crate::stats::Latency;
 use crate::types::{Incarnation, Lsn, TxnId};
 
 mod flush;
+mod opening;
 pub mod reader;
 mod recent;
 pub mod record;

@@ -5,30 +5,28 @@
 
 use std::time::{Duration, Instant};
 
-use super::flush::Io;
-use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader, SegmentInfo};
+use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use super::writer::Core;
-use super::{LogOptions, record};
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Ordering};
 use crate::types::{DatabaseId, Incarnation, Lsn};
 
 /// Zeros are written in blocks of this size.
-const BLOCK: usize = 1 << 20;
+pub(super) const BLOCK: usize = 1 << 20;
 /// Between two attempts to prepare a segment ahead of need.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One segment of the open log.
 pub(super) struct Slot {
-    number: u64,
-    start: u64,
-    limit: u64,
-    capacity: u64,
-    incarnation: Incarnation,
+    pub(super) number: u64,
+    pub(super) start: u64,
+    pub(super) limit: u64,
+    pub(super) capacity: u64,
+    pub(super) incarnation: Incarnation,
     /// Its header was written.
-    used: bool,
-    file: Option<Arc<dyn File>>,
+    pub(super) used: bool,
+    pub(super) file: Option<Arc<dyn File>>,
 }
 
 /// Where a part of a group is to be written.
@@ -49,9 +47,9 @@ impl Target {
 }
 
 pub(super) struct Slots {
-    slots: Vec<Slot>,
-    database: DatabaseId,
-    clock: fn() -> i64,
+    pub(super) slots: Vec<Slot>,
+    pub(super) database: DatabaseId,
+    pub(super) clock: fn() -> i64,
 }
 
 impl Slots {
@@ -103,7 +101,7 @@ impl Slots {
         targets
     }
 
-    fn header(&self, index: usize) -> SegmentHeader {
+    pub(super) fn header(&self, index: usize) -> SegmentHeader {
         let slot = &self.slots[index];
         let previous = index.checked_sub(1).map(|before| self.slots[before].incarnation);
         SegmentHeader {
@@ -123,7 +121,7 @@ impl Slots {
         }
     }
 
-    fn push_prepared(
+    pub(super) fn push_prepared(
         &mut self,
         number: u64,
         capacity: u64,
@@ -162,7 +160,7 @@ impl Slots {
 
 /// Creates segment file `number` full of zeros, synced, name and all. A file of that number
 /// that was left unfinished is written anew.
-fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> Result<Arc<dyn File>> {
+pub(super) fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> Result<Arc<dyn File>> {
     let path = segments::segment_path(FOLDER, number);
     let fill = || -> Result<Arc<dyn File>> {
         let file = disk.open(&path, OpenMode::Create)?;
@@ -183,137 +181,6 @@ fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> Result<Arc<
         // writes the file anew.
         let _ = disk.remove(&path);
     })
-}
-
-fn capacity_of(segment_bytes: u64) -> Result<u64> {
-    match segment_bytes.checked_sub(HEADER_BYTES) {
-        Some(capacity) if capacity >= HEADER_BYTES => Ok(capacity),
-        _ => Err(Error::argument("segment_bytes", "a segment needs at least 1024 bytes")),
-    }
-}
-
-/// The segments in use: those before a gap too, which are only there to be removed, and those
-/// that were given up, which hold nothing. `end` must lie in the readable part.
-fn used_slots(found: &[SegmentInfo], end: Lsn) -> Result<Vec<Slot>> {
-    let used = segments::used(found)?;
-    if !used.is_empty() {
-        segments::extents(found, end)?;
-    }
-    let slot = |segment: &segments::Used<'_>| Slot {
-        number: segment.info.number,
-        start: segment.header.start.min(segment.limit).0,
-        limit: segment.limit.0,
-        capacity: segment.header.capacity,
-        incarnation: segment.header.incarnation,
-        used: true,
-        file: None,
-    };
-    Ok(used.iter().map(slot).collect())
-}
-
-/// Removes files that were prepared or half prepared and never put into use.
-fn remove_unused(disk: &dyn Disk, found: &[SegmentInfo], last_used: u64) -> Result<()> {
-    let unused: Vec<&SegmentInfo> = found.iter().filter(|info| info.number > last_used).collect();
-    for info in &unused {
-        disk.remove(&info.path)?;
-    }
-    if unused.is_empty() { Ok(()) } else { disk.sync_dir(FOLDER) }
-}
-
-/// Makes what a recovery read in a segment certain.
-///
-/// A killed process leaves bytes that only the system's memory holds. After a failed sync the
-/// system may even count them as written and leave them out of every later sync (Rebello et
-/// al. 2020), so they are written once more: the same bytes, so a crash here harms nothing.
-fn secure(disk: &dyn Disk, slot: &Slot) -> Result<()> {
-    let file = disk.open(&segments::segment_path(FOLDER, slot.number), OpenMode::Write)?;
-    let end = HEADER_BYTES + slot.limit - slot.start;
-    let mut block = vec![0u8; BLOCK.min(end as usize)];
-    let mut at = 0;
-    while at < end {
-        let wanted = (end - at).min(BLOCK as u64) as usize;
-        let count = file.read_at(&mut block[..wanted], at)?;
-        if count == 0 {
-            break;
-        }
-        file.write_at(&block[..count], at)?;
-        at += count as u64;
-    }
-    file.sync()
-}
-
-/// Puts a new segment into use at `end`, after everything before it was synced: the reader
-/// takes a segment's header as proof of that.
-pub(super) fn begin_segment(
-    disk: &dyn Disk,
-    options: &LogOptions,
-    database: DatabaseId,
-    incarnation: Incarnation,
-    end: Lsn,
-    found: &[SegmentInfo],
-) -> Result<(Slots, Io)> {
-    let capacity = capacity_of(options.segment_bytes)?;
-    let mut slots = used_slots(found, end)?;
-    let last_used = slots.last().map_or(0, |slot| slot.number);
-    for slot in slots.iter_mut().filter(|slot| slot.limit >= end.0) {
-        slot.limit = end.0;
-        slot.start = slot.start.min(end.0);
-        secure(disk, slot)?;
-    }
-    if last_used > 0 {
-        disk.sync_dir(FOLDER)?;
-    }
-    remove_unused(disk, found, last_used)?;
-    let number = last_used + 1;
-    let file = prepare_file(disk, number, options.segment_bytes)?;
-    let mut slots = Slots { slots, database, clock: options.clock };
-    let (start, limit) = (end.0, end.0 + capacity);
-    let handle = Some(Arc::clone(&file));
-    slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: handle });
-    let header = slots.header(slots.slots.len() - 1);
-    file.write_at(&header.encode(), 0)?;
-    file.sync()?;
-    Ok((slots, Io { file, dirty: false }))
-}
-
-/// Takes up the last segment at `end`, and the files that were prepared after it.
-pub(super) fn continue_segment(
-    disk: &dyn Disk,
-    options: &LogOptions,
-    database: DatabaseId,
-    incarnation: Incarnation,
-    end: Lsn,
-    found: &[SegmentInfo],
-) -> Result<(Slots, Io)> {
-    let mut slots = used_slots(found, end)?;
-    let Some(last) = slots.last_mut() else {
-        return Err(segments::corrupted(end, "there is no segment to continue"));
-    };
-    let unclean = |details| Err(segments::corrupted(end, details));
-    if last.incarnation != incarnation || last.start > end.0 || end.0 > last.limit {
-        return unclean("the last segment is not the one that was closed");
-    }
-    let file = disk.open(&segments::segment_path(FOLDER, last.number), OpenMode::Write)?;
-    let mut after = [0u8; record::OVERHEAD];
-    let count = file.read_at(&mut after, HEADER_BYTES + end.0 - last.start)?;
-    let room = (last.limit - end.0).min(after.len() as u64) as usize;
-    if after[..count.min(room)].iter().any(|byte| *byte != 0) {
-        return unclean("something was written after the end of a clean shutdown");
-    }
-    last.file = Some(Arc::clone(&file));
-    let mut number = last.number;
-    let mut slots = Slots { slots, database, clock: options.clock };
-    for info in found.iter().filter(|info| info.number > number).cloned().collect::<Vec<_>>() {
-        let ready = info.header == Err(segments::Defect::Unused) && info.size > 2 * HEADER_BYTES;
-        if info.number != number + 1 || !ready {
-            remove_unused(disk, found, number)?;
-            break;
-        }
-        let prepared = disk.open(&info.path, OpenMode::Write)?;
-        slots.push_prepared(info.number, info.size - HEADER_BYTES, incarnation, prepared);
-        number = info.number;
-    }
-    Ok((slots, Io { file, dirty: false }))
 }
 
 impl Core {

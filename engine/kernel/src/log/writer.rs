@@ -6,14 +6,14 @@ use super::flush::Io;
 use super::reader::LogReader;
 use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
-use super::segments::{self, FIRST_LSN};
-use super::space::{self, Slots};
+use super::segments;
+use super::space::Slots;
 use super::{LogOptions, LogStatus, NewEntry, Span, SyncMode};
 use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::stats::Histogram;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
-use crate::types::{DatabaseId, Incarnation, Lsn, TxnId};
+use crate::types::{Incarnation, Lsn, TxnId};
 
 /// How much of an entry a read from a file fetches at first.
 const FIRST_READ: usize = 4 << 10;
@@ -66,6 +66,7 @@ pub(super) struct Core {
     pub wished: Condvar,
     pub failure: Mutex<Option<Error>>,
     pub has_failed: AtomicBool,
+    pub is_view: AtomicBool,
     pub sync_latency: Histogram,
     pub groups: AtomicU64,
     pub syncs: AtomicU64,
@@ -75,7 +76,7 @@ pub(super) struct Core {
 /// The write-ahead log of an open database. Every method may be called from many threads.
 pub struct Log {
     pub(super) core: Arc<Core>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Whether an entry can be placed now.
@@ -88,103 +89,6 @@ enum Admission {
 }
 
 impl Log {
-    /// The first segment of a new database, as incarnation 1. `DatabaseExists` where a log
-    /// with entries is there; an empty one, left by a creation that crashed, is written anew.
-    pub fn create(disk: Arc<dyn Disk>, options: LogOptions, database: DatabaseId) -> Result<Log> {
-        if segments::any_entry(&*disk)? {
-            return Err(Error::new(Code::DatabaseExists).with("path", segments::FOLDER));
-        }
-        Self::start(disk, options, database, Incarnation(1), FIRST_LSN, &[])
-    }
-
-    /// Begins a new segment at `end`, the valid end that recovery found, as a new incarnation
-    /// (above every one in the log). What the old segments hold beyond `end` counts no more.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        options: LogOptions,
-        database: DatabaseId,
-        incarnation: Incarnation,
-        end: Lsn,
-    ) -> Result<Log> {
-        let found = segments::discover(&*disk, database)?;
-        if incarnation <= segments::highest_incarnation(&found) {
-            return Err(Error::argument("incarnation", "must be above every one in the log"));
-        }
-        Self::start(disk, options, database, incarnation, end, &found)
-    }
-
-    fn start(
-        disk: Arc<dyn Disk>,
-        options: LogOptions,
-        database: DatabaseId,
-        incarnation: Incarnation,
-        end: Lsn,
-        found: &[segments::SegmentInfo],
-    ) -> Result<Log> {
-        let (slots, io) = space::begin_segment(&*disk, &options, database, incarnation, end, found)?;
-        Ok(Self::assemble(disk, options, incarnation, end, slots, io))
-    }
-
-    /// Continues in the last segment at `end`, where a clean shutdown left it. `WalCorrupted`
-    /// where anything follows `end`: then the shutdown was not clean.
-    pub fn resume(
-        disk: Arc<dyn Disk>,
-        options: LogOptions,
-        database: DatabaseId,
-        incarnation: Incarnation,
-        end: Lsn,
-    ) -> Result<Log> {
-        let found = segments::discover(&*disk, database)?;
-        let (slots, io) = space::continue_segment(&*disk, &options, database, incarnation, end, &found)?;
-        Ok(Self::assemble(disk, options, incarnation, end, slots, io))
-    }
-
-    fn assemble(
-        disk: Arc<dyn Disk>,
-        options: LogOptions,
-        incarnation: Incarnation,
-        end: Lsn,
-        slots: Slots,
-        io: Io,
-    ) -> Log {
-        let state = State {
-            end: end.0,
-            recent: Recent::new(end, options.buffer_bytes),
-            group: None,
-            reserved: 0,
-            slots,
-            last_commit_at: i64::MIN,
-            entries: 0,
-            segment_asked: false,
-            write_asked: false,
-            closed: false,
-        };
-        let core = Arc::new(Core {
-            disk,
-            options,
-            incarnation,
-            first: end.0,
-            state: Mutex::new(state),
-            end: AtomicU64::new(end.0),
-            written: AtomicU64::new(end.0),
-            durable: AtomicU64::new(end.0),
-            io: Mutex::new(io),
-            lead: Mutex::default(),
-            led: Condvar::new(),
-            preparing: Mutex::new(()),
-            wishes: Mutex::default(),
-            wished: Condvar::new(),
-            failure: Mutex::new(None),
-            has_failed: AtomicBool::new(false),
-            sync_latency: Histogram::new(),
-            groups: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            rotations: AtomicU64::new(0),
-        });
-        let threads = Mutex::new(if core.options.background { core.spawn() } else { Vec::new() });
-        Log { core, threads }
-    }
-
     /// Appends an entry; `under` runs in the same step, before anybody can see or flush it. It
     /// must be short and must not call the log, whose mutex is held.
     ///
@@ -365,8 +269,11 @@ fn damaged(lsn: Lsn, flaw: Flaw) -> Error {
 }
 
 impl Core {
-    /// An error once the log has failed.
+    /// An error once the log has failed, and where it takes no entries at all.
     pub(super) fn check(&self) -> Result<()> {
+        if self.is_view.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::ReadOnlyDatabase));
+        }
         if self.has_failed.load(Ordering::Acquire)
             && let Some(failure) = &*self.failure.lock()
         {

@@ -16,7 +16,7 @@ use crate::lockfile::{Holder, LockFile};
 use crate::log::{LogReader, segments};
 use crate::page::Page;
 use crate::recovery::DATA_PATH;
-use crate::store::{CLEAN_MARKER, RECOVERY_MARKER};
+use crate::store::{CLEAN_MARKER, RECOVERY_MARKER, is_half_made};
 use crate::sync::Arc;
 use crate::types::{Lsn, TxnId};
 
@@ -65,6 +65,7 @@ fn last_lsn(disk: &Arc<dyn Disk>, data: &ControlData) -> u64 {
 /// What `inspect` finds.
 struct Facts {
     exists: bool,
+    half_made: bool,
     data: Option<ControlData>,
     pages: u64,
     wal_bytes: u64,
@@ -86,9 +87,11 @@ fn look(directory: &Path) -> Result<Facts> {
         Some(data) => segments::discover(&*disk, data.database)?,
         None => Vec::new(),
     };
+    let half_made = is_half_made(&*disk)?;
     let is_clean = data.is_some_and(|data| !data.clean_end.is_none());
     Ok(Facts {
-        exists: disk.exists(control::PATH)? || disk.exists(DATA_PATH)?,
+        exists: (disk.exists(control::PATH)? || disk.exists(DATA_PATH)?) && !half_made,
+        half_made,
         data,
         pages: file_size(&*disk, DATA_PATH)?.checked_div(page_size as u64).unwrap_or(0),
         wal_bytes: found.iter().map(|segment| segment.size).sum(),
@@ -119,6 +122,7 @@ pub fn inspect(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     });
     Ok(dict!(py, {
         "exists": facts.exists,
+        "half_made": facts.half_made,
         "page_size": data.map_or(0, |data| data.page_size),
         "pages": facts.pages,
         "database_id": data.map(|data| hex(&data.database.0)),

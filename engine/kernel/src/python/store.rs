@@ -21,7 +21,7 @@ use crate::page::{Kind, Page};
 use crate::recovery::Progress;
 use crate::rows::tables;
 use crate::store::StoreOptions;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 use crate::txn::{CatalogueKind, Isolation};
 use crate::types::{PageId, TxnId};
 
@@ -261,10 +261,7 @@ impl Store {
     }
 
     fn set_read_only(&self, py: Python<'_>, value: bool) -> PyResult<()> {
-        self.work(py, |open| {
-            open.shared().read_only.store(value, Ordering::Release);
-            Ok(())
-        })
+        self.work(py, |open| open.store.set_read_only(value))
     }
 
     /// Clean shutdown. Keys: aborted (number of live transactions aborted).

@@ -86,7 +86,8 @@ impl Transaction {
         self.cell.reshaped();
         self.cell.run(py, |txn| {
             let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            tables::create_index(txn, self.cell.open.store.disk(), table, name, &columns, unique).map(|_| ())
+            tables::create_index(txn, self.cell.open.store.disk(), table, name, &columns, unique)
+                .map(|_| ())
         })
     }
 

@@ -265,19 +265,42 @@ impl Opening {
         Ok(report)
     }
 
-    /// Continues where a clean shutdown left off.
-    pub fn resume(&mut self) -> Result<()> {
-        let data = self.control();
-        let progress = Progress::default();
-        let analysis = {
-            let mut reader = self.reader(data.checkpoint_lsn)?;
-            analysis::analyse(&mut reader, &data, &progress)?
-        };
+    /// What a clean shutdown left in the log; `RecoveryNeeded` where there is more.
+    fn analyse_clean(disk: &Arc<dyn Disk>, data: &ControlData) -> Result<Analysis> {
+        let (from, floor) = (data.checkpoint_lsn, data.checkpoint_lsn.max(data.clean_end));
+        let mut reader = LogReader::open(Arc::clone(disk), data.database, from, floor)?;
+        let analysis = analysis::analyse(&mut reader, data, &Progress::default())?;
         if analysis.end != data.clean_end || !analysis.losers.is_empty() || !analysis.dirty.is_empty() {
             return Err(
                 Error::new(Code::RecoveryNeeded).with("indicators", vec!["unfinished_log".to_owned()])
             );
         }
+        Ok(analysis)
+    }
+
+    /// The parts of a store that only reads, after a clean shutdown. Writes nothing.
+    pub fn view(disk: Arc<dyn Disk>, control: &Control, options: OpeningOptions) -> Result<Arc<Shared>> {
+        let data = control.data();
+        let analysis = Self::analyse_clean(&disk, &data)?;
+        let log = Log::view(
+            Arc::clone(&disk),
+            options.log.clone(),
+            data.database,
+            data.incarnation,
+            data.clean_end,
+        )?;
+        let file = disk.open(DATA_PATH, OpenMode::Read)?;
+        let page_size = data.page_size as usize;
+        let doublewrite = DoubleWrite::absent(page_size);
+        let shared = build(file, doublewrite, log, page_size, &analysis, &options)?;
+        shared.core.space.count_used()?;
+        Ok(shared)
+    }
+
+    /// Continues where a clean shutdown left off.
+    pub fn resume(&mut self) -> Result<()> {
+        let data = self.control();
+        let analysis = Self::analyse_clean(&self.disk, &data)?;
         let log = Log::resume(
             Arc::clone(&self.disk),
             self.options.log.clone(),
