@@ -87,6 +87,7 @@ def status(store: _kernel.Store, at: float) -> types.StoreStatus:
         cache=_value(types.CacheStatus, {"page_size": raw["page_size"], **raw["cache"]}),
         transactions=_value(types.TransactionCounters, raw["transactions"]),
         waiters=raw["locks"]["waiters"],
+        splits=raw["splits"],
         latency={name: _value(types.Latency, figures) for name, figures in raw["latency"].items()},
     )
 

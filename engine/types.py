@@ -130,6 +130,8 @@ class StoreStatus:
     cache: CacheStatus
     transactions: TransactionCounters
     waiters: int
+    splits: int = 0
+    """Pages of trees that were split since the database was opened."""
     latency: dict[str, Latency] = field(default_factory=dict)
     """By operation: get, put, commit, sync, lock_wait, checkpoint, page_read."""
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::buffer::{PageWrite, Pool};
 use crate::error::Result;
@@ -21,6 +22,8 @@ pub struct Core {
     /// After so many changes of a page its full image goes into the log, which bounds how far
     /// back the repair of one page has to read.
     pub image_every: u16,
+    /// Pages of trees split since the store was opened.
+    pub splits: AtomicU64,
 }
 
 /// Who appends an entry, where its transaction's chain stood before, and the log space that its

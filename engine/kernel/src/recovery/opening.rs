@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::{Analysis, Progress, RedoReport, analysis, redo};
 use crate::buffer::{DoubleWrite, Pool, PoolOptions};
@@ -341,7 +341,13 @@ pub fn build(
     let pool = Arc::new(Pool::new(file, Arc::clone(&log), doublewrite, &pool_options)?);
     let (stats, events) = (Arc::new(Stats::new()), Arc::new(EventQueue::default()));
     Ok(Arc::new(Shared {
-        core: Core { space: Space::new(Arc::clone(&pool)), pool, log, image_every: options.image_every },
+        core: Core {
+            space: Space::new(Arc::clone(&pool)),
+            pool,
+            log,
+            image_every: options.image_every,
+            splits: AtomicU64::new(0),
+        },
         txns: TxnManager::new(
             analysis.next_txn,
             analysis.next_tree.max(crate::types::TreeId(2)),

@@ -1,5 +1,7 @@
 //! Splits: each a redo-only system transaction of one entry, the parent's link a second one.
 
+use std::sync::atomic::Ordering;
+
 use super::{Tree, Waiting};
 use crate::buffer::PageWrite;
 use crate::core::Author;
@@ -120,7 +122,13 @@ impl<'c> Tree<'c> {
     /// Splits a page that `incoming` does not fit into, and links the new half to the parent.
     pub(crate) fn split(&self, page: PageWrite<'c>, incoming: Incoming<'_>) -> Result<()> {
         let cut = choose_cut(&page, incoming)?;
-        if page.id() == self.root { self.split_root(page, &cut) } else { self.split_page(page, &cut) }
+        if page.id() == self.root {
+            self.split_root(page, &cut)?;
+        } else {
+            self.split_page(page, &cut)?;
+        }
+        self.core.splits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn half(&self, source: &Page, shape: Shape<'_>, from: usize, to: usize) -> Result<Page> {

@@ -35,6 +35,7 @@ pub struct Figures {
     pub pages_written: u64,
     pub checkpoints: u64,
     pub rotations: u64,
+    pub splits: u64,
     pub most_pages: u64,
 }
 
@@ -59,6 +60,7 @@ impl Figures {
             (&mut self.pages_written, other.pages_written),
             (&mut self.checkpoints, other.checkpoints),
             (&mut self.rotations, other.rotations),
+            (&mut self.splits, other.splits),
         ];
         pairs.into_iter().for_each(|(sum, more)| *sum += more);
         self.most_pages = self.most_pages.max(other.most_pages);
@@ -187,6 +189,7 @@ impl Run {
         self.figures.pages_written += core.pool.counters.pages_written.load(Ordering::Relaxed);
         self.figures.checkpoints += store.checkpointer().status().count;
         self.figures.rotations += core.log.status().rotations;
+        self.figures.splits += core.splits.load(Ordering::Relaxed);
         self.figures.most_pages = self.figures.most_pages.max(core.space.used_pages());
         let states: Vec<Rc<World>> = self.history.possible(core.log.durable()).cloned().collect();
         self.history = History::of(states);

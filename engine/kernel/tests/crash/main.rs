@@ -3,7 +3,8 @@
 //!
 //! `HOLDFAST_SEEDS=n` runs more seeds than a quick test does, `HOLDFAST_FIRST_SEED=n` begins
 //! elsewhere; `HOLDFAST_DAMAGES=n` damages more files. A failing seed is printed; the same seed
-//! gives the same run.
+//! gives the same run. `HOLDFAST_SABOTAGE=name` leaves a safeguard out of that campaign, which then
+//! has to fail. `python -m tests.crash` runs it for as long as one likes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,6 +28,10 @@ use settings::Sabotage;
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn named(name: &str) -> Sabotage {
+    Sabotage::named(name).unwrap_or_else(|| panic!("there is no sabotage named {name}"))
 }
 
 /// Runs seeds on all processors; returns the figures and what failed, by seed.
@@ -61,15 +66,21 @@ fn run_seeds(first: u64, count: u64, sabotage: Option<Sabotage>) -> (Figures, Ve
 #[test]
 fn every_acknowledged_commit_survives_crashes_and_nothing_else_does() {
     let count = from_environment("HOLDFAST_SEEDS", 1000);
-    let (figures, failed) = run_seeds(from_environment("HOLDFAST_FIRST_SEED", 0), count, None);
+    let sabotage = std::env::var("HOLDFAST_SABOTAGE").ok().map(|name| named(&name));
+    let (figures, failed) = run_seeds(from_environment("HOLDFAST_FIRST_SEED", 0), count, sabotage);
     println!("{count} seeds: {figures:#?}");
-    for (seed, what) in failed.iter().take(20) {
+    for (seed, what) in &failed {
         println!("seed {seed}: {what}");
     }
     assert!(failed.is_empty(), "{} of {count} seeds failed, the first is {}", failed.len(), failed[0].0);
     if count >= 100 {
-        let happened =
-            [figures.evictions, figures.checkpoints, figures.rotations, figures.crashed_recoveries];
+        let happened = [
+            figures.evictions,
+            figures.checkpoints,
+            figures.rotations,
+            figures.splits,
+            figures.crashed_recoveries,
+        ];
         assert!(happened.iter().all(|count| *count > 0), "the campaign missed something: {figures:#?}");
     }
 }
@@ -89,22 +100,22 @@ fn assert_noticed(sabotage: Sabotage) {
 
 #[test]
 fn leaving_out_the_sync_of_the_log_is_noticed() {
-    assert_noticed(Sabotage::IgnoreSync("wal/"));
+    assert_noticed(named("log-sync"));
 }
 
 #[test]
 fn leaving_out_the_sync_of_the_data_file_is_noticed() {
-    assert_noticed(Sabotage::IgnoreSync("database.holdfast"));
+    assert_noticed(named("data-sync"));
 }
 
 #[test]
 fn leaving_out_the_doublewrite_copy_is_noticed() {
-    assert_noticed(Sabotage::NoDoubleWrite);
+    assert_noticed(named("doublewrite"));
 }
 
 #[test]
 fn leaving_out_compensation_records_is_noticed() {
-    assert_noticed(Sabotage::NoCompensation);
+    assert_noticed(named("compensation"));
 }
 
 /// Disk calls of several runs fail in turn, once and for good: `share` calls of each run, spread

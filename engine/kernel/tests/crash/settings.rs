@@ -19,6 +19,20 @@ pub enum Sabotage {
     NoCompensation,
 }
 
+impl Sabotage {
+    /// Every sabotage under the name by which a campaign asks for it.
+    const NAMED: [(&str, Sabotage); 4] = [
+        ("log-sync", Sabotage::IgnoreSync("wal/")),
+        ("data-sync", Sabotage::IgnoreSync("database.holdfast")),
+        ("doublewrite", Sabotage::NoDoubleWrite),
+        ("compensation", Sabotage::NoCompensation),
+    ];
+
+    pub fn named(name: &str) -> Option<Sabotage> {
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, sabotage)| *sabotage)
+    }
+}
+
 pub fn draw(dice: &mut Dice) -> StoreOptions {
     let page_size = dice.pick(&[4096usize, 4096, 8192]);
     let sync_mode = match dice.below(10) {
