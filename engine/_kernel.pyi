@@ -34,7 +34,7 @@ ERROR_CODES: dict[str, int]
 def inspect(path: str) -> dict[str, Any]:
     """Look at a database without opening it: takes no lock, changes nothing.
 
-    Keys: exists (bool), page_size, pages, database_id (hex), format_version, incarnation,
+    Keys: exists (bool), half_made (bool: a creation was cut off, nothing is stored), page_size, pages, database_id (hex), format_version, incarnation,
     checkpoint_lsn, checkpoint_at (Unix seconds), redo_lsn, wal_bytes, wal_segments,
     last_lsn (the end of the last entry of a transaction after the checkpoint, else the checkpoint;
     0 where it would take long to tell), doublewrite_pages, clean_shutdown (marker present),
@@ -94,7 +94,7 @@ class Store:
         """Keys: as those of `checkpoint` in `status`."""
     def flush(self) -> None: ...
     def status(self) -> dict[str, Any]:
-        """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, log {...}, checkpoint {...},
+        """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, splits, log {...}, checkpoint {...},
         cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}}."""
     def transactions(self) -> list[dict[str, Any]]:
         """Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks, waiting_for (txn id or None),

@@ -1,0 +1,123 @@
+"""Crash campaigns, from the root of the repository:
+
+    python -m tests.crash --kills 100                  processes killed at random
+    python -m tests.crash --seeds 1000 --minutes 5     power failures of a simulated disk
+    python -m tests.crash --sabotage log-sync          the same with a safeguard left out
+
+Exit status 0 only if nothing went wrong; with a sabotage only if it was noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.crash import seeds
+from tests.crash.kills import Campaign, Violation
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one campaign; the exit status says whether all was well."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    simulated = (options.seeds, options.minutes, options.first, options.sabotage)
+    if all(option is None for option in simulated):
+        seed = secrets.randbelow(10**9) if options.seed is None else options.seed
+        return kill(10 if options.kills is None else options.kills, seed)
+    if options.kills is not None or options.seed is not None:
+        parser.error("--kills and --seed belong to one campaign, the other options to another")
+    count = options.seeds or (10**9 if options.minutes is not None else 400)
+    first = secrets.randbelow(10**12) if options.first is None else options.first
+    return simulate(first, count, options.minutes, options.sabotage)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.crash", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    kills = parser.add_argument_group("processes killed at random")
+    kills.add_argument("--kills", type=_positive, metavar="N", help="how many to kill (10)")
+    kills.add_argument("--seed", type=int, help="what they write and when they are killed (random)")
+    simulated = parser.add_argument_group("power failures of a simulated disk")
+    simulated.add_argument("--seeds", type=_positive, metavar="N", help="how many runs (400)")
+    simulated.add_argument("--minutes", type=float, metavar="M", help="end after so long")
+    simulated.add_argument("--from", type=int, dest="first", metavar="SEED", help="the first (random)")
+    simulated.add_argument("--sabotage", choices=seeds.SABOTAGES, help="leave this safeguard out")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def kill(kills: int, seed: int) -> int:
+    """A campaign of kills in a directory of its own, which is kept where something went wrong."""
+    directory = Path(tempfile.mkdtemp(prefix="holdfast-kills-"))
+    campaign = Campaign(directory, seed, lambda line: _console.print(line, markup=False))
+    _console.print(f"{kills} kills, seed {seed}")
+    try:
+        campaign.run(kills)
+    except Violation as violation:
+        _console.print(campaign.figures.table())
+        _console.print(f"VIOLATION: {violation}", markup=False)
+        _console.print(f"seed {seed}; the database and what its processes wrote are kept in {directory}")
+        return 1
+    _console.print(campaign.figures.table())
+    shutil.rmtree(directory)
+    return 0
+
+
+def simulate(first: int, count: int, minutes: float | None, sabotage: str | None) -> int:
+    """The kernel's campaign over `count` seeds from `first` on."""
+    left_out = "" if sabotage is None else f", without {sabotage}"
+    _console.print(f"seeds from {first} on{left_out}")
+    told: set[int] = set()
+
+    def tell(outcome: seeds.Outcome) -> None:
+        figures = outcome.figures
+        _console.print(
+            f"{outcome.seeds:>7,} seeds: {figures['recoveries']:,} recoveries, "
+            f"{figures['crashed_recoveries']:,} crashed, {len(outcome.failed)} seeds failed"
+        )
+        for seed, what in outcome.failed.items():
+            if seed not in told:
+                told.add(seed)
+                _console.print(f"seed {seed}: {what}", markup=False)
+                _console.print(f"        again: {seeds.how_to_repeat(seed, sabotage)}")
+
+    try:
+        outcome = seeds.run(seeds.build(), first, count, minutes=minutes, sabotage=sabotage, tell=tell)
+    except seeds.CampaignBroken as broken:
+        _console.print(str(broken), markup=False)
+        return 3
+    _console.print(_figures(outcome))
+    if sabotage is not None:
+        noticed = "was noticed" if outcome.failed else "WAS NOT NOTICED"
+        _console.print(f"the sabotage {sabotage} {noticed} in {outcome.seeds} seeds")
+        return 0 if outcome.failed else 1
+    return 1 if outcome.failed else 0
+
+
+def _figures(outcome: seeds.Outcome) -> Table:
+    table = Table("Figure", "Count", show_header=False)
+    table.columns[1].justify = "right"
+    table.add_row("seeds", f"{outcome.seeds:,}")
+    for name, count in outcome.figures.items():
+        table.add_row(name.replace("_", " "), f"{count:,}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

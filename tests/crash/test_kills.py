@@ -1,0 +1,149 @@
+"""Processes killed at random moments, and proof that the verifier can tell a good end from a bad one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine.database import Database
+from tests.crash import contents
+from tests.crash.kills import Campaign
+from tests.crash.model import Model, differences
+from tests.crash.script import ACCOUNTS, JOURNAL, THREADS, PutRow, draw, scratch_tree
+from tests.crash.writer import CONFIG, carry_out
+
+SEED = 11
+TRANSACTIONS = 12
+"""Of each thread."""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with engine.open(tmp_path / "model.holdfast", config=CONFIG) as opened:
+        contents.prepare(opened)
+        yield opened
+
+
+@pytest.fixture
+def model(database: Database) -> Model:
+    """A model of a database that holds what it must."""
+    model = Model(SEED)
+    for number in range(TRANSACTIONS):
+        for thread in range(THREADS):
+            commit(database, model, thread, number)
+    return model
+
+
+def commit(database: Database, model: Model, thread: int, number: int) -> None:
+    script = draw(SEED, thread, number)
+    with database.transaction() as txn:
+        for step in script.steps:
+            carry_out(txn, step)
+        if not script.commits:
+            txn.abort()
+            return
+    model.intend(thread, number)
+    model.acknowledge(thread, number)
+
+
+def told(database: Database, model: Model) -> list[str]:
+    """What the verifier says of the database."""
+    found = contents.contents(database)
+    return model.settle(found.stands).problems + differences(model.contents(), found)
+
+
+def next_commit(thread: int) -> int:
+    """The number of the next transaction of a thread that is not aborted."""
+    return next(n for n in range(TRANSACTIONS, TRANSACTIONS + 100) if draw(SEED, thread, n).commits)
+
+
+def test_acknowledged_commits_survive_kills_and_nothing_else_does(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, seed=4, tell=print)
+    figures = campaign.run(kills=4)
+    assert figures.kills == 4
+    assert figures.verifications >= 2
+    assert figures.recoveries >= 1
+    assert figures.commits_acknowledged > 100
+    assert figures.rotations > 0
+    assert figures.splits > 0
+
+
+def test_the_same_seed_draws_the_same_transaction() -> None:
+    assert draw(SEED, 3, 40) == draw(SEED, 3, 40)
+    assert draw(SEED, 3, 40) != draw(SEED + 1, 3, 40)
+
+
+def test_a_database_that_holds_what_it_must_differs_in_nothing(database: Database, model: Model) -> None:
+    assert told(database, model) == []
+
+
+def test_an_acknowledged_commit_that_is_not_there_is_told(database: Database, model: Model) -> None:
+    number = next_commit(2)
+    model.intend(2, number)
+    model.acknowledge(2, number)
+    problems = told(database, model)
+    assert any(f"it must be {number}" in problem for problem in problems), problems
+    assert any("missing" in problem or "must hold" in problem for problem in problems), problems
+
+
+def test_a_transaction_in_flight_may_be_there_or_not(database: Database, model: Model) -> None:
+    number = next_commit(2)
+    model.intend(2, number)
+    assert told(database, model) == []
+    with database.transaction() as txn:
+        for step in draw(SEED, 2, number).steps:
+            carry_out(txn, step)
+    model.intend(2, number)
+    assert told(database, model) == []
+
+
+def test_half_of_a_transaction_in_flight_is_told(database: Database, model: Model) -> None:
+    number = next(n for n in range(next_commit(2), 200) if len(draw(SEED, 2, n).effects()) > 5)
+    steps = draw(SEED, 2, number).effects()
+    model.intend(2, number)
+    with database.transaction() as txn:
+        # The ledger, which is last, says that it is there, and the rest is not.
+        carry_out(txn, steps[-1])
+    assert told(database, model) != []
+
+
+def test_a_stray_record_is_told_by_its_tree_and_key(database: Database, model: Model) -> None:
+    with database.transaction() as txn:
+        txn.tree(ACCOUNTS)[b"nobody wrote this"] = b"x"
+    (problem,) = told(database, model)
+    assert ACCOUNTS in problem
+    assert "nobody wrote this" in problem
+    assert "stray" in problem
+
+
+def test_a_stray_row_and_a_stray_tree_are_told(database: Database, model: Model) -> None:
+    with database.transaction() as txn:
+        carry_out(txn, PutRow(5_000_000, "stray"))
+        txn.tree("nobody made this")
+    problems = told(database, model)
+    assert any("5000000: stray" in problem for problem in problems), problems
+    assert any("nobody made this: stray" in problem for problem in problems), problems
+
+
+def test_a_lost_record_and_one_of_other_bytes_are_told(database: Database, model: Model) -> None:
+    with database.transaction() as txn:
+        journal = txn.tree(JOURNAL)
+        lost, other = list(journal)[:2]
+        del journal[lost]
+        journal[other] = journal[other] + b"!"
+    missing, changed = told(database, model)
+    assert repr(lost) in missing
+    assert "missing" in missing
+    assert repr(other) in changed
+    assert "must hold" in changed
+
+
+def test_a_tree_that_was_dropped_is_told_when_it_is_missing(database: Database, model: Model) -> None:
+    name = next(scratch_tree(thread) for thread in range(THREADS) if scratch_tree(thread) in database.trees())
+    with database.transaction() as txn:
+        txn.drop_tree(name)
+    (problem,) = told(database, model)
+    assert problem.startswith(f"tree {name}: missing")

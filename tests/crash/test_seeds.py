@@ -1,0 +1,55 @@
+"""What the kernel's campaign prints is understood, and nothing else passes for a success."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.seeds import CampaignBroken, Outcome, understand
+
+PRINTED = """
+running 1 test
+50 seeds: Figures {
+    work: Tally {
+        commits: 900,
+    },
+    lives: 150,
+    recoveries: 150,
+    crashed_recoveries: 40,
+    evictions: 70,
+    checkpoints: 300,
+    rotations: 12,
+    splits: 80,
+    most_pages: 190,
+}
+"""
+
+
+def test_figures_of_batches_add_up_and_the_greatest_stays() -> None:
+    outcome = Outcome()
+    for _ in range(2):
+        outcome.add(understand(PRINTED, 50, 0))
+    assert outcome.seeds == 100
+    assert outcome.figures["commits"] == 1800
+    assert outcome.figures["splits"] == 160
+    assert outcome.figures["most_pages"] == 190
+    assert not outcome.failed
+
+
+def test_every_failing_seed_is_kept_with_what_it_said() -> None:
+    failing = PRINTED + "seed 7: life 2: none of 3 allowed states\nseed 31: recovery: [-71]\n"
+    outcome = understand(failing, 50, 101)
+    assert outcome.failed == {7: "life 2: none of 3 allowed states", 31: "recovery: [-71]"}
+
+
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ("running 0 tests", 0),
+        (PRINTED.replace("splits", "slits"), 0),
+        (PRINTED, 101),
+        (PRINTED + "seed 7: life 2: wrong\n", 0),
+    ],
+)
+def test_output_that_says_nothing_clear_is_no_success(output: str, status: int) -> None:
+    with pytest.raises(CampaignBroken):
+        understand(output, 50, status)
