@@ -15,10 +15,13 @@ class Figures:
     kills: int = 0
     kills_at_work: int = 0
     kills_during_recovery: int = 0
+    kills_during_clean_opening: int = 0
     kills_during_creation: int = 0
     kills_during_shutdown: int = 0
     clean_shutdowns: int = 0
     verifications: int = 0
+    visits: int = 0
+    visits_refused: int = 0
     recoveries: int = 0
     recovery_seconds: float = 0.0
     longest_recovery_seconds: float = 0.0

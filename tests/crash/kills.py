@@ -17,12 +17,14 @@ from typing import Any
 from tests.crash.contents import Contents
 from tests.crash.figures import Figures
 from tests.crash.model import Model, differences
-from tests.crash.victim import Message, Silent, Victim
+from tests.crash.victim import KILLED, Message, Silent, Victim
+from tests.crash.visitor import VERBS, Visitor
 
 DATABASE = "Kills, größere 日本.holdfast"
 """With spaces and letters beyond ASCII, as paths of users are."""
 
 _MOST_TOLD = 40
+_VISITED = 0.2
 
 
 class Violation(Exception):
@@ -40,11 +42,13 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The end of one life: a moment, so many commits told before it, and a delay after that."""
+    """The end of one life: a moment, so many messages before it, and a delay after that."""
 
     moment: Moment
     messages: int
     delay_s: float
+    visit: str | None = None
+    """What a second program does with the database meanwhile."""
 
 
 class Campaign:
@@ -59,8 +63,8 @@ class Campaign:
         self._seed = seed
         self._dice = random.Random(seed)
         self._tell = tell
-        self._opening_s = 0.05
-        self._is_made = False
+        self._recovery_s = self._opening_s = 0.05
+        self._is_made = self._is_clean = False
 
     def run(self, kills: int) -> Figures:
         """Kill so often, then verify once more and close. Raises `Violation`."""
@@ -72,11 +76,13 @@ class Campaign:
     def _plan(self) -> Plan:
         moment = self._dice.choices(list(Moment), (30, 57, 8, 5))[0]
         if moment is Moment.OPENING:
-            # A little longer than the last opening took, so that every stage of it is hit.
-            return Plan(moment, 0, self._dice.uniform(0, 1.2 * self._opening_s))
+            # A little longer than the last recovery took, so that every stage of it is hit.
+            return Plan(moment, 0, self._dice.uniform(0, 1.2 * self._recovery_s))
         messages = self._dice.choice((10, 100, 400, 1500))
         longest = 0.08 if moment is Moment.SHUTDOWN else 0.01
-        return Plan(moment, self._dice.randint(1, messages), self._dice.uniform(0, longest))
+        delay_s = self._dice.uniform(0, longest)
+        visit = self._dice.choice(VERBS) if self._dice.random() < _VISITED else None
+        return Plan(moment, self._dice.randint(1, messages), delay_s, visit)
 
     def _live(self, plan: Plan) -> None:
         life = _Life(self, plan)
@@ -87,6 +93,7 @@ class Campaign:
             except Silent:
                 raise Violation("the process lives and does nothing any more") from None
             self._end(life, victim)
+            self._judge(life.visitor)
 
     def _end(self, life: _Life, victim: Victim) -> None:
         self.figures.add(life.sample)
@@ -95,9 +102,10 @@ class Campaign:
             if victim.status != 0 and not victim.was_killed:
                 raise Violation(f"the process ended with status {victim.status} after a clean shutdown")
             self.figures.clean_shutdowns += 1
+            self._is_clean = True
             self._tell("      closed")
             return
-        if not victim.was_killed:
+        if not victim.was_killed or victim.status != KILLED:
             raise Violation(f"the process ended by itself, with status {victim.status}")
         where = self._count_kill(life)
         self._tell(
@@ -111,6 +119,11 @@ class Campaign:
         if not life.is_opened and not self._is_made:
             figures.kills_during_creation += 1
             return "in creation"
+        if not life.is_opened and self._is_clean:
+            figures.kills_during_clean_opening += 1
+            # It may have taken the mark of a clean shutdown away.
+            self._is_clean = False
+            return "in opening"
         if not life.is_opened:
             figures.kills_during_recovery += 1
             return "in recovery"
@@ -120,11 +133,23 @@ class Campaign:
         figures.kills_at_work += 1
         return "at work" if life.is_verified else "before it was verified"
 
+    def _judge(self, visitor: Visitor | None) -> None:
+        """Wait for a second program to end: the next life is not to meet it."""
+        if visitor is None:
+            return
+        if problem := visitor.problem():
+            raise Violation(f"a second program: {problem}")
+        self.figures.visits += 1
+        self.figures.visits_refused += visitor.was_refused
+        # Let in, a checkpoint has recovered the database and closed it.
+        self._is_clean |= visitor.verb == "checkpoint" and not visitor.was_refused
+
     def opened(self, seconds: float, recovery: dict[str, Any] | None) -> None:
         """A process has opened the database."""
-        self._is_made = True
+        self._is_made, self._is_clean = True, False
         self._opening_s = seconds
         if recovery is not None:
+            self._recovery_s = seconds
             self.figures.recovered(recovery)
 
     def verify(self, found: Contents, problems: list[Any]) -> None:
@@ -155,6 +180,7 @@ class _Life:
         self.sample: dict[str, int] = {}
         self.commits = 0
         self._messages = 0
+        self.visitor: Visitor | None = None
         self.is_opened = self.is_verified = self.is_closing = self.is_closed = False
 
     def hear(self, message: Message, victim: Victim) -> None:
@@ -166,6 +192,10 @@ class _Life:
                     victim.kill_after(self._plan.delay_s)
             case ["opened", seconds, recovery]:
                 self.is_opened = True
+                if self._plan.visit is not None:
+                    self.visitor = Visitor(
+                        self._plan.visit, self._campaign.path, lambda: self._writes(victim)
+                    )
                 self._campaign.opened(seconds, recovery)
             case ["contents", part]:
                 self._found.add(part)
@@ -192,6 +222,10 @@ class _Life:
                 raise Violation(f"the process met what must not happen:\n{text}")
             case _:
                 raise Violation(f"the process said {message}")
+
+    def _writes(self, victim: Victim) -> bool:
+        """True while it certainly has the database open."""
+        return victim.lives and not self.is_closing
 
     def _count(self, victim: Victim) -> None:
         """At the planned message the end begins."""

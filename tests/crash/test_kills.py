@@ -13,6 +13,7 @@ from tests.crash import contents
 from tests.crash.kills import Campaign
 from tests.crash.model import Model, differences
 from tests.crash.script import ACCOUNTS, JOURNAL, THREADS, PutRow, draw, scratch_tree
+from tests.crash.visitor import VERBS, Visitor
 from tests.crash.writer import CONFIG, carry_out
 
 SEED = 11
@@ -61,9 +62,11 @@ def next_commit(thread: int) -> int:
 
 
 def test_acknowledged_commits_survive_kills_and_nothing_else_does(tmp_path: Path) -> None:
-    campaign = Campaign(tmp_path, seed=4, tell=print)
+    # This seed kills at work, in recovery, at work beside a second program, and in shutdown.
+    campaign = Campaign(tmp_path, seed=329, tell=print)
     figures = campaign.run(kills=4)
     assert figures.kills == 4
+    assert figures.visits == 1
     assert figures.verifications >= 2
     assert figures.recoveries >= 1
     assert figures.commits_acknowledged > 100
@@ -147,3 +150,19 @@ def test_a_tree_that_was_dropped_is_told_when_it_is_missing(database: Database, 
         txn.drop_tree(name)
     (problem,) = told(database, model)
     assert problem.startswith(f"tree {name}: missing")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_second_program_is_told_that_the_database_is_in_use(database: Database, verb: str) -> None:
+    visitor = Visitor(verb, database.path, lambda: True)
+    assert visitor.problem() is None
+    assert visitor.was_refused
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_second_program_that_is_let_in_while_the_writer_lives_is_told(
+    database: Database, verb: str
+) -> None:
+    database.close()
+    assert "the writer alive: status 0" in (Visitor(verb, database.path, lambda: True).problem() or "")
+    assert Visitor(verb, database.path, lambda: False).problem() is None

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SILENCE_S = 90.0
 """A process that says nothing for so long hangs."""
 
+KILLED = 1 if sys.platform == "win32" else -9
+"""The exit status of a process that was killed."""
+
 Message = list[Any]
 
 
@@ -72,6 +75,11 @@ class Victim:
         """End it without a warning (SIGKILL, TerminateProcess), so long from now."""
         self._timer = threading.Timer(delay_s, self._kill)
         self._timer.start()
+
+    @property
+    def lives(self) -> bool:
+        """False once it is dead, or about to be."""
+        return not self.was_killed and self._process.poll() is None
 
     @property
     def status(self) -> int | None:
