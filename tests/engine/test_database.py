@@ -359,6 +359,14 @@ def test_the_status_counts_what_was_done(database: Database) -> None:
     assert database.status().checkpoint.lsn > after.checkpoint.lsn
 
 
+def test_the_status_counts_the_splits_of_pages(database: Database) -> None:
+    before = database.status().splits
+    with database.transaction() as txn:
+        # More than one page of 8 KiB holds.
+        txn.tree("t").put_many((b"%04d" % number, b"x" * 100) for number in range(200))
+    assert database.status().splits > before
+
+
 def test_large_values_and_long_keys(database: Database, config: Config) -> None:
     large = bytes(range(256)) * 8192
     with database.transaction() as txn:
