@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication
-from PySide6.QtWidgets import QMainWindow, QSplitter, QStackedWidget, QWidget
+from PySide6.QtWidgets import QDialog, QMainWindow, QSplitter, QStackedWidget, QWidget
 
 from engine.errors import HoldfastError
 from gui.actions import Actions, CommandPalette
@@ -54,6 +54,7 @@ class MainWindow(QMainWindow):
         self._add_pages()
         add_window_actions(self, self.actions_registry)
         build_menus(self, self.actions_registry)
+        self._dress()
         self._connect()
         self._restore()
         self._show_closed()
@@ -87,13 +88,19 @@ class MainWindow(QMainWindow):
     def show_palette(self) -> None:
         palette = CommandPalette(self.actions_registry, self)
         palette.chosen.connect(lambda action_id: self.actions_registry.get(action_id).trigger())
+        self.shell.theme.dress(palette)
         palette.show_over(self)
+
+    def open_dialog(self, dialog: QDialog) -> None:
+        """Show a dialog that belongs to no page; it does not stop the event loop."""
+        self.shell.theme.dress(dialog)
+        dialog.open()
 
     def show_error(self, error: BaseException, operation: str) -> None:
         """The card of an error that no page shows itself."""
         dialog = ErrorDialog(error, operation, self._can_do, self)
         dialog.action_requested.connect(self._do_for_error)
-        dialog.open()
+        self.open_dialog(dialog)
 
     # Building
 
@@ -111,6 +118,7 @@ class MainWindow(QMainWindow):
         split.addWidget(self.jobs_panel)
         split.setStretchFactor(0, 1)
         split.setCollapsible(0, False)
+        split.setHandleWidth(1)
         right = column(self._question, gap=0)
         right.addWidget(split, 1)
         upper = row(self.navigation, gap=0)
@@ -131,6 +139,12 @@ class MainWindow(QMainWindow):
             made.add_actions(self.actions_registry)
             if made.page_id != "welcome":
                 self.navigation.add_page(made, at_foot=made.page_id == "settings")
+
+    def _dress(self) -> None:
+        """Each part has the style sheet for itself, so that a change of theme comes in small steps."""
+        chrome = (self.menuBar(), self.navigation, self._question, self._busy, self.jobs_panel)
+        for part in (*chrome, self.status_strip, *self._frames.values()):
+            self.shell.theme.dress(part)
 
     def _connect(self) -> None:
         shell, opening = self.shell, self.opening

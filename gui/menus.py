@@ -48,7 +48,8 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
     palette = add("window.palette", _tr("Command palette…"), window.show_palette, icon_name="command")
     palette.setShortcuts([QKeySequence("Ctrl+K"), QKeySequence("Ctrl+Shift+P")])
     add("window.jobs", _tr("Show or hide jobs"), window.show_jobs, shortcut="Ctrl+J", icon_name="jobs")
-    add("help.about", _tr("About Holdfast"), lambda: AboutDialog(window).open(), icon_name="info")
+    about = lambda: window.open_dialog(AboutDialog(window))  # noqa: E731
+    add("help.about", _tr("About Holdfast"), about, shortcut="F1", icon_name="info")
     for place, page in enumerate((p for p in window.pages.values() if p.page_id != "welcome"), start=1):
         add(
             f"page.{page.page_id}",
@@ -112,7 +113,7 @@ def ask_open(window: MainWindow) -> None:
         window.opening.open(Path(text))
 
     dialog.fileSelected.connect(chosen)
-    dialog.open()
+    window.open_dialog(dialog)
 
 
 def ask_import(window: MainWindow) -> None:
@@ -129,7 +130,7 @@ def ask_import(window: MainWindow) -> None:
         window.shell.import_into(source.with_suffix(SUFFIX), source)
 
     dialog.fileSelected.connect(chosen)
-    dialog.open()
+    window.open_dialog(dialog)
 
 
 def ask_new(window: MainWindow) -> None:
@@ -146,4 +147,4 @@ def ask_new(window: MainWindow) -> None:
         window.opening.create(Path(text))
 
     dialog.fileSelected.connect(chosen)
-    dialog.open()
+    window.open_dialog(dialog)

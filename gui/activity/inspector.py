@@ -153,10 +153,17 @@ class TransactionInspector(QFrame):
                 changes=formats.count(info.changes),
                 waiting=formats.count(self._blocked),
             ),
-            self.tr("Undo {changes} changes and end it").format(changes=formats.count(info.changes)),
+            self._deed(info),
             self.tr("Leave it running"),
             Tone.BAD,
         )
+
+    def _deed(self, info: TransactionInfo) -> str:
+        if not info.changes:
+            return self.tr("End transaction {txn}").format(txn=info.id)
+        if info.changes == 1:
+            return self.tr("Undo 1 change and end it")
+        return self.tr("Undo {changes} changes and end it").format(changes=formats.count(info.changes))
 
     def _offer_end(self) -> None:
         self._end.setVisible(self._info is not None)

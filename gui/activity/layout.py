@@ -14,7 +14,7 @@ from engine.types import TransactionInfo, WaitEdge
 
 SHOWN_NODES = 60
 """More than this is not read by anyone; the rest is counted."""
-COLUMN_WIDTH = 270.0
+COLUMN_WIDTH = 236.0
 ROW_HEIGHT = 84.0
 
 

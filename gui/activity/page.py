@@ -45,7 +45,7 @@ class ActivityPage(Page):
         self.transactions = RecordModel(transaction_fields(), lambda info: info.id, parent=self)
         self.locks = RecordModel(lock_fields(), lambda lock: (lock.resource, lock.mode), parent=self)
         self.transaction_view = RecordView(
-            self.transactions, self.tr("Transactions"), (120, 130, 80, 90, 90, 70, 120)
+            self.transactions, self.tr("Transactions"), (130, 190, 90, 90, 90, 80, 130)
         )
         self.lock_view = RecordView(self.locks, self.tr("Locks"), (250, 130, 150, 190, 100))
         self._more = label("", "caption")

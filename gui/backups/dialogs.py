@@ -16,7 +16,7 @@ from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
-from gui.widgets import Step, Stepper, StepState, button, column, formats, label, row
+from gui.widgets import CommandLine, Step, Stepper, StepState, button, column, formats, label, row
 from gui.widgets.banner import Banner
 
 
@@ -42,21 +42,20 @@ class _WorkDialog(QDialog):
         self.banner = Banner()
         self.proof = Stepper()
         self.bar = JobBar()
-        self.command = label("", "mono")
-        self.command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.command = CommandLine()
         self.close_button = button(self.tr("Close"), self.close)
         self.go = button("", self.start, "primary")
+        self.go.setDefault(True)
         browse = button(self.tr("Choose…"), self.browse)
         self._target = QWidget()
         self._target.setLayout(row(label(place_name, "caption"), self.place, browse, gap=Space.M))
-        same = column(label(self.tr("The same from a command line:"), "caption"), self.command, gap=2)
         whole = column(
             label(title, "title"), self.words, self.errors, self._target, self.banner, self.proof, self.bar
         )
         whole.setSpacing(Space.M)
         whole.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
         whole.addStretch(1)
-        whole.addLayout(same)
+        whole.addWidget(self.command)
         whole.addLayout(row(None, self.close_button, self.go))
         self.setLayout(whole)
 
@@ -134,7 +133,7 @@ class BackupDialog(_WorkDialog):
             self.tr("Back up about {size}").format(size=formats.size(size)) if size else self.tr("Back up")
         )
         self.go.setEnabled(bool(self.place.text().strip()))
-        self.command.setText(f'holdfast backup "{self._session.path}" "{self.path()}"')
+        self.command.show_command("backup", self._session.path, self.path())
 
     def start(self) -> None:
         folder = self.path()
@@ -182,7 +181,7 @@ class RestoreDialog(_WorkDialog):
         path = self.path()
         self.go.setText(self.tr("Restore into {name}").format(name=path.name))
         self.go.setEnabled(bool(self.place.text().strip()))
-        self.command.setText(f'holdfast restore "{self._source}" "{path}"')
+        self.command.show_command("restore", self._source, path)
 
     def start(self) -> None:
         if self._session is None:

@@ -162,7 +162,7 @@ class BackupsPage(Page):
         )
         self._proved.show_value(
             formats.ago(proved),
-            self.tr("every file against its checksum"),
+            self.tr("every file against its checksum") if proved else "",
             Tone.WARN if now - proved > OLD_S else Tone.GOOD,
         )
         self._count.show_value(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
@@ -45,20 +46,25 @@ class EntriesModel(QAbstractTableModel):
     ) -> Any:
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return self._heads[section]
-        return None
+        return self._side(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
+
+    def _side(self, place: int) -> Qt.AlignmentFlag:
+        is_figure = place in (self.LSN, self.TXN, self.SIZE)
+        side = Qt.AlignmentFlag.AlignRight if is_figure else Qt.AlignmentFlag.AlignLeft
+        return side | Qt.AlignmentFlag.AlignVCenter
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if not index.isValid():
             return None
         entry, place = self._entries[index.row()], index.column()
-        if role == Qt.ItemDataRole.TextAlignmentRole and place in (self.LSN, self.TXN, self.SIZE):
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self._side(place)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         return (
             formats.count(entry["lsn"]),
             str(entry["txn"] or ""),
-            str(entry["op"]).replace("_", " "),
+            _in_words(str(entry["op"])),
             str(entry["tree"] if entry["tree"] is not None else ""),
             formats.size(entry["bytes"]),
         )[place]
@@ -101,6 +107,12 @@ class EntriesCard(Card):
     def _show(self, entries: list[dict[str, Any]]) -> None:
         self.model.show_entries(entries)
         self.hint.setText(self.tr("the last {n}, newest first").format(n=len(entries)))
+
+
+def _in_words(operation: str) -> str:
+    """ "CheckpointEnd" as "Checkpoint end"."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", operation)
+    return spaced[:1].upper() + spaced[1:].lower()
 
 
 def _tail(database: Any) -> list[dict[str, Any]]:

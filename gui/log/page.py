@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QComboBox, QWidget
 
 from engine.types import CheckpointStatus, LogStatus, SyncMode
@@ -33,8 +34,8 @@ class LogPage(Page):
         self._pinned = label("", "caption", wrap=True)
         self.entries = EntriesCard(shell)
         lower = row(gap=Space.M)
-        lower.addWidget(self._size_card, 1)
-        lower.addWidget(self.entries, 1)
+        lower.addWidget(self._size_card, 4)
+        lower.addWidget(self.entries, 5)
         self.body.addLayout(row(*self._tile_row, gap=Space.M))
         self.body.addWidget(self._rate_card, 3)
         self.body.addLayout(lower, 4)
@@ -130,11 +131,11 @@ class LogPage(Page):
         self._size_chart.refresh(sample.at)
 
     def _show_log(self, log: LogStatus) -> None:
-        detail = self.tr("{n} segments of {size}")
+        detail = self.tr("one segment of {size}") if log.segments == 1 else self.tr("{n} segments of {size}")
         detail = detail.format(n=log.segments, size=formats.size(log.segment_bytes))
         self._disk_tile.show_value(formats.size(log.bytes_total), detail)
-        kept = self.tr("The log is kept from LSN {lsn} on, for: {reason}.")
-        text = kept.format(lsn=formats.count(log.truncation_lsn), reason=log.pinned_by)
+        kept = self.tr("Log from LSN {lsn} on is kept: {reason}.")
+        text = kept.format(lsn=formats.count(log.truncation_lsn), reason=_pin_text(log.pinned_by))
         if log.sync_mode is SyncMode.DURABLE:
             text += " " + self.tr("Every commit is on the disk before it is acknowledged.")
         elif log.sync_mode is SyncMode.INTERVAL:
@@ -155,3 +156,12 @@ class LogPage(Page):
                 for chart in (self._rate_chart, self._size_chart):
                     chart.mark(checkpoint.at, self.tr("checkpoint"))
             self._checkpoint_lsn = checkpoint.lsn
+
+
+def _pin_text(pinned_by: str) -> str:
+    """What keeps the log, as `LogStatus.pinned_by` names it, in a sentence."""
+    if pinned_by == "checkpoint":
+        return QCoreApplication.translate("log", "a recovery would begin there")
+    if pinned_by == "backup":
+        return QCoreApplication.translate("log", "a backup that runs needs it")
+    return QCoreApplication.translate("log", "needed by {what}").format(what=pinned_by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from engine.health.report import HealthReport
@@ -86,7 +87,8 @@ class HealthCard(Card):
 
     def _reason(self, deduction: Deduction) -> QHBoxLayout:
         cost = Pill(f"−{deduction.points:.0f}", Tone.BAD if deduction.points >= 20 else Tone.WARN)
-        cost.setFixedWidth(40)
+        cost.setFixedWidth(48)
+        cost.setAlignment(Qt.AlignmentFlag.AlignCenter)
         what = label(deduction.reason, wrap=True)
         line = row(cost, gap=Space.M)
         line.addLayout(column(what, label(deduction.fix, "caption", wrap=True), gap=0), 1)

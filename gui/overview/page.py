@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from engine.types import StoreStatus
+from engine.types import StoreStatus, SyncMode
 from gui.overview.events import EventsCard
 from gui.overview.health import HealthCard
 from gui.page import Page, Shell
@@ -88,8 +88,14 @@ class OverviewPage(Page):
     def _show_status(self, status: StoreStatus) -> None:
         redo = status.checkpoint.redo_bytes
         time = formats.duration(max(redo / REPLAY_BYTES_PER_S, 0.001))
-        detail = self.tr("{size} to replay, nothing lost").format(size=formats.size(redo))
-        self._failure.show_value(self.tr("about {time}").format(time=time), detail)
+        is_durable = status.log.sync_mode is SyncMode.DURABLE
+        words = (
+            self.tr("{size} to replay, no loss") if is_durable else self.tr("the last commits may be lost")
+        )
+        value = self.tr("about {time}").format(time=time)
+        self._failure.show_value(
+            value, words.format(size=formats.size(redo)), None if is_durable else Tone.WARN
+        )
         commit = status.latency.get("commit")
         if commit is not None:
             detail = self.tr("median {p50}, since opened").format(p50=formats.microseconds(commit.p50_us))
@@ -108,7 +114,7 @@ class OverviewPage(Page):
 
     def _show_transactions(self, status: StoreStatus) -> None:
         counters = status.transactions
-        detail = self.tr("{waiters} waiting, {deadlocks} deadlocks")
+        detail = self.tr("{waiters} waiting, deadlocks so far: {deadlocks}")
         detail = detail.format(waiters=status.waiters, deadlocks=counters.deadlocks)
         active = self.tr("{n} active").format(n=counters.active)
         self._waiting.show_value(active, detail, Tone.WARN if status.waiters else None)

@@ -12,7 +12,7 @@ from engine.recovery.report import RecoveryPlan
 from engine.types import Indicator
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
-from gui.recovery.words import reassurance
+from gui.recovery.words import end_text, reassurance
 from gui.theme import Space, Tone, pixmap
 from gui.widgets import Card, StatTile, column, formats, label, row, set_look
 from gui.widgets.basics import clear
@@ -47,10 +47,10 @@ class Evidence(QWidget):
             self._words,
             row(self._log, self._records, gap=Space.M),
             row(self._kept, self._undone, gap=Space.M),
-            self._loser_view,
             self._end,
-            None,
         )
+        self._planned.body.addWidget(self._loser_view, 1)
+        self._planned.body.addStretch()
         line = row(gap=Space.M)
         line.addWidget(self._found, 2)
         line.addWidget(self._planned, 3)
@@ -98,7 +98,10 @@ class Evidence(QWidget):
         self._words.setText(reassurance(plan))
         set_look(self._words, role="strong")
         self._log.show_value(
-            formats.size(plan.bytes), self.tr("in {n} segments").format(n=formats.count(plan.segments))
+            formats.size(plan.bytes),
+            self.tr("in one segment")
+            if plan.segments == 1
+            else self.tr("in {n} segments").format(n=formats.count(plan.segments)),
         )
         self._records.show_value(
             formats.count(plan.records),
@@ -107,13 +110,20 @@ class Evidence(QWidget):
         self._kept.show_value(formats.count(plan.committed), self.tr("transactions after the checkpoint"))
         losers = len(plan.losers)
         self._undone.show_value(
-            formats.count(losers), self.tr("transactions"), Tone.WARN if losers else Tone.GOOD
+            formats.count(losers),
+            self.tr("transaction") if losers == 1 else self.tr("transactions"),
+            Tone.WARN if losers else Tone.GOOD,
         )
         self._losers.show(list(plan.losers))
         self._loser_view.setVisible(bool(losers))
         self._end.setText(
-            self.tr("From LSN {start} (checkpoint at {checkpoint}) to LSN {end}: {reason}").format(
-                start=plan.start_lsn, checkpoint=plan.checkpoint_lsn, end=plan.end_lsn, reason=plan.end_reason
+            self.tr(
+                "From LSN {start} (checkpoint at {checkpoint}) to LSN {end}, where the log ends: {reason}."
+            ).format(
+                start=formats.count(plan.start_lsn),
+                checkpoint=formats.count(plan.checkpoint_lsn),
+                end=formats.count(plan.end_lsn),
+                reason=end_text(plan.end_reason),
             )
         )
         self._end.show()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedWidget, QWidget
+from PySide6.QtWidgets import QScrollArea, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, RecoveryNeeded
 from engine.recovery.report import RecoveryPlan, RecoveryReport
@@ -19,7 +18,7 @@ from gui.recovery.theatre import Theatre
 from gui.tasks import EngineSession, Job
 from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
-from gui.widgets import ElidedLabel, EmptyState, button, column, formats, label, row, tool_button
+from gui.widgets import CommandLine, EmptyState, button, column, formats, row
 
 if TYPE_CHECKING:
     from engine.recovery.manager import RecoveryManager
@@ -55,7 +54,7 @@ class RecoveryPage(Page):
             self.tr("No recovery is needed"),
             self.tr("The database was closed properly, or has been recovered."),
         )
-        self._command = ElidedLabel("", "mono")
+        self._command = CommandLine()
         self._later = button(self.tr("Not now"), self.leave)
         self._start = button(self.tr("Recover"), self.start, "primary", "recovery")
         self._again = button(self.tr("Look again"), self.begin, "primary", "refresh")
@@ -67,24 +66,12 @@ class RecoveryPage(Page):
         self._stack = QStackedWidget()
         for part in (self._quiet, self.evidence, self.theatre, self.proof):
             self._stack.addWidget(_scrolling(part) if part in (self.evidence, self.proof) else part)
-        copy = tool_button("copy", self.tr("Copy the command"), self._copy_command)
         self._foot = QWidget()
-        says = label(self.tr("The same from a command line:"), "caption")
-        self._foot.setLayout(
-            row(
-                says,
-                self._command,
-                copy,
-                self._later,
-                self._start,
-                self._again,
-                self._open,
-                gap=Space.S,
-            )
-        )
-        foot = self._foot.layout()
-        assert isinstance(foot, QHBoxLayout)
-        foot.setStretchFactor(self._command, 1)
+        foot = row(gap=Space.S)
+        foot.addWidget(self._command, 1)
+        for choice in (self._later, self._start, self._again, self._open):
+            foot.addWidget(choice)
+        self._foot.setLayout(foot)
         inner = column(self.errors, gap=Space.M)
         inner.addWidget(self._stack, 1)
         inner.addWidget(self._foot)
@@ -133,7 +120,7 @@ class RecoveryPage(Page):
         self.errors.clear()
         self._manager = self._plan = None
         self.evidence.show_reading()
-        self._command.setText(f'holdfast recover "{path}"')
+        self._command.show_command("recover", path)
         self._show_part(EVIDENCE)
         self._start.setEnabled(False)
         self._start.setText(self.tr("Recover {name}").format(name=path.stem))
@@ -244,9 +231,6 @@ class RecoveryPage(Page):
             if self._manager is not None and job is not self._job:
                 job.cancel()
         self.shell.show_page("welcome")
-
-    def _copy_command(self) -> None:
-        QGuiApplication.clipboard().setText(self._command.text())
 
     def _show_part(self, part: int) -> None:
         self._stack.setCurrentIndex(part)

@@ -52,12 +52,12 @@ class Proof(QWidget):
         )
         self._undo.show_value(
             formats.count(undo.get("transactions", 0)),
-            self.tr("unfinished transactions, {n} changes").format(n=formats.count(undo.get("records", 0))),
+            self.tr("unfinished, {n} changes").format(n=formats.count(undo.get("records", 0))),
         )
         check = report.stages[_CONSISTENCY - 1].metrics
         self._checked.show_value(
             formats.count(check.get("pages", 0)),
-            self.tr("pages and {n} records, 0 problems").format(n=formats.count(check.get("records", 0))),
+            self.tr("pages, {n} records, all well").format(n=formats.count(check.get("records", 0))),
             Tone.GOOD,
         )
         seconds = float(redo.get("seconds") or 0)

@@ -71,6 +71,10 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
             shown = formats.count if is_count else formats.size
             words = tr("{name}: {required} of {available}")
             parts.append(words.format(name=_name(name), required=shown(required), available=shown(available)))
+        elif name == "end_reason":
+            parts.append(end_text(str(value)))
+        elif name == "released_with":
+            parts.append(tr("the lock goes with the last stage"))
         elif isinstance(value, str):
             parts.append(value)
         elif name == "bytes" or name.endswith("_bytes"):
@@ -78,6 +82,18 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
         elif isinstance(value, int | float):
             parts.append(f"{_name(name)} {formats.count(value)}")
     return " · ".join(parts[:_SHOWN_METRICS])
+
+
+def end_text(reason: str) -> str:
+    """Why the log ends where it ends, for somebody who does not know its format."""
+    return {
+        "zeros": tr("nothing was written after it"),
+        "the last segment is full": tr("its last file is full"),
+        "cut short": tr("the last entry was being written"),
+        "bad checksum": tr("the last entry was only partly written"),
+        "wrong position": tr("what follows is older log"),
+        "wrong incarnation": tr("what follows is older log"),
+    }.get(reason, reason)
 
 
 def _name(name: str) -> str:

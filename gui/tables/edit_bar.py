@@ -1,4 +1,4 @@
-"""The bar below the grid: how many rows, and what to do with staged edits."""
+"""The bars below the grid: what to do with staged edits, where there are any; how many rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from gui.models.staged import Kind, StagedEdits
-from gui.theme import Space, Tone
-from gui.widgets import Pill, button, formats, label, row
+from gui.theme import Space
+from gui.widgets import button, column, formats, label, row
 
 
 class EditBar(QFrame):
-    """Row count at the left; staged edits with Review, Commit and Discard at the right."""
+    """Row count, Add and Delete; above them, while edits wait: which, Discard, Review and Commit."""
 
     count_wanted = Signal()
     add_wanted = Signal()
@@ -28,25 +28,18 @@ class EditBar(QFrame):
         self._count_button.hide()
         self._add = button(self.tr("Add row"), self.add_wanted.emit, "quiet", "plus")
         self._delete = button(self.tr("Delete row"), self.delete_wanted.emit, "quiet", "trash")
-        self._staged = Pill("", Tone.WARN)
+        self._staged = label("", "strong")
         self._discard = button(self.tr("Discard"), self.discard_wanted.emit)
         self._review = button(self.tr("Review"), self.review_wanted.emit)
         self._commit = button("", self.commit_wanted.emit, "primary", "save")
-        self.setLayout(
-            row(
-                self._count,
-                self._count_button,
-                Space.S,
-                self._add,
-                self._delete,
-                None,
-                self._staged,
-                self._discard,
-                self._review,
-                self._commit,
-                margin=(0, Space.XS, 0, 0),
-            )
+        self._waiting = QFrame()
+        self._waiting.setProperty("surface", "warn")
+        sides = (Space.M, Space.S, Space.S, Space.S)
+        self._waiting.setLayout(
+            row(self._staged, None, self._discard, self._review, self._commit, margin=sides)
         )
+        steady = row(self._count, self._count_button, None, self._add, self._delete)
+        self.setLayout(column(self._waiting, steady, gap=Space.XS))
         self._writing = False
         self._read_only = False
         self.show_edits(None)
@@ -63,8 +56,7 @@ class EditBar(QFrame):
     def show_edits(self, edits: StagedEdits | None) -> None:
         """Show how many edits wait, and of which kind."""
         total = 0 if edits is None else len(edits)
-        for widget in (self._staged, self._discard, self._review, self._commit):
-            widget.setVisible(total > 0)
+        self._waiting.setVisible(total > 0)
         if edits is None or not total:
             return
         counts = edits.counts()
@@ -74,7 +66,7 @@ class EditBar(QFrame):
             Kind.DELETE: self.tr("{n} deleted"),
         }
         parts = [words[kind].format(n=n) for kind, n in counts.items() if n]
-        self._staged.setText(" · ".join(parts))
+        self._staged.setText(self.tr("Not written yet: {parts}").format(parts=", ".join(parts)))
         self._staged.setAccessibleName(self.tr("Staged edits: {parts}").format(parts=", ".join(parts)))
         self._commit.setText(
             self.tr("Commit {n} edits").format(n=total) if total != 1 else self.tr("Commit 1 edit")

@@ -23,7 +23,7 @@ from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
-from gui.widgets import ConfirmBar, button, column, formats, label, row, set_look
+from gui.widgets import CommandLine, ConfirmBar, button, column, formats, label, row, set_look
 
 _FORMS = (("sqlite", ".sqlite"), ("csv", ".csv"), ("jsonl", ".jsonl"))
 
@@ -46,6 +46,7 @@ class ExportDialog(QDialog):
         self._shell = shell
         self._session = session
         self._chosen = chosen
+        self._all = [table.name for table in tables]
         self.errors = ErrorSlot()
         self.confirm = ConfirmBar()
         self._form = QComboBox()
@@ -60,6 +61,8 @@ class ExportDialog(QDialog):
         self._said = label("", wrap=True)
         self._close = button(self.tr("Close"), self.close)
         self.go = button(self.tr("Export"), self.start, "primary", "export")
+        self.go.setDefault(True)
+        self._command = CommandLine()
         self._form.currentIndexChanged.connect(self._take_form)
         self.confirm.confirmed.connect(lambda: self._write(replace=True))
         self._lay_out()
@@ -90,7 +93,7 @@ class ExportDialog(QDialog):
         title = label(self.tr("Export data"), "title")
         whole = column(title, self.errors, form, margin=Space.XL, gap=Space.M)
         whole.addWidget(self._list, 1)
-        for part in (target, self.confirm, self._bar, foot):
+        for part in (target, self.confirm, self._bar, self._command, foot):
             whole.addWidget(part) if isinstance(part, QWidget) else whole.addLayout(part)
         self.setLayout(whole)
 
@@ -138,12 +141,19 @@ class ExportDialog(QDialog):
             problem = self.tr("Choose a file.")
         self._said.setText(problem)
         set_look(self._said, tone="bad" if problem else "")
+        self._show_command(names, kind)
         self.go.setEnabled(not problem and (self._bar.job is None or self._bar.job.is_over))
         self.go.setText(
             self.tr("Export “{name}”").format(name=names[0])
             if len(names) == 1
             else self.tr("Export {n} tables").format(n=len(names))
         )
+
+    def _show_command(self, names: list[str], kind: str) -> None:
+        path = Path(self._path.text().strip())
+        words = [word for name in names for word in ("--table", name)] if len(names) < len(self._all) else []
+        words += [] if path.suffix == dict(_FORMS)[kind] else ["--kind", kind]
+        self._command.show_command("export", self._session.path, path, *words)
 
     def _browse(self) -> None:
         dialog = QFileDialog(self, self.tr("File to write"), str(Path(self._path.text()).parent))

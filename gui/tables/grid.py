@@ -30,6 +30,7 @@ from gui.theme import Colors, Tone, colors, tone_color
 
 ROW_HEIGHT = 30
 WIDEST_COLUMN = 320
+_FITTED_ROWS = 40
 COPIED_ROWS = 2_000
 """More rows than this are exported, not copied, and not deleted by hand."""
 
@@ -149,6 +150,7 @@ class TableGrid(QTableView):
         )
         self.setAccessibleName(self.tr("Rows of the table"))
         self._sort: tuple[str, bool] | None = None
+        self._is_fitted = False
         self._set_up_headers()
         self.verticalScrollBar().valueChanged.connect(self._tell_view)
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self)
@@ -180,6 +182,8 @@ class TableGrid(QTableView):
         model.rowsInserted.connect(self._tell_view)
         model.modelReset.connect(self._tell_view)
         self._fit_columns(model)
+        self._is_fitted = False
+        model.dataChanged.connect(self._fit_to_rows)
         self._tell_view()
 
     def table_model(self) -> TableModel | None:
@@ -193,6 +197,19 @@ class TableGrid(QTableView):
         for place, column in enumerate(model.table.columns):
             name = metrics.horizontalAdvance(column.name) + 44
             self.setColumnWidth(place, min(WIDEST_COLUMN, max(name, widths.get(column.type, 150))))
+
+    def _fit_to_rows(self) -> None:
+        """Once, when the first rows are here: no column is narrower than what they hold, within reason."""
+        model = self.table_model()
+        if model is None or self.sender() is not model or self._is_fitted or model.row_at(0) is None:
+            return
+        self._is_fitted = True
+        metrics = self.fontMetrics()
+        lines = [line for row in range(_FITTED_ROWS) if (line := model.line(row)) is not None]
+        for place in range(len(model.table.columns)):
+            widest = max(metrics.horizontalAdvance(cells.display(line[place])) for line in lines) + 26
+            if widest > self.columnWidth(place):
+                self.setColumnWidth(place, min(WIDEST_COLUMN, widest))
 
     def _tell_view(self) -> None:
         model = self.table_model()

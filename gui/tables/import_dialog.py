@@ -17,8 +17,8 @@ from gui.tables.import_tables import TablesImportForm
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
-from gui.theme import Space, Tone
-from gui.widgets import EmptyState, button, column, formats, label, row, set_look
+from gui.theme import Space, Tone, icon
+from gui.widgets import CommandLine, EmptyState, button, column, formats, label, row, set_look
 
 if TYPE_CHECKING:
     from engine.data.importing import ImportPlan, ImportResult
@@ -56,12 +56,16 @@ class ImportDialog(QDialog):
         self._cancel = button(self.tr("Close"), self.close)
         self.go = button(self.tr("Import"), self.start, "primary", "import")
         self.go.setEnabled(False)
+        self.go.setDefault(True)
+        self._command = CommandLine()
+        self._command.hide()
         foot = row(self._issues, self._cancel, self.go)
         foot.setStretchFactor(self._issues, 1)
         title = label(self.tr("Import {name}").format(name=path.name), "title")
         whole = column(title, self._subtitle, self.errors, margin=Space.XL, gap=Space.M)
         whole.addWidget(self._stack, 1)
         whole.addWidget(self._bar)
+        whole.addWidget(self._command)
         whole.addLayout(foot)
         self.setLayout(whole)
         self._look()
@@ -86,6 +90,7 @@ class ImportDialog(QDialog):
             )
         )
         self._show_state()
+        self.go.setFocus()
 
     def _show_state(self) -> None:
         """Say what keeps the plan from being carried out, or what the button will do."""
@@ -96,11 +101,19 @@ class ImportDialog(QDialog):
         more = f" (+{len(issues) - 2})" if len(issues) > 2 else ""
         self._issues.setText("; ".join(issues[:2]) + more)
         self.go.setEnabled(not issues and self._bar.job is None)
+        self._show_command(plan)
         chosen = plan.chosen()
         if len(chosen) == 1:
             self.go.setText(self.tr("Import into “{table}”").format(table=chosen[0].target))
         else:
             self.go.setText(self.tr("Import {n} tables").format(n=len(chosen)))
+
+    def _show_command(self, plan: ImportPlan) -> None:
+        """The verb takes a whole SQLite database or one table of it, under the names that they have."""
+        words = import_words(plan)
+        self._command.setVisible(words is not None)
+        if words is not None:
+            self._command.show_command("import", self._session.path, self._path, *words)
 
     def start(self) -> None:
         """Carry the plan out."""
@@ -134,6 +147,7 @@ class ImportDialog(QDialog):
         self._cancel.hide()
         self.go.clicked.disconnect()
         self.go.setText(self.tr("Show the data"))
+        self.go.setIcon(icon("tables", "on_accent"))
         self.go.clicked.connect(lambda: self._show_data(names))
         self.go.setEnabled(True)
         self.go.setFocus()
@@ -155,6 +169,24 @@ class ImportDialog(QDialog):
     def _show_error(self, error: BaseException) -> None:
         self.errors.show_error(error, self.tr("import {name}").format(name=self._path.name))
         self._show_state()
+
+
+def import_words(plan: ImportPlan) -> list[str] | None:
+    """The options that say this plan on a command line; None where it has none for it."""
+    chosen = plan.chosen()
+    if plan.kind != "sqlite":
+        table = chosen[0]
+        words = ["--table", table.target]
+        if plan.kind == "csv":
+            separator = "tab" if plan.delimiter == "\t" else plan.delimiter
+            words += ["--delimiter", separator, "--encoding", plan.encoding]
+            words += ["--header", "yes" if plan.header else "no"]
+        return words + (["--key", ",".join(table.primary_key)] if table.primary_key else [])
+    if any(table.target != table.source for table in chosen):
+        return None
+    if len(chosen) == len(plan.tables):
+        return []
+    return ["--table", chosen[0].source] if len(chosen) == 1 else None
 
 
 def _plan(path: Path) -> tuple[ImportPlan, int]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.data.importing import ImportPlan, TablePlan
 
 SOURCE, TARGET, ROWS, COLUMNS, INDEXES = range(5)
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class TablesImportForm(QWidget):
@@ -40,10 +41,14 @@ class TablesImportForm(QWidget):
             self._tree.addTopLevelItem(item)
             for line in range(item.childCount()):
                 item.child(line).setFirstColumnSpanned(True)
+        for place in (ROWS, COLUMNS, INDEXES):
+            self._tree.headerItem().setTextAlignment(place, _RIGHT)
         header = self._tree.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for place, width in enumerate((260, 220, 100, 90)):
+        header.setStretchLastSection(False)
+        for place, width in enumerate((260, 220, 100, 90, 90)):
             header.resizeSection(place, width)
+        header.setSectionResizeMode(TARGET, QHeaderView.ResizeMode.Stretch)
         self._tree.itemChanged.connect(self._take)
         self._tree.itemDoubleClicked.connect(self._edit)
         self._count = label("", "caption")
@@ -62,7 +67,7 @@ class TablesImportForm(QWidget):
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(SOURCE, Qt.CheckState.Checked if table.include else Qt.CheckState.Unchecked)
         for place in (ROWS, COLUMNS, INDEXES):
-            item.setTextAlignment(place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            item.setTextAlignment(place, _RIGHT)
         item.setToolTip(SOURCE, ", ".join(f"{c.name} ({c.type})" for c in table.columns))
         for words in table.without:
             note = QTreeWidgetItem([self.tr("not carried over: {what}").format(what=words)])

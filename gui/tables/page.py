@@ -177,14 +177,18 @@ class TablesPage(Page):
             ]
         )
         dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Look at it"))
-        dialog.fileSelected.connect(lambda text: self.import_file(Path(text)))
+        dialog.fileSelected.connect(self._import_chosen)
         dialog.open()
+
+    def _import_chosen(self, text: str) -> None:
+        # Remembered here: what is imported otherwise, as the sample, is in no folder of the person's.
+        self.shell.preferences.folder = Path(text).parent
+        self.import_file(Path(text))
 
     def import_file(self, path: Path) -> ImportDialog | None:
         """Show how a file would be imported; nothing is written before the person agrees."""
         if self.session is None:
             return None
-        self.shell.preferences.folder = path.parent
         dialog = ImportDialog(self.shell, self.session, path, self)
         dialog.imported.connect(self._show_imported)
         dialog.open()

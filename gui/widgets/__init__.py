@@ -14,6 +14,7 @@ from gui.widgets.basics import (
 )
 from gui.widgets.card import Card
 from gui.widgets.charts import TimeLine
+from gui.widgets.command_line import CommandLine
 from gui.widgets.confirm_bar import ConfirmBar
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard
@@ -25,6 +26,7 @@ from gui.widgets.stepper import Step, Stepper, StepState
 
 __all__ = [
     "Card",
+    "CommandLine",
     "ConfirmBar",
     "ElidedLabel",
     "EmptyState",

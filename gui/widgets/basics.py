@@ -178,3 +178,5 @@ class ElidedLabel(QLabel):
         text = self.fontMetrics().elidedText(self.text(), self._where, box.width())
         painter.setPen(self.palette().windowText().color())
         painter.drawText(box, int(self.alignment()), text)
+        # Not left to the end of its life: whoever looks at this frame would prolong it.
+        painter.end()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtGui import QColor, QFont
 from PySide6.QtWidgets import QWidget
 
@@ -60,10 +60,33 @@ class _Axis(pg.AxisItem):
         return [self._show(value) for value in values]
 
 
-def _relative(seconds: float) -> str:
-    if seconds > -0.5:
-        return "now"
-    return f"{seconds:.0f} s" if seconds > -120 else f"{seconds / 60:.0f} min"
+class _TimeAxis(pg.AxisItem):
+    """Five moments at most, from the beginning of the window to now, in words."""
+
+    def __init__(self) -> None:
+        super().__init__("bottom")
+        # Room for half a label beyond either end.
+        self.setStyle(hideOverlappingLabels=40)
+
+    def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
+        step = (high - low) / (4 if size > 360 else 2)
+        return [(step, list(np.arange(low, high + step / 2, step)))] if step > 0 else []
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [_ago(-value) for value in values]
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0.5:
+        return _tr("now")
+    minutes = seconds / 60
+    if seconds < 90 or minutes != round(minutes, 1):
+        return _tr("{n} s ago").format(n=round(seconds))
+    return _tr("{n} min ago").format(n=f"{minutes:g}")
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("charts", text)
 
 
 class TimeLine(pg.PlotWidget):
@@ -80,7 +103,7 @@ class TimeLine(pg.PlotWidget):
         *,
         binary: bool = False,
     ) -> None:
-        self._bottom = _Axis("bottom", _relative)
+        self._bottom = _TimeAxis()
         self._left = _Axis("left", show, binary)
         super().__init__(parent, axisItems={"bottom": self._bottom, "left": self._left})
         self._window_s = window_s
@@ -94,7 +117,10 @@ class TimeLine(pg.PlotWidget):
         self.setXRange(-window_s, 0, padding=0)
         self.setYRange(0, 1, padding=0.02)
         self._left.setWidth(68)
+        self._left.setStyle(hideOverlappingLabels=8)
+        self.getPlotItem().layout.setContentsMargins(0, 6, 22, 0)
         self.setMinimumHeight(130)
+        self._painted = colors()
         self._paint()
 
     def add_series(self, name: str, fill: bool = False) -> int:
@@ -162,7 +188,9 @@ class TimeLine(pg.PlotWidget):
 
     def changeEvent(self, event: QEvent) -> None:
         # Qt calls this while the base class is still being made.
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_marks"):
+        is_made = hasattr(self, "_painted")
+        # A change of theme is told several times, by the palette and by the style sheet.
+        if event.type() == QEvent.Type.PaletteChange and is_made and self._painted is not colors():
             self._paint()
         super().changeEvent(event)
 
@@ -170,13 +198,13 @@ class TimeLine(pg.PlotWidget):
         return pg.mkPen(colors().text_faint, width=1, style=Qt.PenStyle.DashLine)
 
     def _paint(self) -> None:
-        now = colors()
+        now = self._painted = colors()
         self.setBackground(now.surface)
         for axis in (self._bottom, self._left):
             axis.setPen(pg.mkPen(now.border))
             axis.setTextPen(pg.mkPen(now.text_faint))
             axis.setStyle(tickFont=_small_font(), tickLength=0)
-        self.showGrid(x=False, y=True, alpha=0.10 if now.is_dark else 0.14)
+        self.showGrid(x=False, y=True, alpha=0.8)
         for place, series in enumerate(self._series):
             color = QColor(now.series[place % len(now.series)])
             series.curve.setPen(pg.mkPen(color, width=2))

@@ -32,7 +32,7 @@ def rate(value: float, unit: str) -> str:
     """So many of `unit` in a second; bytes as sizes."""
     if unit == "bytes":
         return f"{size(value)}/s"
-    return f"{_short(value) if value < 100 else count(value)} {unit}/s"
+    return f"{_short(value) if 0 < value < 100 else count(value)} {unit}/s"
 
 
 def microseconds(value: float) -> str:

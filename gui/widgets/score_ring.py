@@ -46,6 +46,7 @@ class ScoreRing(QWidget):
             painter.setPen(pen)
             painter.drawArc(box, 90 * 16, -round(max(self._score, 0.5) * 3.6 * 16))
         self._words(painter, box)
+        painter.end()
 
     def _words(self, painter: QPainter, box: QRectF) -> None:
         font = painter.font()

@@ -98,6 +98,8 @@ class EventLoopWatch:
             if late > LONGEST_BLOCK_S and late > self.longest_s:
                 frame = sys._current_frames().get(self._main)
                 self.where = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+                # A frame that is kept keeps its painter, and a painter must not outlive its paint event.
+                del frame
 
 
 @pytest.fixture

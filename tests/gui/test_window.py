@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QLineEdit
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
 
 from gui.actions import CommandPalette, match
 from gui.error_dialog import ErrorDialog
 from gui.session import Preferences
-from gui.theme import ThemeMode
+from gui.theme import DARK, ThemeMode
 
 
 def test_every_action_has_an_id_words_and_a_place_in_the_palette(window):
@@ -70,3 +70,14 @@ def test_opening_what_is_not_there_shows_a_card_and_leaves_the_welcome_page(qtbo
 def test_a_window_without_a_database_offers_only_what_needs_none(window):
     assert not window.actions_registry.get("log.checkpoint").isEnabled()
     assert window.actions_registry.get("database.open").isEnabled()
+
+
+def test_a_change_of_theme_does_not_block_and_reaches_every_part(qtbot, window, watch):
+    with watch.watching():
+        for mode in (ThemeMode.DARK, ThemeMode.LIGHT, ThemeMode.DARK):
+            window.actions_registry.get(f"theme.{mode}").trigger()
+            qtbot.waitUntil(window.shell.theme.is_settled, timeout=10_000)
+            qtbot.wait(50)
+    dressed = [*window._frames.values(), window.navigation, window.menuBar(), window.status_strip]
+    assert all(DARK.window in part.styleSheet() for part in dressed)
+    assert not QApplication.instance().styleSheet(), "a sheet of the application is matched for every widget"
