@@ -23,6 +23,7 @@ from rich.table import Table
 from tests.crash import seeds
 from tests.crash.kills import Campaign, Violation
 
+_EXAMPLES = 3
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -92,7 +93,8 @@ def simulate(first: int, count: int, minutes: float | None, sabotage: str | None
             f"{figures['crashed_recoveries']:,} crashed, {len(outcome.failed)} seeds failed"
         )
         for seed, what in outcome.failed.items():
-            if seed not in told:
+            # What a sabotage broke is shown by example; every other failing seed counts.
+            if seed not in told and (sabotage is None or len(told) < _EXAMPLES):
                 told.add(seed)
                 _console.print(f"seed {seed}: {what}", markup=False)
                 _console.print(f"        again: {seeds.how_to_repeat(seed, sabotage)}")

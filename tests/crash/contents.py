@@ -8,24 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.bridge import Table, Transaction
 from engine.database import Database
-from tests.crash.script import LEDGER, THREADS, TREES, ledger_key
+from tests.crash.script import LEDGER, TABLE, THREADS, TREES, ledger_key
 
-TABLE = "things"
-INDEXES = {"things_name": ("name",), "things_code": ("code",)}
-SCHEMA = json.dumps(
-    {
-        "name": TABLE,
-        "columns": [
-            {"name": "id", "type": "integer", "declared": "INTEGER", "not_null": True},
-            {"name": "name", "type": "text", "declared": "TEXT", "not_null": True},
-            {"name": "code", "type": "text", "declared": "TEXT", "not_null": True},
-            {"name": "data", "type": "blob", "declared": "BLOB", "not_null": True},
-        ],
-        "primary_key": ["id"],
-        "indexes": [],
-    }
-)
+NAMES, CODES = "names", "codes"
+INDEXED = {NAMES: ("name",), CODES: ("code",)}
+"""The indexes that a table may have, with their columns. Codes are unique."""
 
 _BATCH = 500
 
@@ -44,11 +33,12 @@ def row_digest(row: tuple[Any, ...]) -> str:
 
 @dataclass(slots=True)
 class Contents:
-    """All records of all trees, all rows, and the rows again in the order of each index."""
+    """All records of all trees, all rows of all tables, and the rows again in the order of each index."""
 
     trees: dict[str, dict[bytes, str]] = field(default_factory=dict)
-    rows: dict[int, str] = field(default_factory=dict)
+    tables: dict[str, dict[int, str]] = field(default_factory=dict)
     indexes: dict[str, list[int]] = field(default_factory=dict)
+    """By the names of table and index, with a point between."""
     stands: dict[int, int] = field(default_factory=dict)
     """For each thread the number of its newest transaction in the ledger."""
 
@@ -59,7 +49,7 @@ class Contents:
             tree = self.trees.setdefault(name, {})
             tree.update((bytes.fromhex(key), value) for key, value in records)
         elif kind == "rows":
-            self.rows.update((row_id, value) for row_id, value in records)
+            self.tables.setdefault(name, {}).update((row_id, value) for row_id, value in records)
         elif kind == "index":
             self.indexes.setdefault(name, []).extend(records)
         else:
@@ -69,6 +59,10 @@ class Contents:
     def records(self) -> int:
         return sum(map(len, self.trees.values()))
 
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.tables.values()))
+
 
 def prepare(database: Database) -> None:
     """Make the trees and the table that are always there, where they are missing."""
@@ -76,9 +70,29 @@ def prepare(database: Database) -> None:
         for tree in TREES:
             txn.tree(tree)
         if TABLE not in database.tables.names():
-            txn.create_table(SCHEMA)
-            for index, columns in INDEXES.items():
-                txn.create_index(TABLE, index, columns, unique=index == "things_code")
+            txn.create_table(schema(TABLE))
+            for index in INDEXED:
+                set_index(txn, TABLE, index, wanted=True)
+
+
+def schema(name: str) -> str:
+    """A table with a key, a name, a code and data; without indexes."""
+    columns = {"id": "integer", "name": "text", "code": "text", "data": "blob"}
+    described = [{"name": n, "type": t, "declared": t, "not_null": True} for n, t in columns.items()]
+    return json.dumps({"name": name, "columns": described, "primary_key": ["id"], "indexes": []})
+
+
+def indexes_of(table: Table) -> list[str]:
+    return [index["name"] for index in json.loads(table.schema)["indexes"]]
+
+
+def set_index(txn: Transaction, name: str, index: str, *, wanted: bool) -> None:
+    """Make an index of a table, or drop it, where that is not how it is."""
+    is_there = index in indexes_of(txn.table(name))
+    if wanted and not is_there:
+        txn.create_index(name, index, INDEXED[index], unique=index == CODES)
+    elif is_there and not wanted:
+        txn.drop_index(name, index)
 
 
 def read(database: Database) -> Iterator[Part]:
@@ -94,13 +108,19 @@ def read(database: Database) -> Iterator[Part]:
         ledger = txn.tree(LEDGER)
         noted = ((thread, ledger.get(ledger_key(thread))) for thread in range(THREADS))
         yield ["stands", LEDGER, [(thread, int(number)) for thread, number in noted if number is not None]]
-        table = txn.table(TABLE)
-        yield ["rows", TABLE, [(row[0], row_digest(row)) for row in table.rows()]]
-        for index in INDEXES:
-            position = None
-            while page := table.page(position, _BATCH, index):
-                yield ["index", index, [row[0] for _, row in page]]
-                position = page[-1][0]
+        for name in database.tables.names():
+            yield from _read_table(txn.table(name))
+
+
+def _read_table(table: Table) -> Iterator[Part]:
+    yield ["rows", table.name, [(row[0], row_digest(row)) for row in table.rows()]]
+    for index in indexes_of(table):
+        name = f"{table.name}.{index}"
+        yield ["index", name, []]
+        position = None
+        while page := table.page(position, _BATCH, index):
+            yield ["index", name, [row[0] for _, row in page]]
+            position = page[-1][0]
 
 
 def contents(database: Database) -> Contents:

@@ -26,6 +26,7 @@ class Figures:
     recovery_seconds: float = 0.0
     longest_recovery_seconds: float = 0.0
     transactions_undone: int = 0
+    changes_undone: int = 0
     commits_acknowledged: int = 0
     in_flight_found: int = 0
     in_flight_not_found: int = 0
@@ -48,6 +49,7 @@ class Figures:
         self.recovery_seconds += recovery["seconds"]
         self.longest_recovery_seconds = max(self.longest_recovery_seconds, recovery["seconds"])
         self.transactions_undone += int(recovery["losers"])
+        self.changes_undone += int(recovery["undone"])
 
     def table(self) -> Table:
         """All figures, one a line."""

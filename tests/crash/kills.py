@@ -166,7 +166,7 @@ class Campaign:
         figures.in_flight_not_found += settled.not_found
         self._tell(
             f"      opened in {self._opening_s:.2f} s, all {found.records:,} records and "
-            f"{len(found.rows):,} rows are right; of those in flight {settled.found} there, "
+            f"{found.rows:,} rows are right; of those in flight {settled.found} there, "
             f"{settled.not_found} not"
         )
 

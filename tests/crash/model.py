@@ -9,20 +9,23 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from tests.crash.contents import Contents, digest, row_digest
+from tests.crash.contents import CODES, NAMES, Contents, digest, row_digest
 from tests.crash.script import (
     COUNTERS,
     LEDGER,
+    TABLE,
     TREES,
     Content,
     Delete,
     DeleteRow,
+    DropTable,
     DropTree,
     Note,
     Put,
     PutRow,
     Raise,
     Script,
+    SetIndex,
     Step,
     draw,
 )
@@ -40,6 +43,20 @@ class Settled:
     problems: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Sheet:
+    """A table: the newest change of each row, and which indexes it has."""
+
+    indexes: set[str] = field(default_factory=set)
+    rows: dict[int, PutRow] = field(default_factory=dict)
+
+    def order(self, index: str) -> list[int]:
+        """The keys of the rows as the index shows them."""
+        rows = [change.row() for change in self.rows.values()]
+        columns = {NAMES: lambda row: (row.name, row.id), CODES: lambda row: row.code}
+        return [row.id for row in sorted(rows, key=columns[index])]
+
+
 class Model:
     """The state that follows from the acknowledged transactions of all threads."""
 
@@ -47,7 +64,7 @@ class Model:
         self._seed = seed
         self._trees: dict[str, dict[bytes, Content | bytes]] = {name: {} for name in TREES}
         self._counters: dict[bytes, int] = {}
-        self._rows: dict[int, PutRow] = {}
+        self._tables = {TABLE: Sheet(indexes={NAMES, CODES})}
         self._stands: dict[int, int] = {}
         self._in_flight: dict[int, int] = {}
         self.acknowledged = 0
@@ -94,10 +111,9 @@ class Model:
         for name, records in self._trees.items():
             expected.trees[name] = {key: _value_digest(value) for key, value in records.items()}
         expected.trees[COUNTERS] = {key: digest(b"%d" % count) for key, count in self._counters.items()}
-        rows = [step.row() for step in self._rows.values()]
-        expected.rows = {row_id: _row_digest(step) for row_id, step in self._rows.items()}
-        expected.indexes["things_name"] = [row.id for row in sorted(rows, key=lambda row: (row.name, row.id))]
-        expected.indexes["things_code"] = [row.id for row in sorted(rows, key=lambda row: row.code)]
+        for name, table in self._tables.items():
+            expected.tables[name] = {row_id: _row_digest(change) for row_id, change in table.rows.items()}
+            expected.indexes.update((f"{name}.{index}", table.order(index)) for index in table.indexes)
         return expected
 
     def _apply(self, script: Script) -> None:
@@ -112,16 +128,25 @@ class Model:
             case Delete(tree, key):
                 # Naming a tree makes it, even where the key is not there.
                 self._trees.setdefault(tree, {}).pop(key, None)
-            case PutRow(row_id):
-                self._rows[row_id] = step
-            case DeleteRow(row_id):
-                self._rows.pop(row_id, None)
+            case PutRow(table, row_id):
+                self._table(table).rows[row_id] = step
+            case DeleteRow(table, row_id):
+                self._table(table).rows.pop(row_id, None)
+            case SetIndex(table, wanted):
+                indexes = self._table(table).indexes
+                indexes.add(NAMES) if wanted else indexes.discard(NAMES)
+            case DropTable(table):
+                self._tables.pop(table, None)
             case Raise():
                 self._counters[step.key] = self._counters.get(step.key, 0) + 1
             case Note():
                 self._trees[LEDGER][step.key] = step.value
             case DropTree(tree):
                 self._trees.pop(tree, None)
+
+    def _table(self, name: str) -> Sheet:
+        """Naming a table makes it, as naming a tree does."""
+        return self._tables.setdefault(name, Sheet())
 
 
 def _value_digest(value: Content | bytes) -> str:
@@ -130,18 +155,28 @@ def _value_digest(value: Content | bytes) -> str:
 
 def differences(expected: Contents, found: Contents) -> list[str]:
     """Everything that is missing, stray or other than it must be, in words; empty where all is well."""
-    told = []
-    for name in sorted({*expected.trees, *found.trees}):
-        if name not in found.trees:
-            told.append(f"tree {name}: missing, with {len(expected.trees[name])} records")
-        elif name not in expected.trees:
-            told.append(f"tree {name}: stray, with {len(found.trees[name])} records")
+    told = _compare_all("tree", expected.trees, found.trees)
+    told += _compare_all("table", expected.tables, found.tables)
+    for name in sorted({*expected.indexes, *found.indexes}):
+        wanted, got = expected.indexes.get(name), found.indexes.get(name)
+        if got is None or wanted is None:
+            told.append(f"index {name}: {'missing' if got is None else 'stray'}")
+        elif got != wanted:
+            told.append(f"index {name}: it does not show the rows that it must show in that order")
+    return told
+
+
+def _compare_all(
+    kind: str, expected: Mapping[str, Mapping[Any, str]], found: Mapping[str, Mapping[Any, str]]
+) -> list[str]:
+    told: list[str] = []
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            told.append(f"{kind} {name}: missing, with {len(expected[name])} records")
+        elif name not in expected:
+            told.append(f"{kind} {name}: stray, with {len(found[name])} records")
         else:
-            told += _compare(f"tree {name}", expected.trees[name], found.trees[name])
-    told += _compare("table", expected.rows, found.rows)
-    for index, order in expected.indexes.items():
-        if found.indexes.get(index, []) != order:
-            told.append(f"index {index}: it does not show the rows that it must show in that order")
+            told += _compare(f"{kind} {name}", expected[name], found[name])
     return told
 
 

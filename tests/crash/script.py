@@ -18,10 +18,13 @@ ACCOUNTS, DOCUMENTS, JOURNAL, COUNTERS, LEDGER = "accounts", "documents", "journ
 TREES = (ACCOUNTS, DOCUMENTS, JOURNAL, COUNTERS, LEDGER)
 """The trees that are always there; each thread also makes and drops one of its own."""
 COUNTER_COUNT = 6
+TABLE = "things"
+"""The table that is always there, with all its indexes; each thread also has one of its own."""
 
 _ACCOUNTS_PER_THREAD = 400
 _DOCUMENTS_PER_THREAD = 60
 _ROWS_PER_THREAD = 150
+_SHEET_ROWS = 100
 _JOURNAL_LENGTH, _JOURNAL_ENTRIES = 300, 4
 
 
@@ -36,7 +39,7 @@ class Content(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of the typed table, in the order of its columns."""
+    """One row of a typed table, in the order of its columns."""
 
     id: int
     name: str
@@ -61,6 +64,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class PutRow:
+    table: str
     id: int
     source: str
 
@@ -73,7 +77,23 @@ class PutRow:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRow:
+    table: str
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetIndex:
+    """Have the index on names of a table, or not."""
+
+    table: str
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable:
+    """Drop the thread's own table where it is there."""
+
+    table: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +140,9 @@ class RollBack:
     """Undo what was done since the savepoint."""
 
 
-Step = Put | Delete | PutRow | DeleteRow | Raise | Note | DropTree | Savepoint | RollBack
+Step = (
+    Put | Delete | PutRow | DeleteRow | SetIndex | DropTable | Raise | Note | DropTree | Savepoint | RollBack
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +176,11 @@ def ledger_key(thread: int) -> bytes:
 def scratch_tree(thread: int) -> str:
     """The tree that only this thread knows, and drops now and then."""
     return f"scratch {thread}"
+
+
+def sheet(thread: int) -> str:
+    """The table that only this thread knows; its index comes and goes, and so does the table."""
+    return f"sheet {thread}"
 
 
 def draw(seed: int, thread: int, number: int) -> Script:
@@ -235,5 +262,17 @@ class _Draw:
         )
 
     def row(self) -> Step:
-        row_id = self.dice.randrange(_ROWS_PER_THREAD) * THREADS + self.thread
-        return DeleteRow(row_id) if self.dice.random() < 0.35 else PutRow(row_id, self.source())
+        roll = self.dice.random()
+        own = sheet(self.thread)
+        if roll < 0.02:
+            return DropTable(own)
+        if roll < 0.08:
+            return SetIndex(own, self.dice.random() < 0.6)
+        if roll < 0.4:
+            return self.change_row(own, self.dice.randrange(_SHEET_ROWS))
+        return self.change_row(TABLE, self.dice.randrange(_ROWS_PER_THREAD) * THREADS + self.thread)
+
+    def change_row(self, table: str, row_id: int) -> Step:
+        if self.dice.random() < 0.35:
+            return DeleteRow(table, row_id)
+        return PutRow(table, row_id, self.source())

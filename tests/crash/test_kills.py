@@ -12,7 +12,17 @@ from engine.database import Database
 from tests.crash import contents
 from tests.crash.kills import Campaign
 from tests.crash.model import Model, differences
-from tests.crash.script import ACCOUNTS, JOURNAL, THREADS, PutRow, draw, scratch_tree
+from tests.crash.script import (
+    ACCOUNTS,
+    JOURNAL,
+    TABLE,
+    THREADS,
+    DropTable,
+    PutRow,
+    SetIndex,
+    draw,
+    scratch_tree,
+)
 from tests.crash.visitor import VERBS, Visitor
 from tests.crash.writer import CONFIG, carry_out
 
@@ -124,7 +134,7 @@ def test_a_stray_record_is_told_by_its_tree_and_key(database: Database, model: M
 
 def test_a_stray_row_and_a_stray_tree_are_told(database: Database, model: Model) -> None:
     with database.transaction() as txn:
-        carry_out(txn, PutRow(5_000_000, "stray"))
+        carry_out(txn, PutRow(TABLE, 5_000_000, "stray"))
         txn.tree("nobody made this")
     problems = told(database, model)
     assert any("5000000: stray" in problem for problem in problems), problems
@@ -150,6 +160,24 @@ def test_a_tree_that_was_dropped_is_told_when_it_is_missing(database: Database, 
         txn.drop_tree(name)
     (problem,) = told(database, model)
     assert problem.startswith(f"tree {name}: missing")
+
+
+def test_an_index_and_a_table_that_come_or_go_unasked_are_told(database: Database, model: Model) -> None:
+    known = contents.contents(database)
+    indexed = next(
+        name for name in known.tables if f"{name}.{contents.NAMES}" in known.indexes and name != TABLE
+    )
+    plain = next(name for name in known.tables if f"{name}.{contents.NAMES}" not in known.indexes)
+    for step in (SetIndex(indexed, False), SetIndex(plain, True)):
+        with database.transaction() as txn:
+            carry_out(txn, step)
+    problems = told(database, model)
+    assert sorted(problems) == sorted(
+        [f"index {indexed}.{contents.NAMES}: missing", f"index {plain}.{contents.NAMES}: stray"]
+    )
+    with database.transaction() as txn:
+        carry_out(txn, DropTable(plain))
+    assert any(problem.startswith(f"table {plain}: missing") for problem in told(database, model))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -36,7 +36,7 @@ import engine
 from engine import bridge
 from engine.config import Config
 from engine.database import Database
-from engine.errors import Deadlock, SnapshotTooOld, TreeNotFound, WriteConflict
+from engine.errors import Deadlock, SnapshotTooOld, TableNotFound, TreeNotFound, WriteConflict
 from tests.crash import contents
 from tests.crash.script import (
     COUNTERS,
@@ -44,6 +44,7 @@ from tests.crash.script import (
     THREADS,
     Delete,
     DeleteRow,
+    DropTable,
     DropTree,
     Note,
     Put,
@@ -52,6 +53,7 @@ from tests.crash.script import (
     RollBack,
     Savepoint,
     Script,
+    SetIndex,
     Step,
     draw,
 )
@@ -66,6 +68,11 @@ CONFIG = Config().changed(
 WRONG = 4
 """The exit status of a process that met something that must not happen."""
 
+UNFINISHED = "unfinished"
+"""The tree of a transaction that is never committed."""
+
+_UNFINISHED_RECORDS = 1000
+_BETWEEN_UNFINISHED_S = 0.0005
 _FIGURES_EVERY_S = 0.02
 _CHECKPOINT_EVERY_S = 0.15
 _FIRST_PAUSE_S = 0.002
@@ -99,6 +106,7 @@ class Writer:
         """Each thread goes on after the transaction that the ledger names."""
         for thread in range(THREADS):
             self._begin(self._write, thread, stands.get(thread, -1) + 1)
+        self._begin(self._never_commit)
         self._begin(self._take_checkpoints)
         self._begin(self._tell_figures)
 
@@ -150,6 +158,18 @@ class Writer:
         self._tell("done", script.thread, script.number)
         return True
 
+    def _never_commit(self) -> None:
+        """A long transaction that recovery has to undo, or its own thread: nothing of it may ever be seen."""
+        while not self._over.is_set():
+            txn = self._database.begin()
+            with suppress(*_LOST_TO_ANOTHER):
+                tree = txn.tree(UNFINISHED)
+                for number in range(_UNFINISHED_RECORDS):
+                    tree[b"%06d" % number] = b"never committed" * 10
+                    if self._over.wait(_BETWEEN_UNFINISHED_S):
+                        break
+            txn.abort()
+
     def _take_checkpoints(self) -> None:
         while not self._over.wait(_CHECKPOINT_EVERY_S):
             self._database.checkpoint()
@@ -166,17 +186,24 @@ def carry_out(txn: bridge.Transaction, step: Step) -> None:
             txn.tree(tree)[key] = content.data()
         case Delete(tree, key):
             txn.tree(tree).pop(key, None)
-        case PutRow(row_id):
-            _put_row(txn.table(contents.TABLE), row_id, step)
-        case DeleteRow(row_id):
-            txn.table(contents.TABLE).delete(row_id)
+        case PutRow(table, row_id):
+            _put_row(_table(txn, table), row_id, step)
+        case DeleteRow(table, row_id):
+            _table(txn, table).delete(row_id)
+        case SetIndex(table, wanted):
+            _table(txn, table)
+            contents.set_index(txn, table, contents.NAMES, wanted=wanted)
+        case DropTable(table):
+            with suppress(TableNotFound):
+                txn.drop_table(table)
         case Raise():
             counters = txn.tree(COUNTERS)
             counters[step.key] = b"%d" % (int(counters.get(step.key, b"0")) + 1)
         case Note():
             txn.tree(LEDGER)[step.key] = step.value
         case DropTree(tree):
-            _drop(txn, tree)
+            with suppress(TreeNotFound):
+                txn.drop_tree(tree)
         case Savepoint():
             txn.savepoint("middle")
         case RollBack():
@@ -189,9 +216,11 @@ def _put_row(table: bridge.Table, row_id: int, step: PutRow) -> None:
         table.insert(row)
 
 
-def _drop(txn: bridge.Transaction, tree: str) -> None:
-    with suppress(TreeNotFound):
-        txn.drop_tree(tree)
+def _table(txn: bridge.Transaction, name: str) -> bridge.Table:
+    try:
+        return txn.table(name)
+    except TableNotFound:
+        return txn.create_table(contents.schema(name))
 
 
 def figures(database: Database) -> dict[str, int]:
@@ -218,7 +247,8 @@ def open_and_tell(path: str, channel: Channel) -> tuple[Database, dict[int, int]
     recovery = None
     if report is not None:
         losers = len(report.analysis["losers"])
-        recovery = {"seconds": report.seconds, "losers": losers, "redone": report.redo["applied"]}
+        undone = report.undo["records"]
+        recovery = {"seconds": report.seconds, "losers": losers, "undone": undone}
     channel.tell("opened", time.monotonic() - began, recovery)
     contents.prepare(database)
     stands: dict[int, int] = {}
