@@ -111,6 +111,14 @@ pub fn read(core: &Core, tree: TreeId, reference: Reference) -> Result<Option<Ve
     Ok(Some(value))
 }
 
+/// A chain stays as long as a record refers to it: one that is broken all the same is damage.
+pub fn broken(tree: TreeId, reference: Reference) -> Error {
+    Error::new(Code::PageDamaged)
+        .with("page_id", reference.head.0)
+        .with("tree", i64::from(tree.0))
+        .with("detail", "the pages of a long value are not all there")
+}
+
 /// The pages of a chain, from its head, as far as they still belong to it.
 pub fn pages(core: &Core, tree: TreeId, reference: Reference) -> Result<Vec<PageId>> {
     let most = reference.length as usize / capacity(core.pool.page_size()) + 1;

@@ -6,6 +6,7 @@ use super::{Transaction, TreeRef};
 use crate::error::Result;
 use crate::lock::Mode;
 use crate::page::{Change, PartReader};
+use crate::tree::overflow;
 use crate::tree::{Seek, Waiting};
 
 impl Transaction {
@@ -31,8 +32,14 @@ impl Transaction {
             Some(old) => version(old.version.flags, old.version.value)?,
             None => Found::Nothing,
         };
-        // A chain that this transaction has replaced stays until it ends.
-        Ok(self.settle(at, found)?.flatten())
+        match found {
+            Found::Nothing | Found::Older(_) => Ok(None),
+            Found::Value(value) => Ok(Some(value)),
+            // A chain that this transaction has replaced stays until it ends.
+            Found::Long(reference) => overflow::read(&self.shared().core, at.id, reference)?
+                .ok_or_else(|| overflow::broken(at.id, reference))
+                .map(Some),
+        }
     }
 
     /// False where a newer version of a record exists than the one this transaction sees.

@@ -120,9 +120,10 @@ impl Transaction {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
         let _lap = self.shared.stats.sampled_lap(Timed::Get);
+        let mut gone = None;
         loop {
             let found = self.find::<Waiting>(at, key)?.unwrap_or(Found::Nothing);
-            if let Some(value) = self.settle(at, found)? {
+            if let Some(value) = self.settle(at, found, &mut gone)? {
                 return Ok(value);
             }
         }
@@ -154,9 +155,15 @@ impl Transaction {
         }
     }
 
-    /// Turns what was found into a value; `None` where the record has to be read again.
+    /// Turns what was found into a value; `None` where the record has to be read again, since the
+    /// long value `gone` went away under the reader. A record that still refers to it then is damaged.
     #[allow(clippy::option_option)]
-    pub(super) fn settle(&self, at: TreeRef, found: Found) -> Result<Option<Option<Vec<u8>>>> {
+    fn settle(
+        &self,
+        at: TreeRef,
+        found: Found,
+        gone: &mut Option<Reference>,
+    ) -> Result<Option<Option<Vec<u8>>>> {
         let found = match found {
             Found::Older(stamp) => self.older(stamp)?,
             found => found,
@@ -164,7 +171,13 @@ impl Transaction {
         Ok(match found {
             Found::Nothing => Some(None),
             Found::Value(value) => Some(Some(value)),
-            Found::Long(reference) => overflow::read(&self.shared.core, at.id, reference)?.map(Some),
+            Found::Long(reference) => {
+                let value = overflow::read(&self.shared.core, at.id, reference)?;
+                if value.is_none() && gone.replace(reference) == Some(reference) {
+                    return Err(overflow::broken(at.id, reference));
+                }
+                value.map(Some)
+            }
             Found::Older(_) => None,
         })
     }
@@ -211,7 +224,7 @@ impl Transaction {
             let (raw, next) = self.scan_leaf(at, range, position.as_deref(), limit)?;
             let mut batch = Batch { records: Vec::with_capacity(raw.len()), next };
             for (key, found) in raw {
-                match self.settle(at, found)? {
+                match self.settle(at, found, &mut None)? {
                     Some(Some(value)) => batch.records.push((key, value)),
                     Some(None) => {}
                     None => {

@@ -10,8 +10,8 @@ use crate::page::{Change, Version};
 use crate::recovery::DATA_PATH;
 use crate::rows::{Column, ColumnType, Schema, Value, tables};
 use crate::store::{Store, StoreOptions};
-use crate::txn::{Isolation, Transaction, TreeRef, collect};
-use crate::types::DatabaseId;
+use crate::txn::{Isolation, Range, Transaction, TreeRef, collect};
+use crate::types::{DatabaseId, PageId};
 
 fn options(background: bool) -> StoreOptions {
     let mut options = StoreOptions {
@@ -196,21 +196,44 @@ fn a_record_behind_the_back_of_its_counts_and_stamps_is_found() {
     assert_eq!((report.problems[0].code, report.problems.len()), (Code::InconsistentState, 1));
 }
 
+/// The head of the chain that holds the value of `key(3)`, and the page after it.
+fn long_value(store: &Store, tree: TreeRef) -> (PageId, PageId) {
+    let core = &store.shared().core;
+    let walked = crate::tree::Tree { core, id: tree.id, root: tree.root };
+    let leaf = walked.leaf::<crate::tree::Waiting>(crate::tree::Seek::At(&key(3))).unwrap().unwrap();
+    let slot = leaf.search(&key(3)).unwrap();
+    let head = crate::tree::overflow::Reference::decode(leaf.record(slot).value).unwrap().head;
+    (head, core.pool.read(head).unwrap().right())
+}
+
 #[test]
 fn a_long_value_that_lost_a_page_is_found() {
     let (store, tree) = filled(&MemoryDisk::new(7));
-    let core = &store.shared().core;
-    let walked = crate::tree::Tree { core, id: tree.id, root: tree.root };
-    let head = {
-        let leaf = walked.leaf::<crate::tree::Waiting>(crate::tree::Seek::At(&key(3))).unwrap().unwrap();
-        let slot = leaf.search(&key(3)).unwrap();
-        crate::tree::overflow::Reference::decode(leaf.record(slot).value).unwrap().head
-    };
-    let second = core.pool.read(head).unwrap().right();
+    let (_, second) = long_value(&store, tree);
     tamper(&store, second, &Change::Free);
     let report = checked(&store);
     assert_eq!(report.problems[0].tree.as_deref(), Some("t"));
     assert_eq!(report.problems[0].detail, "the pages of a long value are not all there");
+}
+
+/// It was read again and again, in the belief that the record had just changed.
+#[test]
+fn reading_a_long_value_that_lost_a_page_is_an_error_and_not_endless() {
+    let (store, tree) = filled(&MemoryDisk::new(7));
+    let (head, second) = long_value(&store, tree);
+    tamper(&store, second, &Change::Free);
+    let mut txn = begin(&store);
+    let error = txn.get(tree, &key(3)).unwrap_err();
+    assert_eq!((error.code, error.field("page_id")), (Code::PageDamaged, Some(&head.0.into())));
+    assert!(txn.get(tree, &key(4)).unwrap().is_some());
+    let mut from = None;
+    let error = loop {
+        match txn.scan(tree, &Range::default(), from.as_deref(), 100) {
+            Ok(batch) => from = Some(batch.next.expect("the damaged record comes first")),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code, Code::PageDamaged);
 }
 
 #[test]
