@@ -24,7 +24,7 @@ SABOTAGES = ("log-sync", "data-sync", "doublewrite", "compensation")
 
 _CAMPAIGN = "every_acknowledged_commit_survives_crashes_and_nothing_else_does"
 _BATCH = 50
-_BATCH_TIMEOUT_S = 900
+_BATCH_TIMEOUT_S = 300
 _FIGURE = re.compile(r"^\s+(\w+): (\d+),$", re.MULTILINE)
 _FAILED = re.compile(r"^seed (\d+): (.*)$", re.MULTILINE)
 _GREATEST = "most_pages"
@@ -94,16 +94,20 @@ def _run_batch(program: Path, first: int, count: int, sabotage: str | None) -> O
     environment.pop("HOLDFAST_SABOTAGE", None)
     if sabotage is not None:
         environment["HOLDFAST_SABOTAGE"] = sabotage
-    done = subprocess.run(
-        [program, _CAMPAIGN, "--exact", "--nocapture"],
-        cwd=KERNEL,
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_BATCH_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, _CAMPAIGN, "--exact", "--nocapture"],
+            cwd=KERNEL,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_BATCH_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        last = first + count - 1
+        raise CampaignBroken(f"seeds {first} to {last} do not end: one of them hangs") from None
     return understand(done.stdout, count, done.returncode, done.stderr)
 
 
