@@ -133,7 +133,7 @@ class Config:
     )
     cache_size: int = size("64 MiB", Section.STORAGE, "Memory for pages", min="512 KiB")
     image_every_changes: int = count(
-        256, Section.STORAGE, "Changes of a page after which it goes into the log in full", min=1
+        256, Section.STORAGE, "Changes of a page after which it goes into the log in full", min=1, max=60_000
     )
     lock_timeout: float = duration(
         "30 s", Section.STORAGE, "How long a transaction waits for a lock", min="1 ms"

@@ -9,6 +9,9 @@ from typing import Any
 
 from engine.units import format_duration, format_size, parse_duration, parse_size
 
+_MOST = 10**9
+"""The largest count where a setting names none of its own."""
+
 KEY = "setting"
 """Where a dataclass field keeps its `Setting`, in its metadata."""
 
@@ -118,7 +121,7 @@ def flag(default: bool, section: Section, help: str) -> Any:
     return _declare(Setting(Kind.FLAG, section, help, default))
 
 
-def count(default: int, section: Section, help: str, *, min: int, max: int | None = None) -> Any:
+def count(default: int, section: Section, help: str, *, min: int, max: int = _MOST) -> Any:
     """A whole number."""
     return _declare(Setting(Kind.COUNT, section, help, default, min, max))
 

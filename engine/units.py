@@ -7,6 +7,8 @@ import re
 _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _DURATIONS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LIMIT = float(1 << 60)
+"""No size or duration reaches it: beyond, arithmetic and the kernel's integers end."""
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
@@ -49,7 +51,10 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], default: str) ->
     match = _QUANTITY.fullmatch(text)
     if match is None or (match.group(2) or default).lower() not in units:
         raise ValueError(f"not one of {', '.join(units)}")
-    return float(match.group(1)) * units[(match.group(2) or default).lower()]
+    value = float(match.group(1)) * units[(match.group(2) or default).lower()]
+    if value >= _LIMIT:
+        raise ValueError("more than anybody has")
+    return value
 
 
 def _plain(value: float, digits: int) -> str:

@@ -8,6 +8,7 @@ what is found in a chain can be trusted to have been finished.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from contextlib import suppress
@@ -163,8 +164,31 @@ def _write_record(info: BackupInfo) -> None:
 
 def _read_record(path: Path) -> BackupInfo | None:
     try:
-        info = BackupInfo(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        record = json.loads(path.read_text("utf-8"))
+        verified_at = record["verified_at"]
+        return BackupInfo(
+            path=str(path.parent / _name(record["path"])),
+            taken_at=_finite(record["taken_at"]),
+            end_lsn=int(record["end_lsn"]),
+            pages=int(record["pages"]),
+            bytes=int(record["bytes"]),
+            verified_at=None if verified_at is None else _finite(verified_at),
+        )
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         # A record that cannot be read hides its backup from the list, nothing more.
         return None
-    return replace(info, path=str(path.parent / Path(info.path).name))
+
+
+def _name(path: str) -> str:
+    """The last part of a path; raises `ValueError` where it has none."""
+    name = Path(path).name
+    if name in ("", ".."):
+        raise ValueError("a record without a name")
+    return name
+
+
+def _finite(value: float | str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not a time")
+    return number
