@@ -28,12 +28,14 @@ class AboutDialog(QDialog):
         head = row(mark, gap=Space.L)
         head.addLayout(column(label("Holdfast", "title"), label(line, "muted"), gap=2), 1)
         copy = button(self.tr("Copy versions"), self._copy, "", "copy")
+        close = button(self.tr("Close"), self.close, "primary")
+        close.setDefault(True)
         self.setLayout(
             column(
                 head,
                 self._facts,
                 label(self.tr("MIT licence. Qt is used under the LGPL."), "caption"),
-                row(None, copy, button(self.tr("Close"), self.close, "primary")),
+                row(None, copy, close),
                 margin=Space.XL,
                 gap=Space.L,
             )

@@ -51,8 +51,10 @@ def run(path: Path | None = None) -> int:
 
 
 def _close_on_interrupt(application: QApplication, window: MainWindow) -> None:
-    """Ctrl+C in the terminal closes the window, and with it the database, cleanly."""
+    """Ctrl+C in the terminal, and the end of the session, close the window and its database, cleanly."""
     signal.signal(signal.SIGINT, lambda *_: window.close())
+    # Whoever sends this waits a few seconds at most: there is no time for a question.
+    signal.signal(signal.SIGTERM, lambda *_: window.leave())
     # Python handles signals between its own instructions; the timer sees to it that there are some.
     beat = QTimer(application)
     beat.start(200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDialog, QWidget
 
 from gui.tasks import error_card
@@ -30,6 +31,12 @@ class ErrorDialog(QDialog):
         set_look(self.card, surface="plain")
         self.setLayout(column(self.card, margin=Space.XS))
         self.setMinimumWidth(620)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        # Only now are the fonts those of the style sheet, and the wrapped words as high as they will be.
+        super().showEvent(event)
+        self.card.fit()
+        self.adjustSize()
 
     def _act(self, action: str) -> None:
         self.close()

@@ -71,7 +71,7 @@ class JobRow(QWidget):
         self._draw(drawing, tone)
 
     def _describe(self, progress: TaskProgress) -> str:
-        text = progress.text
+        text = progress.text[:1].upper() + progress.text[1:]
         if progress.state is TaskState.CANCELLING:
             return self.tr("Cancelling: the work stops at the next safe point")
         if progress.outcome is Outcome.CANCELLED:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QGuiApplication
+from PySide6.QtCore import QPoint, QSize, Qt, QUrl, Signal
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QDialog, QMainWindow, QSplitter, QStackedWidget, QWidget
 
 from engine.errors import HoldfastError
 from gui.actions import Actions, CommandPalette
 from gui.error_dialog import ErrorDialog
 from gui.jobs_panel import JobsPanel
-from gui.menus import add_window_actions, build_menus
+from gui.menus import add_window_actions, ask_restore, build_menus
 from gui.navigation import Navigation
 from gui.opening import Opening
 from gui.page import Page, PageFrame, Shell
@@ -25,6 +25,7 @@ from gui.welcome import WelcomePage
 from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
+_FRAME = QSize(16, 48)
 _WITHOUT_DATABASE = ("welcome", "settings", "recovery")
 
 
@@ -156,6 +157,8 @@ class MainWindow(QMainWindow):
         shell.error_raised.connect(self.show_error)
         shell.told.connect(self.status_strip.tell)
         shell.session_opened.connect(opening.adopt)
+        shell.able = self._can_do
+        shell.action_requested.connect(self._do_for_error)
         opening.began.connect(self._show_busy)
         opening.opened.connect(self._show_session)
         opening.closing.connect(self._let_go)
@@ -172,11 +175,12 @@ class MainWindow(QMainWindow):
         self._question.confirmed.connect(self._close_for_good)
 
     def _restore(self) -> None:
-        self.resize(1280, 800)
+        screen = QGuiApplication.primaryScreen()
+        room = screen.availableGeometry() if screen is not None else self.geometry()
+        # The frame that the system puts round it has to fit too.
+        self.resize(QSize(1280, 800).boundedTo(room.size() - _FRAME))
         if not self.restoreGeometry(self.preferences.window_geometry()):
-            screen = QGuiApplication.primaryScreen()
-            if screen is not None:
-                self.move(screen.availableGeometry().center() - self.rect().center())
+            self.move(room.center() - self.rect().center() - QPoint(0, _FRAME.height() // 2))
 
     # What happens to the database
 
@@ -190,6 +194,7 @@ class MainWindow(QMainWindow):
         self.navigation.set_enabled_pages(set(self.pages))
         self.setWindowTitle(f"{session.name} – Holdfast")
         self.actions_registry.set_database_open(True)
+        self.status_strip.show_waiting()
         session.sampled.connect(self._show_sample)
         for page in self.pages.values():
             page.attach(session)
@@ -258,16 +263,31 @@ class MainWindow(QMainWindow):
         self.status_strip.show_jobs(len(running), None if first is None else first.share)
 
     def _can_do(self, action: str) -> bool:
-        return action in ("choose_another", "settings", "reopen", "retry", "wait")
+        """Whether the button of an error's card would do something now."""
+        if action in ("choose_another", "restore_backup", "settings"):
+            return True
+        if action in ("reopen", "repair"):
+            return self.opening.session is not None
+        return action in ("retry", "wait") and self.opening.tried is not None
 
     def _do_for_error(self, action: str) -> None:
+        session, tried = self.opening.session, self.opening.tried
         if action == "choose_another":
             self.actions_registry.get("database.open").trigger()
+        elif action == "restore_backup":
+            path = tried if session is None else session.path
+            folder = None if path is None else self.preferences.backup_folder(path)
+            ask_restore(self, folder if folder is not None and folder.is_dir() else None)
+        elif action == "settings" and tried is not None:
+            # Its settings cannot be shown while they cannot be read; the file itself can.
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(tried / "reliability.toml")))
         elif action == "settings":
             self.show_page("settings")
-        elif action == "reopen" and self.opening.session is not None:
-            self.opening.open(self.opening.session.path)
-        elif action in ("retry", "wait") and self.opening.session is None:
+        elif action == "repair":
+            self.show_page("integrity")
+        elif action == "reopen" and session is not None:
+            self.opening.open(session.path)
+        elif action in ("retry", "wait"):
             self.opening.retry()
 
     # The end

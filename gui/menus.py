@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QMenu
 
 from gui.about import AboutDialog
 from gui.actions import Actions
+from gui.backups.dialogs import RestoreDialog
 from gui.theme import ThemeMode
 
 if TYPE_CHECKING:
@@ -32,10 +33,18 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
         "database.import",
         _tr("Import a file into a new database…"),
         lambda: ask_import(window),
+        shortcut="Ctrl+Shift+M",
         icon_name="import",
     )
+    add(
+        "database.restore",
+        _tr("Restore a backup…"),
+        lambda: ask_restore(window),
+        shortcut="Ctrl+Alt+R",
+        icon_name="backups",
+    )
     sample = window.pages["welcome"].try_sample  # type: ignore[attr-defined]
-    add("database.sample", _tr("Open the sample"), sample, icon_name="sample")
+    add("database.sample", _tr("Open the sample"), sample, shortcut="Ctrl+Alt+S", icon_name="sample")
     add(
         "database.close",
         _tr("Close database"),
@@ -59,13 +68,13 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
             icon_name=page.icon_name,
             needs_database=page.page_id != "settings",
         )
-    for mode, words, icon_name in (
-        (ThemeMode.SYSTEM, _tr("Theme: as the system"), "system"),
-        (ThemeMode.LIGHT, _tr("Theme: light"), "sun"),
-        (ThemeMode.DARK, _tr("Theme: dark"), "moon"),
+    for mode, words, keys, icon_name in (
+        (ThemeMode.SYSTEM, _tr("Theme: as the system"), "Ctrl+Alt+0", "system"),
+        (ThemeMode.LIGHT, _tr("Theme: light"), "Ctrl+Alt+1", "sun"),
+        (ThemeMode.DARK, _tr("Theme: dark"), "Ctrl+Alt+2", "moon"),
     ):
         chosen = lambda mode=mode: window.pages["settings"].choose_theme(mode)  # type: ignore[attr-defined]  # noqa: E731
-        add(f"theme.{mode}", words, chosen, icon_name=icon_name)
+        add(f"theme.{mode}", words, chosen, shortcut=keys, icon_name=icon_name)
 
 
 def build_menus(window: MainWindow, actions: Actions) -> None:
@@ -83,8 +92,8 @@ def build_menus(window: MainWindow, actions: Actions) -> None:
                 known.add(action_id)
         return made
 
-    start = ("database.create", "database.open", "database.import", "database.sample", "database.close")
-    menu(_tr("&File"), *start, "", "window.quit")
+    start = ("database.create", "database.open", "database.import", "database.restore", "database.sample")
+    menu(_tr("&File"), *start, "", "database.close", "window.quit")
     data = menu(_tr("&Database"))
     view = menu(_tr("&View"), *(f"page.{page_id}" for page_id in window.pages), "")
     for action_id in ("theme.system", "theme.light", "theme.dark", "window.jobs", "window.palette"):
@@ -128,6 +137,23 @@ def ask_import(window: MainWindow) -> None:
         source = Path(text)
         window.preferences.folder = source.parent
         window.shell.import_into(source.with_suffix(SUFFIX), source)
+
+    dialog.fileSelected.connect(chosen)
+    window.open_dialog(dialog)
+
+
+def ask_restore(window: MainWindow, near: Path | None = None) -> None:
+    """Ask which folder of backups, or which backup, to restore; needs no open database."""
+    dialog = QFileDialog(window, _tr("Restore a backup"), str(near or window.preferences.folder))
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+    dialog.setLabelText(QFileDialog.DialogLabel.Accept, _tr("Restore from here"))
+
+    def chosen(text: str) -> None:
+        source = Path(text)
+        name = source.name.removesuffix(" backups")
+        target = source.with_name(f"{name} restored{SUFFIX}")
+        window.open_dialog(RestoreDialog(window.shell, source, target, window))
 
     dialog.fileSelected.connect(chosen)
     window.open_dialog(dialog)

@@ -44,12 +44,18 @@ class Opening(QObject):
 
     def adopt(self, database: Any, path: Path) -> None:
         """Show a database that was opened elsewhere in this program: after a recovery, a restore."""
-        session = EngineSession(database, path, self)
+        # Not `path`: the file inside a database opens it too.
+        session = EngineSession(database, Path(database.path), self)
         session.closed.connect(self._has_closed)
         session.close_failed.connect(lambda error: self.failed.emit(error, self.tr("close the database")))
         self.session = session
         session.start()
         self.opened.emit(session)
+
+    @property
+    def tried(self) -> Path | None:
+        """What was asked for last, while nothing is open."""
+        return self._tried[0] if self._tried is not None and self.session is None else None
 
     def retry(self) -> None:
         """Do again what was asked for last and failed."""

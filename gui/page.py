@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from gui.actions import Actions
 from gui.session import Preferences
 from gui.tasks import Answer, EngineSession, Jobs, Worker
+from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, ThemeManager
 from gui.widgets import PageHeader, column
 
@@ -38,6 +39,8 @@ class Shell(QObject):
     """Say this in the status strip for a moment."""
     session_opened = Signal(object, object)
     """An open `engine.Database` and its `Path` are to be shown: a recovery has ended well."""
+    action_requested = Signal(str)
+    """Carry out the action that an error's card suggests, such as "settings"."""
     recovery_needed = Signal(object, object)
     """The database at this `Path` needs recovery, as its `RecoveryNeeded` error says. The recovery
     page, already in view, guides through it and ends with `session_opened`."""
@@ -48,6 +51,8 @@ class Shell(QObject):
         self.jobs = jobs
         self.preferences = preferences
         self.theme = theme
+        self.able: Callable[[str], bool] = lambda _action: False
+        """The window's answer to `can_do`."""
         self._worker = Worker("holdfast-shell")
 
     def run(self, work: Callable[[], Any], receiver: QObject | None = None) -> Answer:
@@ -63,6 +68,10 @@ class Shell(QObject):
 
     def import_into(self, target: Path, source: Path) -> None:
         self.import_requested.emit(target, source)
+
+    def can_do(self, action: str) -> bool:
+        """Whether the window could carry out the action that an error's card suggests."""
+        return self.able(action)
 
     def show_page(self, page_id: str) -> None:
         self.page_requested.emit(page_id)
@@ -98,6 +107,21 @@ class Page(QFrame):
         whole = column(self.header, gap=0)
         whole.addLayout(self.body, 1)
         self.setLayout(whole)
+
+    def make_errors(self, retry: Callable[[], object] | None = None) -> ErrorSlot:
+        """A place for the card of what went wrong last; `retry` is what "Try again" does here."""
+        again = ("retry", "wait", "recover") if retry is not None else ()
+        slot = ErrorSlot(lambda action: action in again or self.shell.can_do(action))
+
+        def act(action: str) -> None:
+            slot.clear()
+            if retry is not None and action in again:
+                retry()
+            else:
+                self.shell.action_requested.emit(action)
+
+        slot.action_requested.connect(act)
+        return slot
 
     def add_actions(self, actions: Actions) -> None:
         """Register the actions of this page."""

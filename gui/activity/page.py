@@ -18,7 +18,6 @@ from gui.models.record_view import RecordView
 from gui.models.records import RecordModel
 from gui.page import Page, Shell
 from gui.tasks import EngineSession, Sample
-from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.sampler import Activity
 from gui.theme import Space, Tone
 from gui.widgets import Card, EmptyState, StatTile, column, formats, label, row
@@ -39,7 +38,7 @@ class ActivityPage(Page):
         self._drawn: Any = None
         self._drawing = False
         self._watching = False
-        self.errors = ErrorSlot()
+        self.errors = self.make_errors()
         self.graph = GraphView()
         self.inspector = TransactionInspector()
         self.transactions = RecordModel(transaction_fields(), lambda info: info.id, parent=self)

@@ -160,18 +160,16 @@ class RestoreDialog(_WorkDialog):
     def __init__(
         self,
         shell: Shell,
-        session: EngineSession | None,
         source: Path,
         target: Path,
         parent: QWidget | None = None,
     ) -> None:
         self._source = source
-        self._session = session
         super().__init__(shell, shell.tr("Restore a backup"), shell.tr("New database"), parent)
         self.words.setText(
             self.tr(
                 "The backup is copied into a new folder, brought to its last commit by a recovery, and "
-                "checked in full. The database that is open now is not touched."
+                "checked in full. No database that exists is touched."
             )
         )
         self.place.setText(str(target))
@@ -184,10 +182,8 @@ class RestoreDialog(_WorkDialog):
         self.command.show_command("restore", self._source, path)
 
     def start(self) -> None:
-        if self._session is None:
-            return
         source, target = self._source, self.path()
-        answer = self._session.run(lambda _db: _restore_task(source, target), self, channel="files")
+        answer = self.shell.run(lambda: _restore_task(source, target), self)
         answer.done(lambda task: self.follow(task, self._show_proof)).failed(self.has_failed)
 
     def _show_proof(self, result: Any) -> None:

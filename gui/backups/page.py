@@ -17,7 +17,6 @@ from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Page, Shell
 from gui.tasks import EngineSession
-from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
 from gui.widgets import (
@@ -69,7 +68,7 @@ class BackupsPage(Page):
         super().__init__(shell, self.tr("Backups"), "")
         self.header.set_subtitle(self.tr("Taken while the database is in use, proved before they count"))
         self.folder = Path()
-        self.errors = ErrorSlot()
+        self.errors = self.make_errors(self.refresh)
         self.model = RecordModel(backup_fields(), lambda b: b.path, limit=500, parent=self)
         self.view = RecordView(self.model, self.tr("Backups"), (200, 120, 110, 100, 140))
         self.view.record_chosen.connect(self._show_chosen)
@@ -211,7 +210,7 @@ class BackupsPage(Page):
         if self.session is None or info is None:
             return
         beside = self.session.path.with_name(f"{self.session.path.stem} restored.holdfast")
-        RestoreDialog(self.shell, self.session, Path(info.path), beside, self).open()
+        RestoreDialog(self.shell, Path(info.path), beside, self).open()
 
     def _choose_folder(self) -> None:
         dialog = QFileDialog(self, self.tr("Folder of backups"), str(self.folder.parent))

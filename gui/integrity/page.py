@@ -15,7 +15,6 @@ from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Page, Shell
 from gui.tasks import EngineSession
-from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
 from gui.widgets import Card, EmptyState, StatTile, button, column, formats, row
@@ -46,7 +45,7 @@ class IntegrityPage(Page):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, self.tr("Integrity"), "")
         self.header.set_subtitle(self.tr("Checksums, structure and references of every page, while you work"))
-        self.errors = ErrorSlot()
+        self.errors = self.make_errors(self.check)
         self.banner = Banner()
         self._bar = JobBar()
         self._running = False

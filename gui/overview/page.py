@@ -98,7 +98,7 @@ class OverviewPage(Page):
         )
         commit = status.latency.get("commit")
         if commit is not None:
-            detail = self.tr("median {p50}, since opened").format(p50=formats.microseconds(commit.p50_us))
+            detail = self.tr("half within {p50}").format(p50=formats.microseconds(commit.p50_us))
             self._latency.show_value(formats.microseconds(commit.p99_us), detail)
         cache = status.cache
         looked = cache.hits + cache.misses

@@ -16,7 +16,6 @@ from gui.recovery.evidence import Evidence
 from gui.recovery.proof import Proof
 from gui.recovery.theatre import Theatre
 from gui.tasks import EngineSession, Job
-from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
 from gui.widgets import CommandLine, EmptyState, button, column, formats, row
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from engine.recovery.manager import RecoveryManager
 
 QUIET, EVIDENCE, RUNNING, PROOF = range(4)
-_RETRYING = ("recover", "retry", "wait")
 
 
 class RecoveryPage(Page):
@@ -44,8 +42,7 @@ class RecoveryPage(Page):
         self._plan: RecoveryPlan | None = None
         self._job: Job | None = None
         self._round = 0
-        self.errors = ErrorSlot(lambda action: action in _RETRYING)
-        self.errors.action_requested.connect(lambda _action: self.begin())
+        self.errors = self.make_errors(self.begin)
         self.evidence = Evidence()
         self.theatre = Theatre()
         self.proof = Proof()

@@ -57,7 +57,7 @@ class FilterBar(QFrame):
         made = QLineEdit()
         made.setPlaceholderText(placeholder)
         made.setAccessibleName(name)
-        made.setMaximumWidth(220)
+        made.setFixedWidth(160)
         made.setClearButtonEnabled(True)
         made.returnPressed.connect(self.apply)
         made.textEdited.connect(lambda: self._complain(""))

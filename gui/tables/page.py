@@ -15,7 +15,6 @@ from gui.tables.import_dialog import ImportDialog
 from gui.tables.table_list import TableList
 from gui.tables.workspace import TableWorkspace
 from gui.tasks import EngineSession
-from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space
 from gui.widgets import EmptyState, button, formats, tool_button
 
@@ -31,7 +30,7 @@ class TablesPage(Page):
         self.header.set_subtitle(self.tr("Nothing that you edit is written until you commit"))
         self._tables: dict[str, TableInfo] = {}
         self._wanted = ""
-        self.errors = ErrorSlot()
+        self.errors = self.make_errors(self.refresh)
         self.list = TableList()
         self.workspace = TableWorkspace()
         empty = EmptyState(
@@ -132,6 +131,7 @@ class TablesPage(Page):
         self.workspace.forget(set(self._tables))
         self._stack.setCurrentIndex(1 if tables else 0)
         self._export.setEnabled(bool(tables))
+        self.setFocusProxy(self.workspace.grid if tables else None)
         self.list.blockSignals(True)
         self.list.show_tables(tables)
         if self._wanted:
@@ -198,6 +198,7 @@ class TablesPage(Page):
         self.shell.show_page(self.page_id)
         if names:
             self.show_table(names[0])
+        self.workspace.grid.setFocus()
         self.refresh()
 
     def export_data(self) -> None:

@@ -317,11 +317,14 @@ class TableWorkspace(QFrame):
     def _say_written(self, model: TableModel, written: Written) -> None:
         model.discard_edits()
         model.refresh()
-        self._say(
-            self.tr(
-                "Written and durable: {ins} new, {upd} changed, {gone} deleted (log position {lsn})."
-            ).format(ins=written.inserted, upd=written.updated, gone=written.deleted, lsn=written.commit_lsn)
+        done = (
+            (written.inserted, self.tr("{n} new")),
+            (written.updated, self.tr("{n} changed")),
+            (written.deleted, self.tr("{n} deleted")),
         )
+        parts = ", ".join(words.format(n=formats.count(n)) for n, words in done if n)
+        lsn = formats.count(written.commit_lsn)
+        self._say(self.tr("Written: {parts}. Commit at LSN {lsn}.").format(parts=parts, lsn=lsn))
         self.written.emit(model.table.name, written)
 
     def _say_not_written(self, error: BaseException) -> None:

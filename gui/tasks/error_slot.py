@@ -12,13 +12,16 @@ from gui.widgets import column
 
 
 class ErrorSlot(QFrame):
-    """Empty and without height until `show_error`; a newer card replaces the one before."""
+    """Empty and without height until `show_error`; a newer card replaces the one before.
+
+    A card offers only what `can_do` says can be done; left out, it offers nothing but its words.
+    """
 
     action_requested = Signal(str)
 
     def __init__(self, can_do: Callable[[str], bool] | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._can_do = can_do
+        self._can_do = can_do if can_do is not None else lambda _action: False
         self._card: QWidget | None = None
         self.setLayout(column(gap=0))
         self.hide()

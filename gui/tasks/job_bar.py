@@ -81,7 +81,7 @@ def _words(progress: TaskProgress) -> str:
         return tr("Cancelling: stops at the next safe point")
     if progress.outcome is Outcome.CANCELLED:
         return tr("Cancelled, nothing changed")
-    return progress.text
+    return progress.text[:1].upper() + progress.text[1:]
 
 
 def _figures(progress: TaskProgress) -> str:

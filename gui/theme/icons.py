@@ -1,7 +1,7 @@
 """Icons: SVG line drawings from `resources/icons`, painted in the colours in force.
 
-An icon is drawn when it is painted, never kept as a bitmap of one theme, so that a change of
-theme or of screen density needs no one to fetch it again.
+An icon asks for its colour when it is painted, so that a change of theme or of screen density needs
+no one to fetch it again. What was drawn once in a colour and a size is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from PySide6.QtCore import QByteArray, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QIconEngine, QPainter, QPixmap
+from PySide6.QtGui import QColor, QIcon, QIconEngine, QImage, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 
 from gui.theme.tokens import Tone, colors, tone_color
@@ -19,10 +19,21 @@ Paint = Tone | str
 """A tone, or the name of a field of `Colors`."""
 
 
-@lru_cache(maxsize=512)
-def _renderer(name: str, color: str) -> QSvgRenderer:
-    drawing = (files("resources") / "icons" / f"{name}.svg").read_text("utf-8")
-    return QSvgRenderer(QByteArray(drawing.replace("currentColor", color).encode()))
+@lru_cache(maxsize=128)
+def _drawing(name: str) -> str:
+    return (files("resources") / "icons" / f"{name}.svg").read_text("utf-8")
+
+
+@lru_cache(maxsize=1024)
+def _image(name: str, color: str, side: int) -> QImage:
+    """The icon `side` pixels of the screen wide."""
+    image = QImage(side, side, QImage.Format.Format_ARGB32_Premultiplied)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    drawing = QByteArray(_drawing(name).replace("currentColor", color).encode())
+    QSvgRenderer(drawing).render(painter, QRectF(0, 0, side, side))
+    painter.end()
+    return image
 
 
 def _color_of(paint: Paint) -> QColor:
@@ -40,7 +51,8 @@ class _SvgEngine(QIconEngine):
         side = min(rect.width(), rect.height())
         # Where the room is wider than high, the rest of it is the distance to the text.
         box = QRectF(rect.left(), rect.top() + (rect.height() - side) / 2, side, side)
-        _renderer(self._name, color.name()).render(painter, box)
+        ratio = painter.device().devicePixelRatio()
+        painter.drawImage(box, _image(self._name, color.name(), round(side * ratio)))
 
     def pixmap(self, size: QSize, mode: QIcon.Mode, state: QIcon.State) -> QPixmap:
         image = QPixmap(size)
@@ -61,10 +73,6 @@ def icon(name: str, paint: Paint = "text_muted", active: Paint | None = None) ->
 
 def pixmap(name: str, side: int, paint: Paint = "text_muted", ratio: float = 1.0) -> QPixmap:
     """The icon as a picture `side` logical pixels wide, for a screen of density `ratio`."""
-    image = QPixmap(round(side * ratio), round(side * ratio))
-    image.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(image)
-    _renderer(name, _color_of(paint).name()).render(painter, QRectF(0, 0, image.width(), image.height()))
-    painter.end()
+    image = QPixmap.fromImage(_image(name, _color_of(paint).name(), round(side * ratio)))
     image.setDevicePixelRatio(ratio)
     return image

@@ -130,6 +130,7 @@ class WelcomePage(Page):
     def _recent_line(self, path: Path, changed_at: float) -> QWidget:
         open_it = QPushButton()
         open_it.setProperty("kind", "line")
+        open_it.setAutoDefault(True)
         open_it.setAccessibleName(self.tr("Open {name}").format(name=path.stem))
         open_it.setMinimumHeight(46)
         open_it.setCursor(Qt.CursorShape.PointingHandCursor)

@@ -16,6 +16,7 @@ class StartTile(QPushButton):
         super().__init__(parent)
         self._icon_name = icon_name
         self.setProperty("kind", "tile")
+        self.setAutoDefault(True)
         self.setAccessibleName(title)
         self.setAccessibleDescription(text)
         self.setCursor(Qt.CursorShape.PointingHandCursor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -27,7 +27,9 @@ Item = QWidget | QLayout | int | None
 
 
 def set_look(widget: QWidget, **properties: str | bool) -> None:
-    """Set the properties that the style sheet looks at, and have it look again."""
+    """Set the properties that the style sheet looks at, and have it look again where one has changed."""
+    if all((widget.property(name) or "") == value for name, value in properties.items()):
+        return
     for name, value in properties.items():
         widget.setProperty(name, value)
     style = widget.style()
@@ -65,12 +67,22 @@ def button(
     if on_click is not None:
         made.clicked.connect(lambda _checked=False: on_click())
     made.setCursor(Qt.CursorShape.PointingHandCursor)
+    # Enter does what the focused button says, in the window as in a dialog.
+    made.setAutoDefault(True)
     return made
+
+
+class _ToolButton(QToolButton):
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.click()
+        else:
+            super().keyPressEvent(event)
 
 
 def tool_button(icon_name: str, name: str, on_click: Callable[[], object] | None = None) -> QToolButton:
     """A button that is only an icon; `name` is its tool tip and what a screen reader says."""
-    made = QToolButton()
+    made = _ToolButton()
     made.setIcon(icon(icon_name))
     made.setIconSize(QSize(18, 18))
     made.setToolTip(name)

@@ -80,7 +80,7 @@ def _ago(seconds: float) -> str:
     if seconds < 0.5:
         return _tr("now")
     minutes = seconds / 60
-    if seconds < 90 or minutes != round(minutes, 1):
+    if seconds < 120 or minutes != round(minutes, 1):
         return _tr("{n} s ago").format(n=round(seconds))
     return _tr("{n} min ago").format(n=f"{minutes:g}")
 

@@ -13,6 +13,8 @@ from engine.types import Severity
 from gui.theme import Space, Tone, pixmap
 from gui.widgets.basics import Pill, button, column, label, row
 
+_INSTEAD_OF_RETRY = ("retry", "wait", "choose_another", "recover")
+
 
 class ErrorCard(QFrame):
     """Shows the catalogue's words for an error; `action_requested` carries the id of the suggested action.
@@ -87,6 +89,10 @@ class ErrorCard(QFrame):
             line.addWidget(
                 button(words.action_label, lambda: self.action_requested.emit(words.action), "primary")
             )
+        if can_do is not None and words.action not in _INSTEAD_OF_RETRY and can_do("retry"):
+            # What has to be done first is said above; this is what comes after it.
+            kind = "" if line.count() else "primary"
+            line.addWidget(button(self.tr("Try again"), lambda: self.action_requested.emit("retry"), kind))
         if self._details.toPlainText():
             self._toggle = button(self.tr("Show details"), self._toggle_details, "quiet")
             line.addWidget(self._toggle)
@@ -98,10 +104,11 @@ class ErrorCard(QFrame):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         # Wrapped text is as high as its width makes it, which a row of cards does not ask.
-        self._fit()
+        self.fit()
         super().resizeEvent(event)
 
-    def _fit(self) -> None:
+    def fit(self) -> None:
+        """Be as high as the words are at this width."""
         self.setMinimumHeight(self.layout().heightForWidth(self.width()))
 
     def _technical(self) -> str:
@@ -115,7 +122,7 @@ class ErrorCard(QFrame):
         shown = self._details.isHidden()
         self._details.setVisible(shown)
         self._toggle.setText(self.tr("Hide details") if shown else self.tr("Show details"))
-        self._fit()
+        self.fit()
 
     def _dismiss(self) -> None:
         self.hide()

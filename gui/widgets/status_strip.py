@@ -60,6 +60,12 @@ class StatusStrip(QFrame):
             item.hide()
         self._put(self._state, "database", self.tr("No database open"), None)
 
+    def show_waiting(self) -> None:
+        """A database is open; its first figures are on their way, and their delay is told."""
+        self._sampled_at = time.time()
+        self._age.start()
+        self._put(self._state, "clock", self.tr("Open"), None)
+
     def show_status(self, at: float, status: StoreStatus, score: float | None) -> None:
         """One sample of the engine, taken at the moment `at`."""
         self._sampled_at = at

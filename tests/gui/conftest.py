@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ from gui.app import SWITCH_INTERVAL_S
 from gui.main_window import MainWindow
 from gui.session import Preferences
 from gui.theme import ThemeManager, ThemeMode
+
+log = logging.getLogger(__name__)
 
 LONGEST_BLOCK_S = 0.050
 BUSY_MACHINE = 0.25
@@ -81,6 +84,8 @@ class EventLoopWatch:
         used_after, ended = _used_by_others()
         share = (used_after - used) / max(ended - began, 0.01) / (psutil.cpu_count() or 1)
         limit = LONGEST_BLOCK_S * (3 if share > BUSY_MACHINE else 1)
+        figures = self.longest_s * 1000, share * 100, self.where
+        log.info("longest gap %.0f ms; others used %.0f %% of the processors\n%s", *figures)
         assert self.longest_s <= limit, (
             f"the interface was blocked for {self.longest_s * 1000:.0f} ms in\n{self.where}"
         )

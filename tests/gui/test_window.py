@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import shiboken6
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QWidget,
+)
 
+from gui.about import AboutDialog
 from gui.actions import CommandPalette, match
+from gui.backups.dialogs import RestoreDialog
 from gui.error_dialog import ErrorDialog
 from gui.session import Preferences
 from gui.theme import DARK, ThemeMode
@@ -19,6 +32,11 @@ def test_every_action_has_an_id_words_and_a_place_in_the_palette(window):
     assert all(action.text() and action.objectName() for action in actions)
     shortcuts = [key.toString() for action in actions for key in action.shortcuts()]
     assert len(set(shortcuts)) == len(shortcuts), "two actions have the same shortcut"
+    without = [action.objectName() for action in actions if action.shortcut().isEmpty()]
+    assert not without, "every action has a shortcut"
+    menus = [menu for top in window.menuBar().actions() if (menu := top.menu()) is not None]
+    in_menus = {action.objectName() for menu in menus for action in menu.actions()}
+    assert {action.objectName() for action in actions} <= in_menus, "every action is in a menu"
 
 
 def test_every_button_that_can_be_seen_says_what_it_does(window):
@@ -81,3 +99,29 @@ def test_a_change_of_theme_does_not_block_and_reaches_every_part(qtbot, window, 
     dressed = [*window._frames.values(), window.navigation, window.menuBar(), window.status_strip]
     assert all(DARK.window in part.styleSheet() for part in dressed)
     assert not QApplication.instance().styleSheet(), "a sheet of the application is matched for every widget"
+
+
+def test_what_takes_the_focus_has_a_name_and_the_tab_key_reaches_it(window):
+    for page in window.pages.values():
+        for widget in page.findChildren(QWidget):
+            if not widget.focusPolicy() & Qt.FocusPolicy.TabFocus or not widget.isVisibleTo(page):
+                continue
+            if isinstance(widget, QAbstractButton):
+                assert widget.text() or widget.accessibleName(), (page.page_id, widget)
+            elif isinstance(widget, QLineEdit | QComboBox | QAbstractItemView | QPlainTextEdit):
+                parent = widget.parentWidget()
+                is_part = isinstance(parent, QComboBox | QAbstractSpinBox) or widget.window() is not window
+                assert is_part or widget.accessibleName(), (page.page_id, widget)
+
+
+def test_the_enter_key_does_what_a_dialog_is_for_and_never_its_opposite(qtbot, window):
+    dialogs = (
+        RestoreDialog(window.shell, Path("/nowhere"), Path("/nowhere.holdfast"), window),
+        AboutDialog(window),
+    )
+    for dialog in dialogs:
+        window.open_dialog(dialog)
+        buttons = [b for b in dialog.findChildren(QPushButton) if b.isDefault()]
+        assert [b.property("kind") for b in buttons] == ["primary"], dialog
+        qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+        qtbot.waitUntil(lambda shown=dialog: not shiboken6.isValid(shown) or not shown.isVisible())
