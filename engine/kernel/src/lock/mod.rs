@@ -1,7 +1,8 @@
-//! Locks that belong to transactions: trees, the catalogue, advisory names, and waits for the
-//! writer of a record's stamp. No I/O, and nothing of pages.
+//! Locks that belong to transactions: trees, the catalogue, advisory names, ranges of keys (their
+//! own protocol heads `ranges`), and waits for the writer of a record's stamp. No I/O, and nothing
+//! of pages.
 //!
-//! Protocol. One mutex guards the whole table; every critical section is short, and a thread
+//! Protocol. One mutex guards the whole table but for the ranges; every critical section is short, and a thread
 //! that waits does so on a condition variable of its own that gives the mutex back. Nobody may
 //! hold any other mutex or latch while it calls something that waits. Queues are fair: a
 //! request waits behind every earlier one that it conflicts with; upgrades go before new
@@ -13,8 +14,11 @@
 //! the locks stay with it until its transaction has been rolled back.
 
 mod deadlock;
+mod inspect;
+mod interval;
 mod mode;
 mod queue;
+mod ranges;
 mod table;
 
 #[cfg(test)]
@@ -25,7 +29,9 @@ use std::time::Duration;
 
 use crate::types::{TreeId, TxnId};
 
+pub use interval::{Interval, successor};
 pub use mode::Mode;
+pub use ranges::{MOST_INTERVALS, RangeHolder, RangeLocks};
 pub use table::LockTable;
 
 /// What a lock is on.
@@ -40,6 +46,8 @@ pub enum Resource {
         tree: TreeId,
         key_hash: u64,
     },
+    /// Ranges of keys that serializable transactions have read.
+    Ranges(TreeId),
     /// The end of a transaction.
     Txn(TxnId),
 }
@@ -51,6 +59,7 @@ impl fmt::Display for Resource {
             Resource::Tree(tree) => write!(f, "tree {tree}"),
             Resource::Name(name) => write!(f, "name {name}"),
             Resource::Record { tree, key_hash } => write!(f, "record {key_hash:016x} of tree {tree}"),
+            Resource::Ranges(tree) => write!(f, "key ranges of tree {tree}"),
             Resource::Txn(txn) => write!(f, "transaction {txn}"),
         }
     }
@@ -103,12 +112,20 @@ impl Default for LockOptions {
 #[derive(Clone, Debug)]
 pub struct LockInfo {
     pub resource: Resource,
-    /// The strongest mode held; the mode awaited where only a stamp is waited for.
+    /// The strongest mode held.
     pub mode: Mode,
     pub holders: Vec<(TxnId, Mode)>,
     pub waiters: Vec<WaiterInfo>,
     /// How long the first of the holders has had it.
     pub since: Duration,
+}
+
+impl LockInfo {
+    /// Nobody holds or awaits it yet.
+    fn of(resource: Resource) -> LockInfo {
+        let (holders, waiters) = (Vec::new(), Vec::new());
+        LockInfo { resource, mode: Mode::Shared, holders, waiters, since: Duration::ZERO }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The lock table: who holds what, who waits for whom, and how a wait ends.
 //!
 //! Invariants, under the table's mutex: a transaction waits in at most one place; a wait
-//! without an outcome stands in exactly one queue or one holder's list of stamp waiters; a
+//! without an outcome stands in exactly one queue or one holder's list of followers; a
 //! queue without holders and waiters is not kept.
 
 use std::collections::HashMap;
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::deadlock::{choose_victim, find_cycle};
 use super::queue::{Answer, Queue, Request};
-use super::{Edge, LockCounters, LockInfo, LockOptions, Mode, Resource, WaiterInfo, Work};
+use super::ranges::{MOST_INTERVALS, RangeLocks};
+use super::{LockCounters, LockOptions, Mode, Resource, Work};
 use crate::error::{Code, Error, Field, Result};
 use crate::events::EventQueue;
 use crate::stats::{Counter, Stats, Timed};
@@ -19,66 +20,75 @@ use crate::types::TxnId;
 /// Locks of one database. Every method may be called from any thread.
 pub struct LockTable {
     options: LockOptions,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    pub(super) ranges: RangeLocks,
     stats: Arc<Stats>,
     events: Arc<EventQueue>,
 }
 
 #[derive(Default)]
-struct State {
-    participants: HashMap<TxnId, Participant>,
-    queues: HashMap<Resource, Queue>,
+pub(super) struct State {
+    pub participants: HashMap<TxnId, Participant>,
+    pub queues: HashMap<Resource, Queue>,
     counters: LockCounters,
     /// Why nobody may wait any more.
     failed: Option<Error>,
 }
 
-struct Participant {
+pub(super) struct Participant {
     work: Arc<dyn Work>,
-    held: Vec<Resource>,
+    pub held: Vec<Resource>,
     wait: Option<Wait>,
     doomed: Option<Error>,
-    stamp_waiters: Vec<TxnId>,
+    /// Those who wait for its end.
+    followers: Vec<TxnId>,
 }
 
-struct Wait {
-    resource: Resource,
-    mode: Mode,
-    place: Place,
-    since: Instant,
+pub(super) struct Wait {
+    pub resource: Resource,
+    pub mode: Mode,
+    pub place: Place,
+    pub since: Instant,
     /// Set by whoever ends the wait; the waiting thread takes it away.
     outcome: Option<Result<()>>,
     signal: Arc<Condvar>,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Queue,
-    Stamp { holder: TxnId },
+    Behind { holder: TxnId },
 }
 
 impl LockTable {
     pub fn new(options: LockOptions, stats: Arc<Stats>, events: Arc<EventQueue>) -> Self {
-        LockTable { options, state: Mutex::new(State::default()), stats, events }
+        let ranges = RangeLocks::new(MOST_INTERVALS);
+        LockTable { options, state: Mutex::new(State::default()), ranges, stats, events }
+    }
+
+    /// Locks on ranges of keys. Waiting for one is [`LockTable::wait_behind`] its holder.
+    pub fn ranges(&self) -> &RangeLocks {
+        &self.ranges
     }
 
     /// Makes a transaction known. Only known ones can hold, wait, or be waited for.
     pub fn register(&self, txn: TxnId, work: Arc<dyn Work>) {
         let participant =
-            Participant { work, held: Vec::new(), wait: None, doomed: None, stamp_waiters: Vec::new() };
+            Participant { work, held: Vec::new(), wait: None, doomed: None, followers: Vec::new() };
         self.state.lock().participants.insert(txn, participant);
     }
 
     /// Forgets a transaction that has committed or been rolled back: releases its locks and
     /// wakes those who wait for its stamps. A wait of its own ends with `TransactionEnded`.
     pub fn ended(&self, txn: TxnId) {
+        self.ranges.release(txn);
         let mut state = self.state.lock();
         state.withdraw(txn);
         let Some(participant) = state.participants.remove(&txn) else { return };
         for resource in &participant.held {
             state.release(txn, resource);
         }
-        for waiter in participant.stamp_waiters {
+        for waiter in participant.followers {
             state.settle(waiter, Ok(()));
         }
         if let Some(wait) = participant.wait {
@@ -122,6 +132,7 @@ impl LockTable {
 
     /// Gives every lock back; the transaction stays known.
     pub fn release_all(&self, txn: TxnId) {
+        self.ranges.release(txn);
         let mut state = self.state.lock();
         let Some(participant) = state.participants.get_mut(&txn) else { return };
         for resource in std::mem::take(&mut participant.held) {
@@ -129,21 +140,15 @@ impl LockTable {
         }
     }
 
-    /// The locks that a transaction holds, with their modes.
-    pub fn held(&self, txn: TxnId) -> Vec<(Resource, Mode)> {
-        let state = self.state.lock();
-        let Some(participant) = state.participants.get(&txn) else { return Vec::new() };
-        let mode = |resource| state.queues.get(resource).and_then(|queue| queue.held_mode(txn));
-        participant.held.iter().filter_map(|held| Some((held.clone(), mode(held)?))).collect()
-    }
-
-    /// Waits until `holder`, the writer of a record's stamp, has ended; the caller then reads
-    /// the record again. Returns at once where `holder` is not known.
-    pub fn wait_for_stamp(
+    /// Waits until `holder`, which has stamped a record or locked a range, has ended, or has called
+    /// [`LockTable::look_again`]; the caller then looks for itself. Returns at once where `holder`
+    /// is not known. `resource` and `mode` say what is waited for.
+    pub fn wait_behind(
         &self,
         waiter: TxnId,
         holder: TxnId,
         resource: Resource,
+        mode: Mode,
         timeout: Option<Duration>,
     ) -> Result<()> {
         let mut state = self.state.lock();
@@ -152,8 +157,17 @@ impl LockTable {
             return Ok(());
         }
         let Some(participant) = state.participants.get_mut(&holder) else { return Ok(()) };
-        participant.stamp_waiters.push(waiter);
-        self.wait(state, waiter, Wait::new(resource, Mode::Exclusive, Place::Stamp { holder }), timeout)
+        participant.followers.push(waiter);
+        self.wait(state, waiter, Wait::new(resource, mode, Place::Behind { holder }), timeout)
+    }
+
+    /// Wakes those who wait behind a transaction that goes on: what they wait for may be free.
+    pub fn look_again(&self, holder: TxnId) {
+        let mut state = self.state.lock();
+        let Some(participant) = state.participants.get_mut(&holder) else { return };
+        for waiter in std::mem::take(&mut participant.followers) {
+            state.settle(waiter, Ok(()));
+        }
     }
 
     /// Condemns a transaction: a wait of its own ends with `error` now, later ones fail with it.
@@ -176,27 +190,6 @@ impl LockTable {
     /// What the transaction was condemned with.
     pub fn doomed(&self, txn: TxnId) -> Option<Error> {
         self.state.lock().participants.get(&txn)?.doomed.clone()
-    }
-
-    /// The first transaction that `txn` waits for at this moment.
-    pub fn waiting_for(&self, txn: TxnId) -> Option<TxnId> {
-        self.state.lock().blockers(txn).first().copied()
-    }
-
-    /// Every locked or awaited resource, in a stable order.
-    pub fn locks(&self) -> Vec<LockInfo> {
-        self.state.lock().locks()
-    }
-
-    /// Every edge of the wait-for graph at this moment.
-    pub fn wait_for_graph(&self) -> Vec<Edge> {
-        let state = self.state.lock();
-        let mut edges = Vec::new();
-        for (waiter, wait) in state.waits() {
-            edges.extend(state.blockers(waiter).into_iter().map(|holder| wait.edge(waiter, holder)));
-        }
-        edges.sort_by_key(|edge| (edge.waiter, edge.holder));
-        edges
     }
 
     pub fn counters(&self) -> LockCounters {
@@ -288,17 +281,6 @@ impl Wait {
     fn new(resource: Resource, mode: Mode, place: Place) -> Self {
         let signal = Arc::new(Condvar::new());
         Wait { resource, mode, place, since: Instant::now(), outcome: None, signal }
-    }
-
-    /// This wait's resource, without holders or waiters yet.
-    fn info(&self, since: Duration) -> LockInfo {
-        let resource = self.resource.clone();
-        LockInfo { resource, mode: self.mode, holders: Vec::new(), waiters: Vec::new(), since }
-    }
-
-    fn edge(&self, waiter: TxnId, holder: TxnId) -> Edge {
-        let (resource, since) = (self.resource.clone(), self.since.elapsed());
-        Edge { waiter, holder, resource, mode: self.mode, since }
     }
 }
 
@@ -398,9 +380,9 @@ impl State {
                 }
                 self.serve(&resource);
             }
-            Place::Stamp { holder } => {
+            Place::Behind { holder } => {
                 if let Some(holder) = self.participants.get_mut(&holder) {
-                    holder.stamp_waiters.retain(|waiter| *waiter != txn);
+                    holder.followers.retain(|waiter| *waiter != txn);
                 }
             }
         }
@@ -416,56 +398,21 @@ impl State {
     }
 
     /// The wait of a transaction that has not been decided yet.
-    fn wait_of(&self, txn: TxnId) -> Option<&Wait> {
+    pub fn wait_of(&self, txn: TxnId) -> Option<&Wait> {
         self.participants.get(&txn)?.wait.as_ref().filter(|wait| wait.outcome.is_none())
     }
 
-    fn waits(&self) -> impl Iterator<Item = (TxnId, &Wait)> {
+    pub fn waits(&self) -> impl Iterator<Item = (TxnId, &Wait)> {
         self.participants.keys().filter_map(|txn| Some((*txn, self.wait_of(*txn)?)))
     }
 
-    fn blockers(&self, txn: TxnId) -> Vec<TxnId> {
+    pub fn blockers(&self, txn: TxnId) -> Vec<TxnId> {
         let Some(wait) = self.wait_of(txn) else { return Vec::new() };
         match wait.place {
             Place::Queue => {
                 self.queues.get(&wait.resource).map_or_else(Vec::new, |queue| queue.blockers(txn))
             }
-            Place::Stamp { holder } => vec![holder],
+            Place::Behind { holder } => vec![holder],
         }
-    }
-
-    /// A cycle in words, one line for each participant.
-    fn tell_cycle(&self, cycle: &[TxnId]) -> Vec<String> {
-        let next = cycle.iter().cycle().skip(1);
-        let told = cycle.iter().zip(next).filter_map(|(waiter, holder)| {
-            let wait = self.wait_of(*waiter)?;
-            let (mode, resource) = (wait.mode, &wait.resource);
-            Some(format!("transaction {waiter} waits for transaction {holder}: {mode} on {resource}"))
-        });
-        told.collect()
-    }
-
-    fn locks(&self) -> Vec<LockInfo> {
-        let now = Instant::now();
-        let mut locks: HashMap<&Resource, LockInfo> =
-            self.queues.iter().map(|(resource, queue)| (resource, queue.info(resource, now))).collect();
-        for (txn, wait) in self.waits() {
-            let waited = now.saturating_duration_since(wait.since);
-            let info = locks.entry(&wait.resource).or_insert_with(|| wait.info(waited));
-            info.waiters.push(WaiterInfo { txn, mode: wait.mode, since: waited });
-            if let Place::Stamp { holder } = wait.place {
-                // A stamp is an exclusive lock; it has stood at least as long as the wait.
-                info.since = info.since.max(waited);
-                if !info.holders.iter().any(|(txn, _)| *txn == holder) {
-                    info.holders.push((holder, Mode::Exclusive));
-                }
-            }
-        }
-        let mut locks: Vec<LockInfo> = locks.into_values().collect();
-        for info in &mut locks {
-            info.waiters.sort_by(|a, b| b.since.cmp(&a.since).then(a.txn.cmp(&b.txn)));
-        }
-        locks.sort_by(|a, b| a.resource.cmp(&b.resource));
-        locks
     }
 }

@@ -54,7 +54,7 @@ impl World {
 
     fn stamp(&self, waiter: u64, holder: u64) -> Result<()> {
         let resource = Resource::Record { tree: TreeId(7), key_hash: 1 };
-        self.table.wait_for_stamp(TxnId(waiter), TxnId(holder), resource, None)
+        self.table.wait_behind(TxnId(waiter), TxnId(holder), resource, Exclusive, None)
     }
 
     /// Returns once `txn` waits; the table itself tells, so no sleep can be too short.
@@ -168,7 +168,7 @@ fn a_wait_ends_with_its_timeout_and_leaves_no_trace() {
     let error = world.table.acquire(TxnId(2), named("a"), Shared, short).unwrap_err();
     assert_eq!(error.code, Code::LockTimeout);
     assert_eq!(error.field("holder"), Some(&Field::from("1")));
-    let stamp = world.table.wait_for_stamp(TxnId(2), TxnId(1), named("r"), short);
+    let stamp = world.table.wait_behind(TxnId(2), TxnId(1), named("r"), Exclusive, short);
     assert_eq!(code(stamp), Code::LockTimeout);
     assert!(world.table.wait_for_graph().is_empty());
     assert_eq!(world.table.counters().timeouts, 2);

@@ -216,7 +216,7 @@ pub fn running(open: &OpenStore) -> Vec<Running> {
             crate::txn::Status::Active if state.is_condemned() => "doomed",
             status => status.name(),
         },
-        locks: shared.locks.held(state.id).len(),
+        locks: shared.locks.count(state.id),
         waiting_for: shared.locks.waiting_for(state.id),
         state,
     };

@@ -365,5 +365,6 @@ pub fn build(
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),
+        skip_first_updater: AtomicBool::new(false),
     }))
 }

@@ -22,7 +22,7 @@ pub enum Isolation {
     ReadCommitted,
     /// Snapshot; the first updater wins.
     RepeatableRead,
-    /// Reads the newest versions under shared locks on trees; its writers lock trees against them.
+    /// Reads the newest versions and locks what it reads, gaps included, against writers.
     Serializable,
 }
 
@@ -131,6 +131,10 @@ impl TxnState {
     /// True for the first who comes to end this transaction.
     pub fn claim_end(&self) -> bool {
         !self.ending.swap(true, Ordering::AcqRel)
+    }
+    /// True while somebody ends it: what it knows is of no use to it any more.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
     /// The end failed: somebody else may try.
     pub fn unclaim_end(&self) {

@@ -25,7 +25,10 @@ mod long;
 mod manager;
 mod newest;
 mod read;
+#[cfg(test)]
+mod read_tests;
 mod row_ids;
+mod serializable;
 mod undo;
 mod write;
 
@@ -61,6 +64,8 @@ pub struct Shared {
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
     pub skip_compensation: AtomicBool,
+    /// Lets later updaters win over snapshots; likewise.
+    pub skip_first_updater: AtomicBool,
 }
 
 struct Savepoint {
@@ -249,7 +254,8 @@ impl Transaction {
         }
     }
 
-    /// Undoes what was done since the savepoint, which stays; later ones go. Locks are kept.
+    /// Undoes what was done since the savepoint, which stays; later ones go. Locks are kept, but
+    /// for those on the records: they have no stamp of this transaction any more.
     pub fn rollback_to(&mut self, name: &str) -> Result<()> {
         self.ensure_usable()?;
         let place = self
@@ -281,6 +287,7 @@ impl Transaction {
         self.garbage.truncate(to.garbage);
         self.trees.clear();
         self.epoch += 1;
+        self.shared.locks.look_again(self.id());
         Ok(())
     }
 

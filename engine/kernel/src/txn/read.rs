@@ -19,6 +19,9 @@ pub(super) enum Found {
     Older(Stamp),
 }
 
+/// Records of one leaf as they were found, and where to go on: `None` at the end.
+pub(super) type Step = (Vec<(Vec<u8>, Found)>, Option<Vec<u8>>);
+
 /// Records of one leaf that a scan has copied out.
 #[derive(Default)]
 pub struct Batch {
@@ -53,14 +56,6 @@ impl Transaction {
         }
     }
 
-    /// Serializable readers lock the tree against writers: no phantom, no write skew.
-    pub(super) fn lock_for_reading(&mut self, at: TreeRef) -> Result<()> {
-        if self.isolation() == Isolation::Serializable {
-            self.lock_tree(at, Mode::Shared)?;
-        }
-        Ok(())
-    }
-
     /// Takes a lock on a tree, once for each transaction and mode.
     pub(super) fn lock_tree(&mut self, at: TreeRef, mode: Mode) -> Result<()> {
         if let Some(held) = self.modes.get(&at.id)
@@ -87,7 +82,11 @@ impl Transaction {
     }
 
     /// Follows the log to the newest version that this transaction sees.
+    ///
+    /// None of the writer that it has not seen on the page, who may commit meanwhile: below its
+    /// last version may lie one that it has itself replaced. Those before it had ended by then.
     fn older(&self, mut stamp: Stamp) -> Result<Found> {
+        let unseen = stamp.txn;
         loop {
             if stamp.lsn.is_none() {
                 // Built in bulk: there was nothing before.
@@ -99,7 +98,7 @@ impl Transaction {
             let Change::Put { old, .. } = part.change else { return Err(self.broken_chain()) };
             match old {
                 None => return Ok(Found::Nothing),
-                Some(old) if self.sees(old.stamp.txn) => {
+                Some(old) if old.stamp.txn != unseen && self.sees(old.stamp.txn) => {
                     return version(old.version.flags, old.version.value);
                 }
                 Some(old) => stamp = old.stamp,
@@ -122,7 +121,7 @@ impl Transaction {
         let _lap = self.shared.stats.sampled_lap(Timed::Get);
         let mut gone = None;
         loop {
-            let found = self.find::<Waiting>(at, key)?.unwrap_or(Found::Nothing);
+            let found = self.find_waiting(at, key)?;
             if let Some(value) = self.settle(at, found, &mut gone)? {
                 return Ok(value);
             }
@@ -147,7 +146,14 @@ impl Transaction {
         }
     }
 
-    fn find<L: Latching>(&self, at: TreeRef, key: &[u8]) -> Result<Option<Found>> {
+    fn find_waiting(&self, at: TreeRef, key: &[u8]) -> Result<Found> {
+        if self.locks_ranges(at) {
+            return self.find_locked(at, key);
+        }
+        Ok(self.find::<Waiting>(at, key)?.unwrap_or(Found::Nothing))
+    }
+
+    pub(super) fn find<L: Latching>(&self, at: TreeRef, key: &[u8]) -> Result<Option<Found>> {
         let Some(leaf) = self.tree_at(at).leaf::<L>(Seek::At(key))? else { return Ok(None) };
         match leaf.search(key) {
             Ok(slot) => self.look(leaf.record(slot)).map(Some),
@@ -158,7 +164,7 @@ impl Transaction {
     /// Turns what was found into a value; `None` where the record has to be read again, since the
     /// long value `gone` went away under the reader. A record that still refers to it then is damaged.
     #[allow(clippy::option_option)]
-    fn settle(
+    pub(super) fn settle(
         &self,
         at: TreeRef,
         found: Found,
@@ -186,7 +192,7 @@ impl Transaction {
     pub fn contains(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
-        let found = self.find::<Waiting>(at, key)?.unwrap_or(Found::Nothing);
+        let found = self.find_waiting(at, key)?;
         let found = if let Found::Older(stamp) = found { self.older(stamp)? } else { found };
         Ok(!matches!(found, Found::Nothing))
     }
@@ -194,7 +200,10 @@ impl Transaction {
     /// How many records the tree has for this transaction, from the counts of commits.
     pub fn count(&mut self, at: TreeRef) -> Result<u64> {
         self.ensure_usable()?;
-        self.lock_for_reading(at)?;
+        if self.isolation() == Isolation::Serializable {
+            // What others have added and not committed is in no count, and under no stamp met here.
+            self.lock_tree(at, Mode::Shared)?;
+        }
         let committed = match self.isolation() {
             Isolation::RepeatableRead => self.state.snapshot.counts.get(&at.id).copied(),
             _ => self.shared.txns.counts().get(&at.id).copied(),
@@ -221,7 +230,11 @@ impl Transaction {
             None => Some(range.start.clone()),
         };
         loop {
-            let (raw, next) = self.scan_leaf(at, range, position.as_deref(), limit)?;
+            let (raw, next) = if self.locks_ranges(at) {
+                self.scan_leaf_locked(at, range, position.as_deref(), limit)?
+            } else {
+                self.scan_leaf(at, range, position.as_deref(), limit)?
+            };
             let mut batch = Batch { records: Vec::with_capacity(raw.len()), next };
             for (key, found) in raw {
                 match self.settle(at, found, &mut None)? {
@@ -242,14 +255,13 @@ impl Transaction {
         }
     }
 
-    #[allow(clippy::type_complexity)]
     fn scan_leaf(
         &self,
         at: TreeRef,
         range: &Range,
         position: Option<&[u8]>,
         limit: usize,
-    ) -> Result<(Vec<(Vec<u8>, Found)>, Option<Vec<u8>>)> {
+    ) -> Result<Step> {
         let mut raw: Vec<(Vec<u8>, Found)> = Vec::with_capacity(64);
         let mut failed = None;
         let mut is_over = false;
@@ -306,7 +318,7 @@ impl Transaction {
 }
 
 impl Found {
-    fn without_value(self) -> Found {
+    pub(super) fn without_value(self) -> Found {
         match self {
             Found::Value(_) | Found::Long(_) => Found::Value(Vec::new()),
             other => other,

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use super::ending::Ending;
-use super::{Counts, Garbage, Shared, Status, TxnState};
+use super::{Counts, Garbage, Isolation, Shared, Status, TxnState};
 use crate::buffer::PageWrite;
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
@@ -56,7 +56,9 @@ pub fn roll_back(
         next = match entry.header.op {
             Op::Clr => read_compensation(&entry.body)?.0,
             Op::Insert | Op::Update | Op::Delete => {
-                undo_record(shared, state, &entry)?;
+                // Serializable, it goes on knowing what it has seen there.
+                let keeps_lock = !state.is_ending() && state.isolation == Isolation::Serializable;
+                undo_record(shared, state, &entry, keeps_lock)?;
                 records += 1;
                 entry.header.prev
             }
@@ -127,7 +129,7 @@ fn undo_tree(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
     page.apply(&change, mark)
 }
 
-fn undo_record(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
+fn undo_record(shared: &Shared, state: &TxnState, entry: &Entry, keeps_lock: bool) -> Result<()> {
     let lsn = entry.header.lsn;
     let mut parts = PartReader::new(&entry.body)?;
     let tree_id = parts.tree();
@@ -143,6 +145,9 @@ fn undo_record(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
             Ok(slot) if leaf.record(slot).stamp == stamp => slot,
             _ => return Err(damaged(lsn)),
         };
+        if keeps_lock {
+            shared.locks.ranges().keep(state.id, tree_id, key);
+        }
         let Some(old) = old else {
             return apply_compensation(
                 shared,

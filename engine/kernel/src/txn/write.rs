@@ -1,7 +1,6 @@
 //! Changing records. The latch of the leaf covers the search, the log entry and the change, so
 //! that page LSN and log never disagree; no lock is waited for under it.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +8,7 @@ use super::{Garbage, Isolation, Shared, Transaction, TreeRef};
 use crate::buffer::PageWrite;
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
-use crate::lock::{Mode, Resource};
+use crate::lock::Mode;
 use crate::log::Op;
 use crate::page::{Change, GHOST, LEAF_HEAD, OVERFLOW, Old, Record, Version};
 use crate::stats::{Counter, Timed};
@@ -41,6 +40,8 @@ enum Attempt {
     Absent,
     Wait(TxnId),
     Lost,
+    /// Somebody has locked a range around the key.
+    Watched(TxnId),
     /// The leaf has been split; try again.
     Split,
     /// Something would have to be waited for, and the caller will not.
@@ -59,7 +60,10 @@ impl Transaction {
         if self.shared.txns.is_active(writer) {
             return Verdict::Wait(writer);
         }
-        if self.isolation() == Isolation::RepeatableRead && !self.state.snapshot.sees(writer) {
+        if self.isolation() == Isolation::RepeatableRead
+            && !self.state.snapshot.sees(writer)
+            && !self.shared.skip_first_updater.load(Ordering::Relaxed)
+        {
             return Verdict::Lost;
         }
         Verdict::Yes
@@ -84,11 +88,7 @@ impl Transaction {
     }
 
     fn lock_for_writing(&mut self, at: TreeRef) -> Result<()> {
-        let mode = match self.isolation() {
-            Isolation::Serializable => Mode::SharedIntentionExclusive,
-            _ => Mode::IntentionExclusive,
-        };
-        self.lock_tree(at, mode)
+        self.lock_tree(at, Mode::IntentionExclusive)
     }
 
     /// The first updater has won.
@@ -151,20 +151,32 @@ impl Transaction {
         key: &[u8],
         new: Version<'_>,
     ) -> Result<Option<bool>> {
-        loop {
-            match self.attempt::<Waiting>(shared, at, key, new)? {
-                Attempt::Done(existed) => return Ok(Some(existed)),
-                Attempt::Absent => return Ok(None),
-                Attempt::Split | Attempt::Busy => {}
-                Attempt::Wait(holder) => {
-                    let key_hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-                    let resource = Resource::Record { tree: at.id, key_hash };
-                    self.shared.locks.wait_for_stamp(self.id(), holder, resource, None)?;
-                    self.ensure_usable()?;
+        let mut stands_in_line = false;
+        let done = loop {
+            let waited = match self.attempt::<Waiting>(shared, at, key, new) {
+                Ok(Attempt::Done(existed)) => break Ok(Some(existed)),
+                Ok(Attempt::Absent) => break Ok(None),
+                Ok(Attempt::Split | Attempt::Busy) => Ok(()),
+                Ok(Attempt::Wait(holder)) => self.wait_for_record(at, key, holder, Mode::Exclusive),
+                Ok(Attempt::Watched(holder)) => {
+                    stands_in_line = true;
+                    self.wait_for_range(at, holder, Mode::Exclusive)
                 }
-                Attempt::Lost => return Err(self.lost(at)),
+                Ok(Attempt::Lost) => Err(self.lost(at)),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = waited {
+                break Err(error);
+            }
+        };
+        if stands_in_line {
+            shared.locks.ranges().leave(self.id(), at.id);
+            if done.is_err() {
+                // Readers wait behind this transaction for a change that it does not make.
+                shared.locks.look_again(self.id());
             }
         }
+        done
     }
 
     fn attempt<L: Latching>(
@@ -177,22 +189,32 @@ impl Transaction {
         let tree = crate::tree::Tree { core: &shared.core, id: at.id, root: at.root };
         let Some(mut leaf) = tree.leaf_for_change::<L>(key)? else { return Ok(Attempt::Busy) };
         let is_delete = new.flags & GHOST != 0;
+        let mut is_own = false;
         let slot = match leaf.search(key) {
             Ok(slot) => {
                 let record = leaf.record(slot);
+                is_own = record.stamp.txn == self.id();
                 match self.judge(record.stamp.txn) {
                     Verdict::Yes => {}
                     Verdict::Wait(holder) => return Ok(Attempt::Wait(holder)),
                     Verdict::Lost => return Ok(Attempt::Lost),
                 }
                 if is_delete && record.is_ghost() {
-                    return Ok(Attempt::Absent);
+                    return Ok(self.found_nothing(at, key));
                 }
                 Ok(slot)
             }
-            Err(_) if is_delete => return Ok(Attempt::Absent),
+            Err(_) if is_delete => return Ok(self.found_nothing(at, key)),
             Err(slot) => Err(slot),
         };
+        if !is_own && shared.locks.ranges().is_watched(at.id) {
+            if L::IS_TRYING {
+                return Ok(Attempt::Busy);
+            }
+            if let Some(holder) = shared.locks.ranges().in_the_way(self.id(), at.id, key) {
+                return Ok(Attempt::Watched(holder));
+            }
+        }
         let fits = match slot {
             Ok(slot) => leaf.fits_value(slot, new.value.len()),
             Err(_) => leaf.fits_record(key.len(), new.value.len()),
@@ -209,6 +231,14 @@ impl Transaction {
             tree.split(leaf, Incoming { slot: place, key, size, replaces: slot.is_ok() })?;
         }
         Ok(Attempt::Split)
+    }
+
+    /// A deletion that finds nothing has read that there is nothing.
+    fn found_nothing(&self, at: TreeRef, key: &[u8]) -> Attempt {
+        match self.lock_key(at, key) {
+            Ok(()) => Attempt::Absent,
+            Err(ahead) => Attempt::Watched(ahead),
+        }
     }
 
     /// Logs and applies the change of one record in a latched leaf that has room for it.

@@ -78,7 +78,7 @@ anomaly!(
     "x=10 y=20",
     "1 put x 11 | 2 put y 22 | 1 put y 21 | 2 put x 12 | 1 commit | 2 commit",
     |run| !["x=11 y=21", "x=12 y=22"].contains(&run.left.as_str()),
-    [DEADLOCK, DEADLOCK, Waits]
+    [DEADLOCK, DEADLOCK, DEADLOCK]
 );
 
 anomaly!(
@@ -160,7 +160,7 @@ anomaly!(
     "x=10 y=20",
     "1 put x 11 | 2 put y 22 | 1 get y | 2 get x | 1 commit | 2 commit",
     |run| run.reads(1) == ["22"] && run.reads(2) == ["11"],
-    [OldVersion, OldVersion, Waits]
+    [OldVersion, OldVersion, DEADLOCK]
 );
 
 anomaly!(
@@ -321,8 +321,8 @@ anomaly!(
     write_skew_through_a_delete_of_nothing_g2,
     "x=10",
     "1 delete a | 2 delete b | 1 put b 1 | 2 put a 1 | 1 commit | 2 commit",
-    |run| run.reads(1) == ["-"] && run.reads(2) == ["-"],
-    [Happens, Happens, Waits]
+    |run| both_went_on(run) && run.reads(1) == ["-"] && run.reads(2) == ["-"],
+    [Happens, Happens, DEADLOCK]
 );
 
 anomaly!(
@@ -394,5 +394,5 @@ anomaly!(
     "x=1 y=1",
     "1 savepoint | 1 delete x | 1 rewind | 2 get y | 2 put x 2 | 1 put y 2 | 2 commit | 1 commit",
     |run| run.have_committed(&[1, 2]) && run.reads(2) == ["1"],
-    [Happens, Happens, Waits]
+    [Happens, Happens, DEADLOCK]
 );

@@ -2,19 +2,20 @@
 //!
 //! `get x`, `put x 1`, `delete x`; `rows`, `back` (descending), `first` (at most one row), each
 //! with a range `a..m` or open at either end; `count`; `raise 10` adds to every value, `drop 20`
-//! removes the rows of that value; `savepoint`, `rewind`; `find`, `insert`, `paint`, `remove` work
+//! removes the rows of that value; `fill b 300` puts rows b0000 to b0299, `clear b` removes them;
+//! `try x 1` is a put that may time out, `again rows` is tried until it does not; `trees`, `make new`; `savepoint`, `rewind`; `find`, `insert`, `paint`, `remove` work
 //! on a table of numbers and colours that is indexed by colour; `begin`, `commit`, `abort`.
 
-use _kernel::error::{Error, Result};
+use _kernel::error::{Code, Error, Result};
 use _kernel::rows::{Page, Value, tables};
-use _kernel::txn::{Range, Transaction, TreeRef};
+use _kernel::txn::{CatalogueKind, Range, Transaction, TreeRef};
 
 /// Text of a read that found nothing.
 const NOTHING: &str = "-";
 
 /// True where the answer says something of what is stored.
 pub fn is_read(operation: &str) -> bool {
-    ["get", "delete", "rows", "back", "first", "count", "find"]
+    ["get", "delete", "rows", "back", "first", "count", "find", "try", "again", "trees"]
         .contains(&operation.split(' ').next().unwrap())
 }
 
@@ -26,6 +27,17 @@ pub fn perform(txn: &mut Transaction, operation: &str) -> Result<String> {
         ["abort"] => txn.abort().map(|()| String::new()),
         ["savepoint"] => txn.savepoint("here").map(|()| String::new()),
         ["rewind"] => txn.rollback_to("here").map(|()| String::new()),
+        ["again", ..] => loop {
+            match perform(txn, &words[1..].join(" ")) {
+                Err(error) if error.code == Code::LockTimeout => {}
+                done => return done,
+            }
+        },
+        ["trees"] => {
+            let trees = txn.catalogue(CatalogueKind::Tree)?;
+            Ok(trees.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(" "))
+        }
+        ["make", name] => txn.tree(name, true).map(|_| String::new()),
         ["find" | "insert" | "paint" | "remove", ..] => on_table(txn, &words),
         _ => on_tree(txn, &words),
     }
@@ -42,6 +54,22 @@ fn on_tree(txn: &mut Transaction, words: &[&str]) -> Result<String> {
         ["get", key] => Ok(txn.get(at, key.as_bytes())?.map_or(NOTHING.to_owned(), text)),
         ["put", key, value] => txn.put(at, key.as_bytes(), value.as_bytes()).and(nothing),
         ["delete", key] => Ok(if txn.delete(at, key.as_bytes())? { "gone" } else { NOTHING }.to_owned()),
+        ["try", key, value] => match txn.put(at, key.as_bytes(), value.as_bytes()) {
+            Err(error) if error.code == Code::LockTimeout => Ok("lock timeout".to_owned()),
+            done => done.and(nothing),
+        },
+        ["fill", name, count] => {
+            let key = |number| format!("{name}{number:04}").into_bytes();
+            (0..number(count)).try_for_each(|n| txn.put(at, &key(n), &[b'.'; 60]).map(|_| ()))?;
+            nothing
+        }
+        ["clear", name] => {
+            let stop = format!("{name}:").into_bytes();
+            let range = Range { start: name.into(), stop: Some(stop), ..Range::default() };
+            let gone = rows(txn, at, &range, usize::MAX)?;
+            gone.iter().try_for_each(|(key, _)| txn.delete(at, key).map(|_| ()))?;
+            nothing
+        }
         ["count"] => txn.count(at).map(|count| count.to_string()),
         ["rows", ref range @ ..] => Ok(tell(&rows(txn, at, &bounds(range, false), usize::MAX)?)),
         ["back", ref range @ ..] => Ok(tell(&rows(txn, at, &bounds(range, true), usize::MAX)?)),

@@ -30,6 +30,8 @@ pub struct Before<'a> {
     pub rows: &'a str,
     /// Rows of the table: `1=red 2=blue`.
     pub colours: &'a str,
+    /// How long locks are waited for.
+    pub timeout: Option<Duration>,
 }
 
 /// What came of one schedule.
@@ -77,6 +79,7 @@ impl Stage {
         options.opening.cache_bytes = 1 << 20;
         options.opening.log.segment_bytes = 1 << 20;
         options.opening.log.background = false;
+        options.opening.locks.timeout = before.timeout.unwrap_or(PATIENCE);
         let store = Arc::new(Store::create(MemoryDisk::new(1), &options).unwrap());
         let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
         let at = txn.tree("t", true).unwrap().unwrap();
@@ -96,11 +99,19 @@ impl Stage {
     }
 
     /// Runs steps, `1 get x | 2 put x 3 | ...`; a transaction begins with its first one, at the
-    /// level of its number. What is still open at the end is rolled back.
+    /// level of its number; `0 maintain` is the store's own, and `0 await 2`
+    /// goes on once the second waits no more. What is still open at the end is rolled back.
     pub fn play(mut self, schedule: &str, level: impl Fn(u32) -> Isolation) -> Run {
         for step in schedule.split('|').map(str::trim) {
             let (number, operation) = step.split_once(' ').unwrap();
             let number: u32 = number.parse().unwrap();
+            if number == 0 {
+                match operation.split_once(' ') {
+                    Some(("await", number)) => self.wait_for(number.parse().unwrap()),
+                    _ => self.store.maintain().unwrap(),
+                }
+                continue;
+            }
             if self.run.failed.contains_key(&number) {
                 continue;
             }
@@ -126,6 +137,15 @@ impl Stage {
             }
             assert!(started.elapsed() < PATIENCE, "nothing moves any more: {:?}", self.run);
             std::thread::yield_now();
+        }
+    }
+
+    fn wait_for(&mut self, number: u32) {
+        let started = Instant::now();
+        while self.sessions.get(&number).is_some_and(|session| session.is_pending) {
+            assert!(started.elapsed() < PATIENCE, "transaction {number} waits for ever");
+            std::thread::yield_now();
+            self.settle();
         }
     }
 
