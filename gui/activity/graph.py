@@ -55,7 +55,8 @@ class GraphView(QGraphicsView):
         scene = self.scene()
         scene.clear()
         self._nodes = {
-            node.txn: _NodeItem(node, node.txn == picture.suggested, self) for node in picture.nodes
+            node.txn: _NodeItem(node, node.txn == picture.suggested, self, picture.is_past)
+            for node in picture.nodes
         }
         for edge in picture.edges:
             scene.addItem(_EdgeItem(edge, self._nodes[edge.waiter].node, self._nodes[edge.holder].node))
@@ -137,8 +138,9 @@ def _shape(picture: GraphPicture) -> tuple[tuple[int, float, float], ...]:
 class _NodeItem(QGraphicsItem):
     """One transaction: its number, what it has done, how long it has been at it."""
 
-    def __init__(self, node: Node, is_suggested: bool, view: GraphView) -> None:
+    def __init__(self, node: Node, is_suggested: bool, view: GraphView, is_past: bool) -> None:
         super().__init__()
+        self._is_past = is_past
         self.node = node
         self._is_suggested = is_suggested
         self._view = view
@@ -147,7 +149,9 @@ class _NodeItem(QGraphicsItem):
         self.setFlag(QGraphicsItem.GraphicsItemFlag.ItemIsSelectable)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip(
-            view.tr(
+            ""
+            if is_past
+            else view.tr(
                 "Transaction {txn}: {changes} changes, {undo} bytes to undo; {blocks} wait for it"
             ).format(txn=node.txn, changes=node.changes, undo=f"{node.undo_bytes:,}", blocks=node.blocks)
         )
@@ -194,14 +198,21 @@ class _NodeItem(QGraphicsItem):
             font.setPixelSize(Size.CAPTION)
             painter.setFont(font)
             above = QRectF(box.left(), box.top() - 19, box.width(), 16)
-            painter.drawText(above, Qt.AlignmentFlag.AlignCenter, self._view.tr("suggested"))
+            painter.drawText(
+                above,
+                Qt.AlignmentFlag.AlignCenter,
+                self._view.tr("rolled back") if self._is_past else self._view.tr("suggested"),
+            )
         font.setPixelSize(Size.CAPTION)
         font.setWeight(QFont.Weight.Normal)
         painter.setFont(font)
         painter.setPen(QColor(now.text_muted))
-        line = self._view.tr("{changes} changes · {age}").format(
-            changes=f"{self.node.changes:,}", age=formats.duration(self.node.age_s)
-        )
+        if self._is_past:
+            line = self._view.tr("gave way") if self._is_suggested else self._view.tr("could go on")
+        else:
+            line = self._view.tr("{changes} changes · {age}").format(
+                changes=f"{self.node.changes:,}", age=formats.duration(self.node.age_s)
+            )
         painter.drawText(
             QRectF(box.left() + 10, box.top() + 26, box.width() - 20, 18),
             Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
@@ -221,7 +232,8 @@ class _EdgeItem(QGraphicsItem):
         self._path.quadTo(bend, end)
         self._middle = self._path.pointAtPercent(0.5 if edge.in_cycle else 0.4)
         self._head = _arrow_head(bend, end)
-        self.setToolTip(f"{edge.resource} · {edge.mode} · {formats.duration(edge.since_s)}")
+        since = f" · {formats.duration(edge.since_s)}" if edge.since_s > 0 else ""
+        self.setToolTip(f"{edge.resource} · {edge.mode}{since}")
 
     def boundingRect(self) -> QRectF:
         return self._path.boundingRect().adjusted(-80, -16, 80, 16)
@@ -274,7 +286,7 @@ def _bend(start: QPointF, end: QPointF, in_cycle: bool) -> QPointF:
     middle = (start + end) / 2
     way = end - start
     length = math.hypot(way.x(), way.y()) or 1.0
-    bulge = 34.0 if in_cycle else 0.0
+    bulge = 46.0 if in_cycle else 0.0
     return middle + QPointF(way.y() / length, -way.x() / length) * bulge
 
 

@@ -55,7 +55,8 @@ class GraphPicture:
     hidden: int = 0
     """Transactions left out because there are too many."""
     suggested: int | None = None
-    """Whose end frees the most for the least undo."""
+    """Whose end frees the most for the least undo; of the past, who was rolled back."""
+    is_past: bool = False
 
     @property
     def has_cycle(self) -> bool:
@@ -147,7 +148,8 @@ def _order(
 
 
 def _ring_radius(size: int) -> float:
-    return 0.0 if size == 1 else max(104.0, size * 40.0)
+    # Two in a ring need room between them for the names of what they wait for.
+    return 0.0 if size == 1 else max(165.0, size * 56.0)
 
 
 def _ring(members: list[int], x: float, y: float) -> dict[int, tuple[float, float]]:

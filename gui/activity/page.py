@@ -8,19 +8,20 @@ from typing import Any
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QStackedWidget, QTabWidget
 
-from engine.types import TransactionInfo
+from engine.types import Event, TransactionInfo
 from gui.actions import Actions
 from gui.activity.fields import lock_fields, lock_order, transaction_fields, transaction_order
 from gui.activity.graph import GraphView
 from gui.activity.inspector import TransactionInspector
 from gui.activity.layout import GraphPicture, picture
+from gui.activity.past import deadlock_picture
 from gui.models.record_view import RecordView
 from gui.models.records import RecordModel
 from gui.page import Page, Shell
 from gui.tasks import EngineSession, Sample
 from gui.tasks.sampler import Activity
 from gui.theme import Space, Tone
-from gui.widgets import Card, EmptyState, StatTile, column, formats, label, row
+from gui.widgets import Card, EmptyState, StatTile, button, column, formats, label, row
 
 STALE_AFTER_S = 2.0
 
@@ -38,6 +39,8 @@ class ActivityPage(Page):
         self._drawn: Any = None
         self._drawing = False
         self._watching = False
+        self._deadlock: Event | None = None
+        self._is_past = False
         self.errors = self.make_errors()
         self.graph = GraphView()
         self.inspector = TransactionInspector()
@@ -63,16 +66,22 @@ class ActivityPage(Page):
         self._deadlocks = StatTile(
             self.tr("Deadlocks resolved"), detail=self.tr("since the database was opened")
         )
+        self._show_past = button(self.tr("Show the last deadlock"), self.show_deadlock, "", "lock")
+        self._show_past.hide()
         quiet = EmptyState(
             "success",
             self.tr("Nobody waits"),
             self.tr("No transaction is held up by another at this moment."),
+            self._show_past,
         )
+        self._back = button(self.tr("Back to now"), self._show_now, "quiet")
+        self._back.hide()
         self._picture = QStackedWidget()
         self._picture.addWidget(quiet)
         self._picture.addWidget(self.graph)
         self._graph_card = Card(self.tr("Who waits for whom"), self.tr("each arrow points at the holder"))
         self._graph_card.body.addWidget(self._picture, 1)
+        self._graph_card.head.addWidget(self._back)
         upper = QSplitter(Qt.Orientation.Horizontal)
         upper.addWidget(self._graph_card)
         upper.addWidget(self.inspector)
@@ -109,15 +118,34 @@ class ActivityPage(Page):
             icon_name="end",
             needs_database=True,
         )
+        actions.add(
+            "activity.deadlock",
+            self.tr("Show the last deadlock"),
+            self.ask_deadlock,
+            shortcut="Ctrl+Shift+D",
+            icon_name="lock",
+            needs_database=True,
+        )
+
+    def ask_deadlock(self) -> None:
+        """Show the last deadlock from wherever one is; say so where there was none."""
+        self.shell.show_page(self.page_id)
+        if self._deadlock is None:
+            self.shell.tell(self.tr("No deadlock since the database was opened."))
+        self.show_deadlock()
 
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
         session.sampled.connect(self._take)
+        session.events_arrived.connect(self._take_events)
+        self._take_events(session.recent_events)
         if self.isVisible():
             self.entered()
 
     def detach(self) -> None:
         self.left()
+        self._deadlock, self._is_past = None, False
+        self._show_past.hide()
         self._show(Activity((), (), ()))
         self.inspector.clear()
         self.errors.clear()
@@ -176,14 +204,36 @@ class ActivityPage(Page):
     def _draw(self, activity: Activity) -> None:
         """Have the graph laid out elsewhere; one layout at a time, the newest wins."""
         if not activity.waits:
-            self._show_picture(GraphPicture())
+            if not self._is_past:
+                self._show_picture(GraphPicture())
             return
+        self._is_past = False
         if self._drawing or self.session is None:
             return
         self._drawing = True
         waits, transactions = list(activity.waits), list(activity.transactions)
         answer = self.session.run(lambda _database: picture(waits, transactions), self, channel="layout")
         answer.done(self._show_picture).failed(self._say_failed).finally_(self._drawn_once)
+
+    def _take_events(self, events: list[Event]) -> None:
+        deadlocks = [event for event in events if event.kind == "deadlock"]
+        if deadlocks:
+            self._deadlock = deadlocks[-1]
+            self._show_past.show()
+
+    def show_deadlock(self) -> None:
+        """Draw the last deadlock, until somebody waits again or the person goes back to now."""
+        event = self._deadlock
+        if event is None or self.session is None:
+            return
+        self._is_past = True
+        answer = self.session.run(lambda _database: deadlock_picture(event), self, channel="layout")
+        answer.done(lambda drawn: self._show_picture(drawn) if self._is_past else None)
+        answer.failed(self._say_failed)
+
+    def _show_now(self) -> None:
+        self._is_past = False
+        self._show_picture(GraphPicture())
 
     def _drawn_once(self) -> None:
         self._drawing = False
@@ -193,14 +243,19 @@ class ActivityPage(Page):
             self._drawn = drawn
             self.graph.show_picture(drawn)
         self._picture.setCurrentIndex(1 if drawn.nodes else 0)
-        if drawn.has_cycle:
+        self._back.setVisible(drawn.is_past)
+        if drawn.is_past and self._deadlock is not None:
+            words = self.tr("the deadlock of {time}; T{victim} was rolled back").format(
+                time=formats.clock(self._deadlock.at), victim=drawn.suggested
+            )
+        elif drawn.has_cycle:
             words = self.tr("a deadlock is being resolved")
         elif drawn.hidden:
             words = self.tr("{n} more are not drawn").format(n=drawn.hidden)
         else:
             words = self.tr("each arrow points at the holder")
         self._graph_card.hint.setText(words)
-        self.inspector.show_suggestion(drawn.suggested)
+        self.inspector.show_suggestion(None if drawn.is_past else drawn.suggested)
 
     def _choose(self, txn: int) -> None:
         self.inspector.choose(txn)

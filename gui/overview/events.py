@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
@@ -33,6 +33,7 @@ class EventsCard(Card):
         self._list.setProperty("flat", True)
         self._list.setAccessibleName(self.tr("Events of the engine"))
         self._list.setWordWrap(True)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._none = label(self.tr("Nothing yet since it was opened."), "caption")
         self.add(self._none)
         self.body.addWidget(self._list, 1)

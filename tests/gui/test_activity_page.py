@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import HoldfastError
+from engine.errors import Deadlock, HoldfastError
 from gui.activity.page import ActivityPage
 from gui.main_window import MainWindow
 
@@ -54,3 +54,42 @@ def test_who_waits_is_drawn_and_ending_the_holder_lets_it_go(
         pass
     else:
         raise AssertionError("the ended transaction could be committed")
+
+
+def test_a_deadlock_can_be_looked_at_after_it_was_resolved(
+    window: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    window.shell.create_requested.emit(tmp_path / "busy.holdfast")
+    until(lambda: window.opening.session is not None)
+    database = window.opening.session.database
+    page = window.pages["activity"]
+    assert isinstance(page, ActivityPage)
+    both = threading.Barrier(2)
+    victims: list[int] = []
+
+    def cross(first: str, second: str) -> None:
+        txn = database.begin()
+        try:
+            txn.lock(first)
+            both.wait(20)
+            txn.lock(second, timeout_s=20)
+        except Deadlock:
+            victims.append(txn.id)
+        finally:
+            txn.abort()
+
+    pair = [threading.Thread(target=cross, args=names) for names in (("bow", "stern"), ("stern", "bow"))]
+    for thread in pair:
+        thread.start()
+    for thread in pair:
+        thread.join(30)
+    assert len(victims) == 1
+    until(lambda: page._deadlock is not None)
+    window.actions_registry.get("activity.deadlock").trigger()
+    until(lambda: page._drawn is not None and page._drawn.is_past)
+    assert page._drawn.has_cycle
+    assert len(page._drawn.nodes) == 2
+    assert page._drawn.suggested == victims[0]
+    assert {edge.resource for edge in page._drawn.edges} == {"name bow", "name stern"}
+    page._back.click()
+    until(lambda: page._drawn.nodes == ())
