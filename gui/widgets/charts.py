@@ -49,7 +49,8 @@ class _Axis(pg.AxisItem):
 
     def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
         if not self._binary or high <= low:
-            return super().tickSpacing(low, high, size)
+            # Lines between those that have a figure say nothing.
+            return list(super().tickSpacing(low, high, size))[:1]
         wanted = max(2.0, size / 34)
         step = 1024.0
         while (high - low) / step > wanted:

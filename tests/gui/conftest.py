@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_BLOCK_S = 0.050
 BUSY_MACHINE = 0.25
-"""Where other programs take more than this share of the processors, three times as long is allowed:
-whoever holds the interpreter may then be kept waiting itself, which no one here can help."""
+"""Where other programs take more than this share of the processors, three times as long is allowed, or as
+many times as programs stand in line for each processor: whoever holds the interpreter may then be kept
+waiting itself, which no one here can help."""
 _BEAT_MS = 5
 
 
@@ -57,7 +58,7 @@ class EventLoopWatch:
 
     def __init__(self) -> None:
         self.longest_s = 0.0
-        self.where = ""
+        self._seen: traceback.StackSummary | None = None
         self._beat_at = 0.0
         self._waited = 0.0
         self._main = threading.get_ident()
@@ -83,12 +84,18 @@ class EventLoopWatch:
             looker.join()
         used_after, ended = _used_by_others()
         share = (used_after - used) / max(ended - began, 0.01) / (psutil.cpu_count() or 1)
-        limit = LONGEST_BLOCK_S * (3 if share > BUSY_MACHINE else 1)
+        crowd = max(3.0, psutil.getloadavg()[0] / (psutil.cpu_count() or 1))
+        limit = LONGEST_BLOCK_S * (crowd if share > BUSY_MACHINE else 1)
         figures = self.longest_s * 1000, share * 100, self.where
         log.info("longest gap %.0f ms; others used %.0f %% of the processors\n%s", *figures)
         assert self.longest_s <= limit, (
             f"the interface was blocked for {self.longest_s * 1000:.0f} ms in\n{self.where}"
         )
+
+    @property
+    def where(self) -> str:
+        """Where the interface thread was during the longest gap."""
+        return "" if self._seen is None else "".join(list(reversed(self._seen.format()))[-8:])
 
     def _beat(self) -> None:
         now, waited = time.monotonic(), _waited_for_processor()
@@ -102,7 +109,8 @@ class EventLoopWatch:
             late = time.monotonic() - self._beat_at
             if late > LONGEST_BLOCK_S and late > self.longest_s:
                 frame = sys._current_frames().get(self._main)
-                self.where = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+                # Source lines are looked up later: to read files here would hold up the thread looked at.
+                self._seen = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
                 # A frame that is kept keeps its painter, and a painter must not outlive its paint event.
                 del frame
 

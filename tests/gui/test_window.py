@@ -90,14 +90,24 @@ def test_a_window_without_a_database_offers_only_what_needs_none(window):
     assert window.actions_registry.get("database.open").isEnabled()
 
 
-def test_a_change_of_theme_does_not_block_and_reaches_every_part(qtbot, window, watch):
-    with watch.watching():
-        for mode in (ThemeMode.DARK, ThemeMode.LIGHT, ThemeMode.DARK):
-            window.actions_registry.get(f"theme.{mode}").trigger()
-            qtbot.waitUntil(window.shell.theme.is_settled, timeout=10_000)
-            qtbot.wait(50)
-    dressed = [*window._frames.values(), window.navigation, window.menuBar(), window.status_strip]
-    assert all(DARK.window in part.styleSheet() for part in dressed)
+def test_a_change_of_theme_comes_in_small_steps_and_reaches_every_part(qtbot, window):
+    theme = window.shell.theme
+    frames = window._frames
+    chrome = (window.navigation, window.menuBar(), window.status_strip)
+
+    def is_dark(part):
+        return DARK.window in part.styleSheet()
+
+    window.actions_registry.get("theme.dark").trigger()
+    assert [name for name, frame in frames.items() if is_dark(frame)] == ["welcome"], (
+        "the largest in view first"
+    )
+    assert not any(is_dark(part) for part in chrome), "one part for each turn of the event loop"
+    qtbot.waitUntil(theme.is_settled, timeout=10_000)
+    assert all(is_dark(part) for part in chrome)
+    assert not is_dark(frames["settings"]), "what nobody sees costs nothing"
+    window.show_page("settings")
+    assert is_dark(frames["settings"])
     assert not QApplication.instance().styleSheet(), "a sheet of the application is matched for every widget"
 
 
