@@ -73,7 +73,7 @@ def words(event: Event) -> str:
 _SENTENCES = {
     "checkpoint_finished": "Checkpoint: {pages} pages in {seconds}",
     "deadlock": "Deadlock: transaction {victim} was rolled back ({policy})",
-    "backup_finished": "Backup: {bytes}, whole up to LSN {end_lsn}",
+    "backup_finished": "Backup taken: {bytes}",
     "import_finished": "Import: {rows} rows",
     "export_finished": "Export: {rows} rows",
     "check_finished": "Check: {problems} problems, {seconds}",

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QW
 from engine.health.report import HealthReport
 from engine.health.score import Component, Deduction, Part
 from gui.theme import Space, Tone, pixmap
-from gui.widgets import Card, Pill, ScoreRing, clear, column, label, row, rule, set_look
+from gui.widgets import Card, Pill, ScoreRing, column, label, row, rule, set_look
 from gui.widgets.score_ring import tone_of_score
 
 
@@ -30,7 +30,10 @@ class HealthCard(Card):
             Component.ENGINE: self.tr("Engine"),
         }
         self.ring = ScoreRing()
-        self._reasons: QVBoxLayout = column(gap=Space.S)
+        self._lines: list[_Reason] = []
+        self._nothing = self._good()
+        self._nothing.hide()
+        self._reasons: QVBoxLayout = column(None, self._nothing, None, gap=Space.S)
         self._shown: object = None
         self._bars: dict[Component, tuple[QLabel, QProgressBar]] = {}
         line = row(self.ring, gap=Space.XL)
@@ -73,23 +76,42 @@ class HealthCard(Card):
             set_look(bar, tone=str(tone_of_score(part.score)))
 
     def _list(self, deductions: tuple[Deduction, ...]) -> None:
-        clear(self._reasons)
-        self._reasons.addStretch(1)
-        for deduction in deductions:
-            self._reasons.addLayout(self._reason(deduction))
-        if not deductions:
-            good = QLabel()
-            good.setPixmap(pixmap("success", 20, Tone.GOOD, self.devicePixelRatioF()))
-            line = row(good, gap=Space.S)
-            line.addWidget(label(self.tr("Nothing was deducted."), wrap=True), 1)
-            self._reasons.addLayout(line)
-        self._reasons.addStretch(1)
+        """Show these; lines that are there are written over, for a figure in them changes every second."""
+        while len(self._lines) < len(deductions):
+            self._lines.append(_Reason())
+            self._reasons.insertWidget(self._reasons.count() - 1, self._lines[-1])
+        for line, deduction in zip(self._lines, deductions, strict=False):
+            line.show_deduction(deduction)
+        for place, line in enumerate(self._lines):
+            line.setVisible(place < len(deductions))
+        self._nothing.setVisible(not deductions)
 
-    def _reason(self, deduction: Deduction) -> QHBoxLayout:
-        cost = Pill(f"−{deduction.points:.0f}", Tone.BAD if deduction.points >= 20 else Tone.WARN)
-        cost.setFixedWidth(48)
-        cost.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        what = label(deduction.reason, wrap=True)
-        line = row(cost, gap=Space.M)
-        line.addLayout(column(what, label(deduction.fix, "caption", wrap=True), gap=0), 1)
-        return line
+    def _good(self) -> QWidget:
+        picture = QLabel()
+        picture.setPixmap(pixmap("success", 20, Tone.GOOD, self.devicePixelRatioF()))
+        line = row(picture, gap=Space.S)
+        line.addWidget(label(self.tr("Nothing was deducted."), wrap=True), 1)
+        whole = QWidget()
+        whole.setLayout(line)
+        return whole
+
+
+class _Reason(QWidget):
+    """What one finding costs, and its fix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cost = Pill()
+        self._cost.setFixedWidth(48)
+        self._cost.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._what = label("", wrap=True)
+        self._fix = label("", "caption", wrap=True)
+        line = row(self._cost, gap=Space.M)
+        line.addLayout(column(self._what, self._fix, gap=0), 1)
+        self.setLayout(line)
+
+    def show_deduction(self, deduction: Deduction) -> None:
+        tone = Tone.BAD if deduction.points >= 20 else Tone.WARN
+        self._cost.show_state(f"−{deduction.points:.0f}", tone)
+        self._what.setText(deduction.reason)
+        self._fix.setText(deduction.fix)

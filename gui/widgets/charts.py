@@ -150,7 +150,13 @@ class TimeLine(pg.PlotWidget):
             0,
             pen=self._mark_pen(),
             label=text,
-            labelOpts={"position": 0.92, "color": colors().text_muted, "movable": False},
+            # Always at the left of its line: on alternate sides, two names could meet.
+            labelOpts={
+                "position": 0.92,
+                "color": colors().text_muted,
+                "movable": False,
+                "anchors": [(1, 0.5), (1, 0.5)],
+            },
         )
         line.label.setFont(_small_font())
         self.addItem(line)

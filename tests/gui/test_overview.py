@@ -54,3 +54,22 @@ def test_each_deduction_is_told_with_its_fix(qtbot, theme):
     assert "Free some space." in texts
     assert "−28" in texts
     assert card._bars[Component.REPLICATION][0].text() == "–"
+
+
+def test_a_reason_whose_figure_changes_is_written_over_and_not_built_again(qtbot, theme):
+    card = HealthCard()
+    qtbot.addWidget(card)
+
+    def deduction(busy):
+        return Deduction(
+            "cpu", Component.CPU, 10, f"The processor is {busy} % busy", "Let heavy work finish."
+        )
+
+    card._list((deduction(98),))
+    line = card._lines[0]
+    card._list((deduction(99),))
+    assert card._lines == [line], "a line that is built anew is blank for a moment, every second"
+    assert "99 %" in line._what.text()
+    card._list(())
+    assert line.isHidden()
+    assert not card._nothing.isHidden()
