@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import pyqtgraph
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory, QWidget
 
@@ -34,7 +34,7 @@ class ThemeManager(QObject):
 
     The palettes are our own on every platform: asking Qt for a colour scheme has no effect on
     some of them. In the mode `system` the platform's answer is followed as it changes. What can
-    be seen changes part by part, as the event loop turns; what is hidden, when it is shown again.
+    be seen changes at once; what is hidden, when it is shown again.
     """
 
     def __init__(self, application: QApplication, mode: ThemeMode = ThemeMode.SYSTEM) -> None:
@@ -78,10 +78,6 @@ class ThemeManager(QObject):
         part.installEventFilter(self)
         part.setStyleSheet(style_sheet(self._colors()))
 
-    def is_settled(self) -> bool:
-        """Whether every part that can be seen is in the colours in force."""
-        return not any(_is_seen(part) for part in self._behind)
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Show and watched in self._behind:
             self._behind.remove(watched)
@@ -95,25 +91,15 @@ class ThemeManager(QObject):
         now = self._colors()
         pyqtgraph.setConfigOptions(antialias=True, background=now.surface, foreground=now.text_muted)
         self._application.setPalette(_palette(now))
-        self._behind = list(self._dressed)
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Dress one part that can be seen, the largest first; the next when the event loop turns."""
-        seen = [part for part in self._behind if _is_seen(part)]
-        if seen:
-            part = max(seen, key=lambda one: one.width() * one.height())
-            self._behind.remove(part)
-            self._dress_again(part)
-            QTimer.singleShot(0, self, self._catch_up)
+        known = [part for part in self._dressed if shiboken6.isValid(part)]
+        self._behind = [part for part in known if not part.isVisible()]
+        for part in known:
+            if part.isVisible():
+                self._dress_again(part)
 
     def _dress_again(self, part: QObject) -> None:
         if isinstance(part, QWidget) and shiboken6.isValid(part):
             part.setStyleSheet(style_sheet(self._colors()))
-
-
-def _is_seen(part: QWidget) -> bool:
-    return shiboken6.isValid(part) and part.isVisible()
 
 
 def _font() -> QFont:

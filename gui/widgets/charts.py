@@ -183,15 +183,13 @@ class TimeLine(pg.PlotWidget):
             if series.used > first:
                 top = max(top, float(value[first:].max()))
         self.setYRange(0, top * 1.15 if top > 0 else 1, padding=0)
-        named = -self._window_s
+        before = -self._window_s
         for at, line in self._marks:
             line.setValue(at - now)
             line.setVisible(at > now - self._window_s)
-            # Marks that stand close together share one name, or none could be read.
-            has_room = at - now - named > self._window_s / 7
-            line.label.setVisible(has_room)
-            if has_room:
-                named = at - now
+            # A name stands between its mark and the one before; where that is too near, it is left out.
+            line.label.setVisible(at - now - before > self._window_s / 7)
+            before = max(before, at - now)
 
     def changeEvent(self, event: QEvent) -> None:
         # Qt calls this while the base class is still being made.

@@ -116,3 +116,14 @@ def test_sizes_read_as_people_write_them(value, text):
 )
 def test_times_read_as_people_say_them(seconds, text):
     assert formats.duration(seconds) == text
+
+
+def test_the_name_of_a_mark_is_left_out_where_it_would_cross_the_mark_before(qtbot, theme):
+    chart = TimeLine(str, 120)
+    qtbot.addWidget(chart)
+    chart.resize(600, 200)
+    chart.show()
+    for seconds_ago in (60, 50, 10):
+        chart.mark(1000 - seconds_ago, "checkpoint")
+    chart.refresh(1000)
+    assert [line.label.isVisible() for _, line in chart._marks] == [True, False, True]
