@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::ranges::RangeHolder;
 use super::table::{Place, State, Wait};
-use super::{Edge, LockInfo, LockTable, Mode, Resource, WaiterInfo};
+use super::{Edge, LockInfo, LockTable, Mode, Resource, VictimPolicy, WaiterInfo};
+use crate::error::Field;
 use crate::types::TxnId;
 
 impl LockTable {
@@ -57,16 +58,43 @@ impl Wait {
     }
 }
 
+impl Edge {
+    fn tell(&self) -> String {
+        let Edge { waiter, holder, resource, mode, .. } = self;
+        format!("transaction {waiter} waits for transaction {holder}: {mode} on {resource}")
+    }
+}
+
+/// A deadlock as its victim's error and its event tell it. The lists of the event go together: one
+/// place for each participant.
+pub(super) struct Story(pub Vec<Edge>);
+
+impl Story {
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(Edge::tell).collect()
+    }
+
+    pub fn event(&self, victim: TxnId, policy: VictimPolicy) -> Vec<(&'static str, Field)> {
+        let list = |tell: fn(&Edge) -> String| Field::from(self.0.iter().map(tell).collect::<Vec<_>>());
+        vec![
+            ("victim", Field::from(victim.0)),
+            ("cycle", Field::from(self.lines())),
+            ("policy", Field::from(policy.name())),
+            ("transactions", list(|edge| edge.waiter.to_string())),
+            ("resources", list(|edge| edge.resource.to_string())),
+            ("modes", list(|edge| edge.mode.to_string())),
+            ("waited_s", list(|edge| format!("{:.6}", edge.since.as_secs_f64()))),
+        ]
+    }
+}
+
 impl State {
-    /// A cycle in words, one line for each participant.
-    pub fn tell_cycle(&self, cycle: &[TxnId]) -> Vec<String> {
+    /// The waits of a cycle, in its order.
+    pub fn cycle_edges(&self, cycle: &[TxnId]) -> Vec<Edge> {
         let next = cycle.iter().cycle().skip(1);
-        let told = cycle.iter().zip(next).filter_map(|(waiter, holder)| {
-            let wait = self.wait_of(*waiter)?;
-            let (mode, resource) = (wait.mode, &wait.resource);
-            Some(format!("transaction {waiter} waits for transaction {holder}: {mode} on {resource}"))
-        });
-        told.collect()
+        let edge =
+            |(waiter, holder): (&TxnId, &TxnId)| Some(self.wait_of(*waiter)?.edge(*waiter, *holder));
+        cycle.iter().zip(next).filter_map(edge).collect()
     }
 
     fn locks(&self, ranges: &[RangeHolder]) -> Vec<LockInfo> {

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::deadlock::{choose_victim, find_cycle};
+use super::inspect::Story;
 use super::queue::{Answer, Queue, Request};
 use super::ranges::{MOST_INTERVALS, RangeLocks};
 use super::{LockCounters, LockOptions, Mode, Resource, Work};
-use crate::error::{Code, Error, Field, Result};
+use crate::error::{Code, Error, Result};
 use crate::events::EventQueue;
 use crate::stats::{Counter, Stats, Timed};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -130,14 +131,15 @@ impl LockTable {
         true
     }
 
-    /// Gives every lock back; the transaction stays known.
-    pub fn release_all(&self, txn: TxnId) {
-        self.ranges.release(txn);
+    /// Gives back every lock whose resource `is_meant`, and returns how many there were.
+    pub fn release_all(&self, txn: TxnId, is_meant: impl Fn(&Resource) -> bool) -> usize {
         let mut state = self.state.lock();
-        let Some(participant) = state.participants.get_mut(&txn) else { return };
-        for resource in std::mem::take(&mut participant.held) {
-            state.release(txn, &resource);
-        }
+        let Some(participant) = state.participants.get_mut(&txn) else { return 0 };
+        let (meant, others) = std::mem::take(&mut participant.held).into_iter().partition(is_meant);
+        participant.held = others;
+        let meant: Vec<Resource> = meant;
+        meant.iter().for_each(|resource| state.release(txn, resource));
+        meant.len()
     }
 
     /// Waits until `holder`, which has stamped a record or locked a range, has ended, or has called
@@ -260,18 +262,11 @@ impl LockTable {
             let members =
                 cycle.iter().filter_map(|txn| Some((*txn, state.participants.get(txn)?.work.as_ref())));
             let Some(victim) = choose_victim(self.options.victim, members) else { return };
-            let story = state.tell_cycle(&cycle);
-            self.events.push(
-                "deadlock",
-                vec![
-                    ("victim", Field::from(victim.0)),
-                    ("cycle", Field::from(story.clone())),
-                    ("policy", Field::from(self.options.victim.name())),
-                ],
-            );
+            let story = Story(state.cycle_edges(&cycle));
+            self.events.push("deadlock", story.event(victim, self.options.victim));
             state.counters.deadlocks += 1;
             self.stats.add(Counter::Deadlocks, 1);
-            let error = Error::new(Code::Deadlock).with("victim", victim.0).with("cycle", story);
+            let error = Error::new(Code::Deadlock).with("victim", victim.0).with("cycle", story.lines());
             state.doom(victim, error);
         }
     }

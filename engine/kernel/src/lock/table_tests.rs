@@ -218,6 +218,28 @@ fn a_deadlock_of_two_takes_the_youngest_and_tells_the_cycle() {
             "transaction 2 waits for transaction 1: exclusive on name a",
         ]
     );
+    let list = |name: &str| {
+        let field = events[0].fields.iter().find(|(field, _)| *field == name);
+        let Some((_, Field::List(list))) = field else { panic!("no list {name}") };
+        list.clone()
+    };
+    assert_eq!(list("transactions"), ["1", "2"]);
+    assert_eq!(list("resources"), ["name b", "name a"]);
+    assert_eq!(list("modes"), ["exclusive", "exclusive"]);
+    let waited: Vec<f64> = list("waited_s").iter().map(|text| text.parse().unwrap()).collect();
+    assert!(waited[1] >= waited[0], "the younger one waited first: {waited:?}");
+}
+
+#[test]
+fn those_behind_a_transaction_are_woken_to_look_again() {
+    let world = World::with(2, VictimPolicy::Youngest);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| world.stamp(2, 1));
+        world.until_waiting(2);
+        world.table.look_again(TxnId(1));
+        waiter.join().unwrap().unwrap();
+    });
+    assert!(world.table.wait_for_graph().is_empty());
 }
 
 #[test]
@@ -314,8 +336,10 @@ fn locks_are_given_back_one_by_one_and_all_at_once() {
     assert!(world.table.release(TxnId(1), &named("b")));
     assert!(!world.table.release(TxnId(1), &named("b")));
     world.lock(2, "b", Exclusive).unwrap();
-    world.table.release_all(TxnId(1));
+    assert_eq!(world.table.release_all(TxnId(1), |resource| *resource == named("a")), 1);
     world.lock(2, "a", Exclusive).unwrap();
+    assert_eq!(world.table.held(TxnId(1)), [(named("c"), Exclusive)]);
+    assert_eq!(world.table.release_all(TxnId(1), |_| true), 1);
     world.table.ended(TxnId(2));
     assert!(world.table.locks().is_empty());
 }
