@@ -38,7 +38,8 @@ def inspect(path: str) -> dict[str, Any]:
     checkpoint_lsn, checkpoint_at (Unix seconds), redo_lsn, wal_bytes, wal_segments,
     last_lsn (the end of the last entry of a transaction after the checkpoint, else the checkpoint;
     0 where it would take long to tell), doublewrite_pages, clean_shutdown (marker present),
-    recovery_needed (marker present), recovery_state (text or None), holder (dict pid, host,
+    recovery_needed (marker present), recovery_state (text or None), unfinished_installation (a
+    recovery was complete and its result is being put in place), holder (dict pid, host,
     since (text), alive; None where nobody has it open).
     """
 
@@ -262,8 +263,20 @@ class Recovery:
     """A recovery in progress. Its steps are called in order by the stages of `engine.recovery`."""
 
     @staticmethod
-    def begin(path: str, options: dict[str, Any]) -> Recovery:
-        """Takes LOCK; raises DatabaseOpenElsewhere. Changes nothing else."""
+    def begin(
+        path: str, options: dict[str, Any], ground: str = "in_place", beside: str | None = None
+    ) -> Recovery:
+        """Takes LOCK; raises DatabaseOpenElsewhere. Finishes or drops what an earlier recovery left.
+
+        ground: "in_place" changes the originals; "overlay" writes beside them in the database
+        directory until `finish`; "rehearsal" writes to the folder `beside` and never installs.
+        """
+    @property
+    def settled(self) -> str:
+        """What an earlier recovery had left: nothing | dropped | installed."""
+    @property
+    def overlay_bytes(self) -> int:
+        """Bytes written beside the originals so far; 0 while a step runs."""
     def discover_log(self, job: Job) -> dict[str, Any]:
         """Keys: segments [{number, start_lsn, bytes, incarnation}], gaps [text], bytes, checkpoint_lsn, redo_lsn."""
     def validate_log(self, job: Job) -> dict[str, Any]:
@@ -282,7 +295,15 @@ class Recovery:
     def damaged_indexes(self) -> list[dict[str, Any]]:
         """Secondary indexes that cannot be trusted. Keys: table, index, reason."""
     def rebuild_index(self, table: str, index: str, job: Job) -> dict[str, Any]: ...
-    def finish(self) -> Store:
-        """Checkpoint, markers, and the open store."""
+    def finish(self, job: Job) -> Store:
+        """Checkpoint, markers, and the open store; an overlay is installed first.
+
+        An error with the field `installing` comes after the decision: the next open finishes it.
+        Any other error from an overlay leaves the originals as they were.
+        """
+    def rehearsed(self) -> dict[str, Any]:
+        """Carries a rehearsal to its end, drops it, releases LOCK. Keys: bytes."""
+    def revert(self) -> None:
+        """Drops what lies beside the originals and ends the recovery, but keeps LOCK."""
     def abandon(self) -> None:
         """Stop here; the database still needs recovery. Releases LOCK."""

@@ -1,7 +1,8 @@
 //! How fast a log is recovered, and in how much memory.
 //!
 //! `cargo run --release --example recovery -- DIRECTORY fill [LOG_MIB]` works until the log has
-//! that size and ends the process without closing; `... DIRECTORY recover` recovers and tells.
+//! that size and ends the process without closing; `... DIRECTORY recover` recovers in place and
+//! tells, `... DIRECTORY recover-overlay` on an overlay that is installed at the end.
 //! Filling keeps every page in memory, so that redo has all of the work; recovery has 48 MiB of cache.
 
 use std::path::Path;
@@ -11,8 +12,8 @@ use std::time::Instant;
 use _kernel::disk::os::OsDisk;
 use _kernel::error::Result;
 use _kernel::log::SyncMode;
-use _kernel::recovery::{Opening, Progress};
-use _kernel::store::{Store, StoreOptions};
+use _kernel::recovery::Progress;
+use _kernel::store::{Ground, Recovering, Store, StoreOptions};
 use _kernel::txn::Isolation;
 
 const FILLING: u64 = 1 << 30;
@@ -49,30 +50,30 @@ fn fill(directory: &Path, bytes: u64) -> Result<()> {
     std::process::exit(0);
 }
 
-fn recover(directory: &Path) -> Result<()> {
-    let disk = Arc::new(OsDisk::new(directory));
+fn recover(directory: &Path, ground: Ground) -> Result<()> {
     let progress = Progress::new();
     let whole = Instant::now();
-    let mut opening = Opening::begin(Arc::clone(&disk) as _, options(RECOVERING).opening)?;
+    let mut recovering =
+        Recovering::begin(Arc::new(OsDisk::new(directory)), &options(RECOVERING), ground)?;
     let mut lap = Instant::now();
     let mut tell = |what: &str, bytes: u64| {
         let seconds = lap.elapsed().as_secs_f64();
         println!("{what:<12} {seconds:>7.2} s {:>8.0} MB/s", bytes as f64 / 1e6 / seconds);
         lap = Instant::now();
     };
-    let log = opening.validate_log(&progress)?;
+    let log = recovering.opening.validate_log(&progress)?;
     tell("validation", log.bytes);
-    opening.restore_doublewrite(&progress)?;
+    recovering.restore_doublewrite(&progress)?;
     tell("doublewrite", 0);
-    let bytes = opening.analyse(&progress)?.bytes;
+    let bytes = recovering.opening.analyse(&progress)?.bytes;
     tell("analysis", bytes);
-    let redo = opening.redo(&progress)?;
+    let redo = recovering.opening.redo(&progress)?;
     tell("redo", redo.bytes);
-    opening.undo(&progress)?;
+    recovering.opening.undo(&progress)?;
     tell("undo", 0);
-    let store = Store::finish(disk, opening, &options(RECOVERING))?;
-    store.checkpoint()?;
-    tell("checkpoint", 0);
+    let beside = recovering.overlay_bytes();
+    let store = recovering.finish(&progress).map_err(|unfinished| unfinished.error)?;
+    tell("finish", beside);
     let seconds = whole.elapsed().as_secs_f64();
     println!("in all {seconds:.2} s, {:.0} MB/s of log; {redo:?}", log.bytes as f64 / 1e6 / seconds);
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
@@ -85,7 +86,8 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let directory = Path::new(arguments.get(1).map_or("recovery.holdfast", String::as_str));
     match arguments.get(2).map(String::as_str) {
-        Some("recover") => recover(directory),
+        Some("recover") => recover(directory, Ground::InPlace),
+        Some("recover-overlay") => recover(directory, Ground::Overlay),
         _ => fill(
             directory,
             arguments.get(3).and_then(|mib| mib.parse::<u64>().ok()).unwrap_or(1024) << 20,

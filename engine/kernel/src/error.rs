@@ -125,6 +125,7 @@ codes! {
     WalCorrupted = -71,
     InsufficientResources = -72,
     InconsistentState = -75,
+    RecoveryRollbackFailed = -81,
 }
 
 /// A coded error with its fields and, where there is one, its cause.

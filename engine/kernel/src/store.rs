@@ -19,6 +19,10 @@ use crate::txn::{
 use crate::types::DatabaseId;
 use crate::verify::{self, CheckOptions, CheckReport};
 
+mod recovering;
+
+pub use recovering::{Ground, Recovering, Unfinished};
+
 /// Present only after a clean shutdown.
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
 /// Present while somebody, or a recovery, has asked for one.
@@ -117,30 +121,6 @@ impl Store {
         opening.resume()?;
         remove_marker(&*disk, CLEAN_MARKER)?;
         Self::finish(disk, opening, options)
-    }
-
-    /// Opens whatever state the database is in, running a whole recovery where it needs one.
-    /// Recovery writes: for reading only, it is refused with `RecoveryNeeded`.
-    pub fn open_recovering(
-        disk: Arc<dyn Disk>,
-        options: &StoreOptions,
-        progress: &Progress,
-    ) -> Result<Store> {
-        let mut opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
-        if options.read_only || is_clean(&*disk, &opening.control())? {
-            return Self::open(disk, options);
-        }
-        put_marker(&*disk, RECOVERY_MARKER)?;
-        disk.remove(CLEAN_MARKER)?;
-        opening.validate_log(progress)?;
-        opening.restore_doublewrite(progress)?;
-        opening.analyse(progress)?;
-        opening.redo(progress)?;
-        opening.undo(progress)?;
-        let store = Self::finish(Arc::clone(&disk), opening, options)?;
-        store.checkpoint()?;
-        remove_marker(&*disk, RECOVERY_MARKER)?;
-        Ok(store)
     }
 
     /// Turns a finished opening into a store and starts its background work.
@@ -359,5 +339,7 @@ pub use creating::is_half_made;
 mod audit_tests;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod recovering_tests;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,8 @@ impl DoubleWrite {
         file.allocate((SLOTS * page_size) as u64)?;
         file.sync()?;
         let buffer = Vec::with_capacity(SLOTS * page_size);
-        Ok(DoubleWrite { file: Some(file), page_size, buffer, is_off: false })
+        // Where no page can be torn, a copy of it would be of no use.
+        Ok(DoubleWrite { file: Some(file), page_size, buffer, is_off: disk.is_atomic() })
     }
 
     /// Stands in where nothing is ever written.

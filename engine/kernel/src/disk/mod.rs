@@ -45,6 +45,10 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, folder: &str) -> Result<()>;
     /// Bytes that can still be allocated, where the medium tells.
     fn free_bytes(&self) -> Result<u64>;
+    /// True where what was written is seen whole or not at all after a crash, however much it is.
+    fn is_atomic(&self) -> bool {
+        false
+    }
     /// True where the file exists.
     fn exists(&self, path: &str) -> Result<bool> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));

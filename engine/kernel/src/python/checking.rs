@@ -128,7 +128,10 @@ impl Recovery {
         job: &Bound<'py, Job>,
     ) -> PyResult<Bound<'py, PyDict>> {
         job.get().progress.begin("index", "rows", 0);
-        let rows = self.run_on_shared(py, |shared, _| rebuild(shared, self.disk(), table, index))?;
+        let rows = self.step(py, |opening| {
+            let shared = opening.shared().ok_or_else(|| Error::new(Code::StoreClosed))?;
+            rebuild(shared, opening.disk(), table, index)
+        })?;
         Ok(dict!(py, { "rows": rows }))
     }
 }

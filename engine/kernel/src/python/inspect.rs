@@ -10,7 +10,7 @@ use super::status::{dict, seconds};
 use super::store::disk_of;
 use crate::buffer::DOUBLEWRITE_PATH;
 use crate::control::{self, Control, ControlData};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, overlay};
 use crate::error::Result;
 use crate::lockfile::{Holder, LockFile};
 use crate::log::{LogReader, segments};
@@ -75,6 +75,7 @@ struct Facts {
     clean_shutdown: bool,
     recovery_needed: bool,
     recovery_state: Option<String>,
+    unfinished_installation: bool,
     holder: Option<Holder>,
 }
 
@@ -105,6 +106,7 @@ fn look(directory: &Path) -> Result<Facts> {
         clean_shutdown: is_clean && disk.exists(CLEAN_MARKER)?,
         recovery_needed: disk.exists(RECOVERY_MARKER)?,
         recovery_state: std::fs::read_to_string(directory.join("recovery.state")).ok(),
+        unfinished_installation: disk.exists(overlay::JOURNAL_PATH)?,
         holder: LockFile::look(directory),
     })
 }
@@ -138,6 +140,7 @@ pub fn inspect(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
         "clean_shutdown": facts.clean_shutdown,
         "recovery_needed": facts.recovery_needed,
         "recovery_state": facts.recovery_state,
+        "unfinished_installation": facts.unfinished_installation,
         "holder": holder.transpose()?,
     }))
 }

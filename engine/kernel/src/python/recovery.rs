@@ -13,46 +13,80 @@ use super::job::Job;
 use super::open::OpenStore;
 use super::options::store_options;
 use super::status::dict;
-use super::store::{Store, lock_existing, this_process};
-use crate::disk::Disk;
+use super::store::{Store, disk_of, lock_existing, this_process};
+use crate::disk::overlay::Settled;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
 use crate::log::TailReason;
 use crate::recovery::Opening;
-use crate::store::{self, CLEAN_MARKER, RECOVERY_MARKER, StoreOptions};
+use crate::store::{Ground, Recovering, StoreOptions, Unfinished};
 
-/// What a recovery holds until it is finished or abandoned.
+/// What a recovery holds until it is finished or abandoned. After a revert only the lock.
 struct Held {
-    opening: Opening,
+    recovering: Option<Recovering>,
     lock: LockFile,
 }
 
 #[pyclass(frozen, module = "engine._kernel")]
 pub struct Recovery {
     path: PathBuf,
-    disk: Arc<dyn Disk>,
     options: StoreOptions,
+    settled: Settled,
     held: Mutex<Option<Held>>,
 }
 
 impl Recovery {
-    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
-    }
-
     pub(super) fn step<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Opening) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        self.recovering(py, |recovering| work(&mut recovering.opening))
+    }
+
+    fn recovering<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Recovering) -> Result<T> + Send,
     ) -> PyResult<T> {
         detached(py, || {
             let mut held = self
                 .held
                 .try_lock()
                 .ok_or_else(|| Error::new(Code::TransactionBusy).with("txn", 0u64))?;
-            let held = held.as_mut().ok_or_else(|| Error::new(Code::StoreClosed))?;
-            work(&mut held.opening)
+            let held = held.as_mut().and_then(|held| held.recovering.as_mut());
+            work(held.ok_or_else(|| Error::new(Code::StoreClosed))?)
         })
+    }
+
+    fn take(&self) -> Result<(Recovering, LockFile)> {
+        match self.held.lock().take() {
+            Some(Held { recovering: Some(recovering), lock }) => Ok((recovering, lock)),
+            _ => Err(Error::new(Code::StoreClosed)),
+        }
+    }
+}
+
+fn ground_of(name: &str, beside: Option<&str>) -> Result<Ground> {
+    match (name, beside) {
+        ("in_place", None) => Ok(Ground::InPlace),
+        ("overlay", None) => Ok(Ground::Overlay),
+        ("rehearsal", Some(folder)) => Ok(Ground::Rehearsal(disk_of(Path::new(folder)))),
+        _ => Err(Error::argument("ground", "must be in_place, overlay, or rehearsal with a folder")),
+    }
+}
+
+/// The error of a recovery that could not be finished: it says whether the next open will.
+fn unfinished(unfinished: Unfinished) -> Error {
+    let Unfinished { error, is_decided, rollback } = unfinished;
+    match rollback {
+        Err(other) => Error::new(Code::RecoveryRollbackFailed)
+            .with("stage", "Finalization")
+            .with("reason", other.to_string())
+            .with("manual_intervention_needed", 0i64)
+            .because(error),
+        Ok(()) if is_decided => error.with("installing", 1i64),
+        Ok(()) => error,
     }
 }
 
@@ -66,14 +100,42 @@ fn reason_text(reason: TailReason) -> String {
 #[pymethods]
 impl Recovery {
     #[staticmethod]
-    fn begin(py: Python<'_>, path: &str, options: &Bound<'_, PyDict>) -> PyResult<Recovery> {
+    #[pyo3(signature = (path, options, ground = "in_place", beside = None))]
+    fn begin(
+        py: Python<'_>,
+        path: &str,
+        options: &Bound<'_, PyDict>,
+        ground: &str,
+        beside: Option<&str>,
+    ) -> PyResult<Recovery> {
         let (options, holder) = (store_options(options)?, this_process(py)?);
         let path = Path::new(path).to_owned();
         detached(py, || {
+            let ground = ground_of(ground, beside)?;
             let (disk, lock) = lock_existing(&path, &holder)?;
-            let opening = Opening::begin(Arc::clone(&disk), options.opening.clone())?;
-            Ok(Recovery { path, disk, options, held: Mutex::new(Some(Held { opening, lock })) })
+            let recovering = Recovering::begin(disk, &options, ground)?;
+            let settled = recovering.settled;
+            let held = Mutex::new(Some(Held { recovering: Some(recovering), lock }));
+            Ok(Recovery { path, options, settled, held })
         })
+    }
+
+    /// What an earlier recovery had left: "nothing", "dropped", or "installed".
+    #[getter]
+    fn settled(&self) -> &'static str {
+        match self.settled {
+            Settled::Nothing => "nothing",
+            Settled::Dropped => "dropped",
+            Settled::Installed => "installed",
+        }
+    }
+
+    /// Bytes written beside the originals so far.
+    #[getter]
+    fn overlay_bytes(&self) -> u64 {
+        let held = self.held.try_lock();
+        let held = held.as_ref().and_then(|held| held.as_ref()?.recovering.as_ref());
+        held.map_or(0, Recovering::overlay_bytes)
     }
 
     fn discover_log<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
@@ -117,11 +179,8 @@ impl Recovery {
         job: &Bound<'py, Job>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let progress = Arc::clone(&job.get().progress);
-        let (found, restored) = self.step(py, |opening| {
-            store::put_marker(&*self.disk, RECOVERY_MARKER)?;
-            self.disk.remove(CLEAN_MARKER)?;
-            opening.restore_doublewrite(&progress)
-        })?;
+        let (found, restored) =
+            self.recovering(py, |recovering| recovering.restore_doublewrite(&progress))?;
         Ok(dict!(py, { "pages_found": found, "pages_restored": restored }))
     }
 
@@ -130,7 +189,7 @@ impl Recovery {
         let started = Instant::now();
         self.step(py, |opening| opening.analyse(&progress).map(|_| ()))?;
         let held = self.held.lock();
-        let analysis = held.as_ref().and_then(|held| held.opening.analysis());
+        let analysis = held.as_ref().and_then(|held| held.recovering.as_ref()?.opening.analysis());
         let Some(analysis) = analysis else {
             return Err(Error::internal("analysis left nothing").into());
         };
@@ -181,27 +240,40 @@ impl Recovery {
         }))
     }
 
-    /// Takes a checkpoint, removes the marker, and gives the open store.
-    fn finish(&self, py: Python<'_>) -> PyResult<Store> {
+    /// Takes a checkpoint, removes the marker, and gives the open store; an overlay is installed.
+    fn finish(&self, py: Python<'_>, job: &Bound<'_, Job>) -> PyResult<Store> {
+        let progress = Arc::clone(&job.get().progress);
         detached(py, || {
-            let held = self.held.lock().take().ok_or_else(|| Error::new(Code::StoreClosed))?;
-            let opened = store::Store::finish(Arc::clone(&self.disk), held.opening, &self.options)?;
-            opened.checkpoint()?;
-            store::remove_marker(&*self.disk, RECOVERY_MARKER)?;
-            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), held.lock)))
+            let (recovering, lock) = self.take()?;
+            let opened = recovering.finish(&progress).map_err(unfinished)?;
+            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+        })
+    }
+
+    /// Carries a rehearsal to its end, drops it and releases the lock.
+    fn rehearsed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let bytes = detached(py, || {
+            let (rehearsal, _lock) = self.take()?;
+            rehearsal.rehearsed()
+        })?;
+        Ok(dict!(py, { "bytes": bytes }))
+    }
+
+    /// Drops what lies beside the originals and ends the recovery, but keeps the lock.
+    fn revert(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            let recovering = self.held.lock().as_mut().and_then(|held| held.recovering.take());
+            recovering.map_or(Ok(()), Recovering::abandon)
         })
     }
 
     /// Stops here; the database still needs recovery. Releases the lock.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || {
-            if let Some(held) = self.held.lock().take()
-                && let Some(shared) = held.opening.shared()
-            {
-                // What was appended so far may stay or go: the next recovery begins again.
-                let _ = shared.core.log.close();
-            }
-            Ok(())
+            let Some(Held { recovering, lock }) = self.held.lock().take() else { return Ok(()) };
+            let abandoned = recovering.map_or(Ok(()), Recovering::abandon);
+            drop(lock);
+            abandoned
         })
     }
 

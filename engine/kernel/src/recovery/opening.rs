@@ -9,7 +9,7 @@ use crate::buffer::{DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
 use crate::core::Core;
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, overlay};
 use crate::error::{Code, Error, Result};
 use crate::events::EventQueue;
 use crate::lock::{LockOptions, LockTable};
@@ -69,14 +69,19 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Reads the control file; changes nothing.
+    /// Reads the control file; changes nothing, but for what a recovery that was being installed
+    /// had still to do.
     pub fn begin(disk: Arc<dyn Disk>, options: OpeningOptions) -> Result<Opening> {
+        overlay::settle(&*disk)?;
         let control = Control::open(&*disk, OpenMode::Write)?;
         Ok(Opening { disk, control, options, validity: None, analysis: None, shared: None })
     }
 
     pub fn control(&self) -> ControlData {
         self.control.data()
+    }
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
     pub fn analysis(&self) -> Option<&Analysis> {
         self.analysis.as_ref()
@@ -176,15 +181,15 @@ impl Opening {
         let result = self.redo_with(&analysis, progress);
         self.analysis = Some(analysis);
         let report = result?;
-        if !report.damaged.is_empty() {
-            let diagnostics: Vec<String> =
-                report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
-            return Err(Error::new(Code::InconsistentState)
-                .with("description", format!("{} pages could not be redone", diagnostics.len()))
-                .with("diagnostics", diagnostics)
-                .with("recovery_suggestions", vec!["restore from backup and roll forward".to_owned()]));
+        if report.damaged.is_empty() {
+            return Ok(report);
         }
-        Ok(report)
+        let diagnostics: Vec<String> =
+            report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
+        Err(Error::new(Code::InconsistentState)
+            .with("description", format!("{} pages could not be redone", diagnostics.len()))
+            .with("diagnostics", diagnostics)
+            .with("recovery_suggestions", vec!["restore from backup and roll forward".to_owned()]))
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::{Store, StoreOptions, ensure_clean};
 use crate::checkpoint::Checkpointer;
 use crate::control::Control;
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, overlay};
 use crate::error::{Code, Error, Result};
 use crate::recovery::Opening;
 
@@ -17,6 +17,10 @@ impl Store {
     /// Opens a cleanly closed database without changing it; `RecoveryNeeded` where it was not
     /// closed, for recovery writes.
     pub(super) fn view(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
+        if disk.exists(overlay::JOURNAL_PATH)? {
+            let indicators = vec!["unfinished_installation".to_owned()];
+            return Err(Error::new(Code::RecoveryNeeded).with("indicators", indicators));
+        }
         let control = Control::open(&*disk, OpenMode::Read)?;
         ensure_clean(&*disk, &control.data())?;
         let shared = Opening::view(Arc::clone(&disk), &control, options.opening.clone())?;

@@ -9,7 +9,7 @@ use _kernel::disk::Disk;
 use _kernel::disk::memory::MemoryDisk;
 use _kernel::error::{Code, Error, Result};
 use _kernel::recovery::Progress;
-use _kernel::store::{Store, StoreOptions};
+use _kernel::store::{Ground, Store, StoreOptions};
 use _kernel::txn::{CatalogueKind, Isolation};
 use _kernel::types::Lsn;
 
@@ -72,17 +72,25 @@ struct Run {
     options: StoreOptions,
     disk: Arc<MemoryDisk>,
     history: History,
-    sabotage: Option<Sabotage>,
+    course: Course,
     figures: Figures,
 }
 
+/// What the lives of a campaign have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Course {
+    pub sabotage: Option<Sabotage>,
+    /// Recoveries run on an overlay, not in place.
+    pub is_on_overlay: bool,
+}
+
 /// Runs one seed; the error says what the kernel did wrong.
-pub fn run(seed: u64, sabotage: Option<Sabotage>) -> std::result::Result<Figures, String> {
+pub fn run(seed: u64, course: Course) -> std::result::Result<Figures, String> {
     let mut dice = Dice::new(seed);
     let options = settings::draw(&mut dice);
     let disk = MemoryDisk::new(dice.next());
     let history = History::new(Rc::new(World::new()));
-    let mut run = Run { dice, options, disk, history, sabotage, figures: Figures::default() };
+    let mut run = Run { dice, options, disk, history, course, figures: Figures::default() };
     let mut store = run.create()?;
     for life in 0..LIVES {
         let told = |what: String| format!("life {}: {what}", life + 1);
@@ -122,11 +130,12 @@ impl Run {
     }
 
     fn open(&self) -> Result<Store> {
-        Store::open_recovering(self.disk(), &self.options, &Progress::default())
+        let ground = if self.course.is_on_overlay { Ground::Overlay } else { Ground::InPlace };
+        Store::open_recovering_on(self.disk(), &self.options, ground, &Progress::default())
     }
 
     fn sabotage(&self, store: &Store) {
-        match self.sabotage {
+        match self.course.sabotage {
             Some(Sabotage::IgnoreSync(pattern)) => self.disk.ignore_sync(pattern),
             Some(Sabotage::NoDoubleWrite) => store.shared().core.pool.switch_doublewrite_off(),
             Some(Sabotage::NoCompensation) => {

@@ -10,7 +10,7 @@ use _kernel::disk::memory::MemoryDisk;
 use _kernel::error::Code;
 use _kernel::log::SyncMode;
 use _kernel::recovery::Progress;
-use _kernel::store::{Store, StoreOptions};
+use _kernel::store::{Ground, Store, StoreOptions};
 
 use crate::audit::audit;
 use crate::campaign::{chain, check, contents};
@@ -57,7 +57,8 @@ pub fn run(seed: u64, fault: Option<Fault>) -> Outcome {
 }
 
 /// One run without a fault, and a recovery with one, which is then run again.
-pub fn run_recovery(seed: u64, fault: Option<Fault>) -> Outcome {
+pub fn run_recovery(seed: u64, fault: Option<Fault>, is_on_overlay: bool) -> Outcome {
+    let ground = || if is_on_overlay { Ground::Overlay } else { Ground::InPlace };
     let mut dice = Dice::new(seed);
     let options = draw(&mut dice);
     let memory = MemoryDisk::new(seed);
@@ -80,12 +81,12 @@ pub fn run_recovery(seed: u64, fault: Option<Fault>) -> Outcome {
         disk.fail(fault);
     }
     let faulty = Arc::clone(&disk) as Arc<dyn Disk>;
-    match Store::open_recovering(Arc::clone(&faulty), &options, &Progress::default()) {
+    match Store::open_recovering_on(Arc::clone(&faulty), &options, ground(), &Progress::default()) {
         Ok(_) => {}
         Err(error) if is_disk_fault(&error) => {
             disk.heal();
             // Without a crash in between: what the failed attempt left is still there.
-            Store::open_recovering(faulty, &options, &Progress::default())
+            Store::open_recovering_on(faulty, &options, ground(), &Progress::default())
                 .map_err(|error| format!("second recovery: {}", chain(&error)))?;
         }
         Err(error) => return Err(format!("recovery: {}", chain(&error))),

@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use _kernel::disk::faults::{Failure, Fault};
-use campaign::Figures;
+use campaign::{Course, Figures};
 use settings::Sabotage;
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
@@ -35,7 +35,7 @@ fn named(name: &str) -> Sabotage {
 }
 
 /// Runs seeds on all processors; returns the figures and what failed, by seed.
-fn run_seeds(first: u64, count: u64, sabotage: Option<Sabotage>) -> (Figures, Vec<(u64, String)>) {
+fn run_seeds(first: u64, count: u64, course: Course) -> (Figures, Vec<(u64, String)>) {
     let next = AtomicU64::new(first);
     let total = Mutex::new((Figures::default(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -47,7 +47,7 @@ fn run_seeds(first: u64, count: u64, sabotage: Option<Sabotage>) -> (Figures, Ve
                     if seed >= first + count {
                         return;
                     }
-                    let outcome = catch_unwind(AssertUnwindSafe(|| campaign::run(seed, sabotage)))
+                    let outcome = catch_unwind(AssertUnwindSafe(|| campaign::run(seed, course)))
                         .unwrap_or_else(|_| Err("the kernel panicked".to_owned()));
                     let mut total = total.lock().unwrap();
                     match outcome {
@@ -63,11 +63,9 @@ fn run_seeds(first: u64, count: u64, sabotage: Option<Sabotage>) -> (Figures, Ve
     (figures, failed)
 }
 
-#[test]
-fn every_acknowledged_commit_survives_crashes_and_nothing_else_does() {
-    let count = from_environment("HOLDFAST_SEEDS", 1000);
-    let sabotage = std::env::var("HOLDFAST_SABOTAGE").ok().map(|name| named(&name));
-    let (figures, failed) = run_seeds(from_environment("HOLDFAST_FIRST_SEED", 0), count, sabotage);
+/// Runs as many seeds as asked for, and fails with the first that went wrong.
+fn run_campaign(count: u64, course: Course) {
+    let (figures, failed) = run_seeds(from_environment("HOLDFAST_FIRST_SEED", 0), count, course);
     println!("{count} seeds: {figures:#?}");
     for (seed, what) in &failed {
         println!("seed {seed}: {what}");
@@ -85,11 +83,24 @@ fn every_acknowledged_commit_survives_crashes_and_nothing_else_does() {
     }
 }
 
+#[test]
+fn every_acknowledged_commit_survives_crashes_and_nothing_else_does() {
+    let sabotage = std::env::var("HOLDFAST_SABOTAGE").ok().map(|name| named(&name));
+    let course = Course { sabotage, ..Course::default() };
+    run_campaign(from_environment("HOLDFAST_SEEDS", 1000), course);
+}
+
+#[test]
+fn recoveries_on_an_overlay_survive_crashes_at_any_step_too() {
+    let course = Course { is_on_overlay: true, ..Course::default() };
+    run_campaign(from_environment("HOLDFAST_SEEDS", 400), course);
+}
+
 /// Runs with a safeguard left out until somebody notices.
 fn assert_noticed(sabotage: Sabotage) {
     const MOST: u64 = 400;
     for seed in 0..MOST {
-        let (_, failed) = run_seeds(seed, 1, Some(sabotage));
+        let (_, failed) = run_seeds(seed, 1, Course { sabotage: Some(sabotage), ..Course::default() });
         if let Some((seed, what)) = failed.first() {
             println!("{sabotage:?} is noticed by seed {seed}: {what}");
             return;
@@ -158,8 +169,11 @@ fn a_full_disk_at_any_call_loses_nothing() {
 
 #[test]
 fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
-    fail_calls(Failure::Device, 12, faults::run_recovery);
-    fail_calls(Failure::Full, 12, faults::run_recovery);
+    for is_on_overlay in [false, true] {
+        let run = |seed, fault| faults::run_recovery(seed, fault, is_on_overlay);
+        fail_calls(Failure::Device, 12, run);
+        fail_calls(Failure::Full, 12, run);
+    }
 }
 
 /// Damages of one specimen before the next is made.

@@ -24,8 +24,8 @@ pub enum Settled {
 impl Overlay {
     /// Makes the originals what the overlay shows. On an error before the journal is whole they
     /// are untouched; on a later one (`is_decided`), and after a crash, [`settle`] finishes it.
-    /// Nobody may write through the overlay any more.
-    pub fn install(&self) -> Result<()> {
+    /// Nobody may write through the overlay any more. `tell` is given the bytes copied.
+    pub fn install(&self, tell: &dyn Fn(u64)) -> Result<()> {
         let shared = &self.shared;
         if !shared.is_inside {
             return Err(Error::internal("an overlay beside its database cannot be installed"));
@@ -39,7 +39,7 @@ impl Overlay {
         journal.write_at(&journal::encode(&changes), 0)?;
         journal.sync()?;
         shared.base.sync_dir("")?;
-        carry_out(&*shared.base, &*shared.blocks, &changes)?;
+        carry_out(&*shared.base, &*shared.blocks, &changes, tell)?;
         drop_files(&*shared.base)
     }
 
@@ -111,7 +111,7 @@ pub fn settle(disk: &dyn Disk) -> Result<Settled> {
         return Ok(Settled::Dropped);
     };
     let blocks = disk.open(BLOCKS_PATH, OpenMode::Read)?;
-    carry_out(disk, &*blocks, &changes)?;
+    carry_out(disk, &*blocks, &changes, &|_| {})?;
     drop(blocks);
     drop_files(disk)?;
     Ok(Settled::Installed)
@@ -136,7 +136,12 @@ fn drop_files(disk: &dyn Disk) -> Result<()> {
 }
 
 /// Carries out every change; durable on return. Each step may be repeated any number of times.
-fn carry_out(disk: &dyn Disk, blocks: &dyn File, changes: &[FileChange]) -> Result<()> {
+fn carry_out(
+    disk: &dyn Disk,
+    blocks: &dyn File,
+    changes: &[FileChange],
+    tell: &dyn Fn(u64),
+) -> Result<()> {
     let mut folders = BTreeSet::new();
     for FileChange { path, change } in changes {
         folders.insert(path.rsplit_once('/').map_or("", |(folder, _)| folder));
@@ -149,7 +154,7 @@ fn carry_out(disk: &dyn Disk, blocks: &dyn File, changes: &[FileChange]) -> Resu
                     file.truncate(*keep)?;
                 }
                 file.allocate(*size)?;
-                runs.iter().try_for_each(|run| copy(&*file, blocks, run, *size))?;
+                runs.iter().try_for_each(|run| copy(&*file, blocks, run, *size, tell))?;
                 file.sync()?;
             }
         }
@@ -157,7 +162,7 @@ fn carry_out(disk: &dyn Disk, blocks: &dyn File, changes: &[FileChange]) -> Resu
     folders.into_iter().try_for_each(|folder| disk.sync_dir(folder))
 }
 
-fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64) -> Result<()> {
+fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &dyn Fn(u64)) -> Result<()> {
     let start = run.block * BLOCK as u64;
     // The last block of a file may reach over its end.
     let end = size.min(start + u64::from(run.count) * BLOCK as u64);
@@ -174,6 +179,9 @@ fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64) -> Result<()> 
         }
         file.write_at(&piece[..count], at)?;
         at += count as u64;
+        if run.place != Place::Zero {
+            tell(count as u64);
+        }
     }
     Ok(())
 }

@@ -223,6 +223,10 @@ impl Disk for Overlay {
     fn free_bytes(&self) -> Result<u64> {
         self.shared.store.free_bytes()
     }
+
+    fn is_atomic(&self) -> bool {
+        true
+    }
 }
 
 impl OverlayFile {

@@ -117,7 +117,7 @@ fn blocks_of_zeros_take_no_room() {
     assert_eq!(overlay.bytes(), 0);
     file.write_at(&[1; 10], 512).unwrap();
     assert_eq!(overlay.bytes(), BLOCK as u64);
-    overlay.install().unwrap();
+    overlay.install(&|_| {}).unwrap();
     let installed = &base.snapshot()["wal/1"];
     assert_eq!((installed.len(), installed[511..513].to_vec()), (1 << 20, vec![0, 1]));
 }
@@ -128,7 +128,7 @@ fn originals_that_could_not_grow_are_told_before_they_are_touched() {
     let overlay = Overlay::inside(base.clone()).unwrap();
     overlay.open("data", OpenMode::Write).unwrap().allocate(1 << 20).unwrap();
     base.set_capacity(Some(100_000));
-    assert_eq!(overlay.install().unwrap_err().code, Code::DiskFull);
+    assert_eq!(overlay.install(&|_| {}).unwrap_err().code, Code::DiskFull);
     assert!(!overlay.is_decided().unwrap());
     overlay.discard().unwrap();
     assert_eq!(base.snapshot(), Files::from([("data".to_owned(), vec![7; 9000])]));
@@ -141,7 +141,7 @@ fn live(seed: u64, nth: u64, again: u64, before: &Files) -> (bool, bool, Files) 
     disk.crash_after(nth);
     let installed = Overlay::inside(disk.clone()).and_then(|overlay| {
         act_on_overlay(&overlay, seed, 20)?;
-        overlay.install()
+        overlay.install(&|_| {})
     });
     let struck = disk.is_dead();
     let disk = disk.reopen();
@@ -206,7 +206,7 @@ fn an_installation_without_its_last_sync_would_be_noticed() {
         disk.ignore_sync("data");
         let overlay = Overlay::inside(disk.clone()).unwrap();
         act_on_overlay(&overlay, seed, 20).unwrap();
-        overlay.install().unwrap();
+        overlay.install(&|_| {}).unwrap();
         let found = disk.reopen().snapshot();
         torn |= found != before && found != after;
     }
