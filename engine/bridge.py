@@ -67,9 +67,12 @@ def open_store(path: Path, config: Config, *, read_only: bool = False) -> _kerne
     return Store.open(str(path), store_options(config, read_only=read_only))
 
 
-def begin_recovery(path: Path, config: Config) -> _kernel.Recovery:
-    """Take the database's lock for a recovery; changes nothing else."""
-    return Recovery.begin(str(path), store_options(config))
+def begin_recovery(path: Path, config: Config, ground: str, beside: Path | None = None) -> _kernel.Recovery:
+    """Take the database's lock for a recovery, and settle what an earlier one left.
+
+    `ground` is one of `engine.recovery.ground`; a rehearsal writes to the folder `beside`.
+    """
+    return Recovery.begin(str(path), store_options(config), ground, str(beside) if beside else None)
 
 
 def status(store: _kernel.Store, at: float) -> types.StoreStatus:

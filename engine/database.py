@@ -161,9 +161,18 @@ class Database:
     """An open database. Any thread may use it; a transaction belongs to one thread at a time."""
 
     def __init__(
-        self, path: Path, store: bridge.Store, config: Config, report: RecoveryReport | None = None
+        self,
+        path: Path,
+        store: bridge.Store,
+        config: Config,
+        report: RecoveryReport | None = None,
+        *,
+        on_close: Callable[[], object] = lambda: None,
     ) -> None:
-        """Takes over `store`. Use `engine.open`, which finds out what the database needs first."""
+        """Takes over `store`; `on_close` is called once that is closed.
+
+        Use `engine.open`, which finds out what the database needs first.
+        """
         self.path = path
         self.store = store
         self.config = config
@@ -176,6 +185,7 @@ class Database:
         self._closing = threading.Lock()
         self._closed = False
         self._aborted = 0
+        self._on_close = on_close
         self.events.start()
         _OPEN.add(self)
 
@@ -304,6 +314,7 @@ class Database:
                 self.events.publish("database_closed", aborted=self._aborted)
             finally:
                 self.events.close()
+                self._on_close()
             return self._aborted
 
     def __enter__(self) -> Self:

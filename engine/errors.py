@@ -358,6 +358,10 @@ class BackupTargetInUse(HoldfastError):
     code = -66
 
 
+class RecoveryPlanOutdated(HoldfastError):
+    code = -68
+
+
 class RecoveryImpossible(HoldfastError):
     code = -70
 

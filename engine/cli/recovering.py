@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from engine.cli.opening import add_verb
 from engine.cli.output import ERROR, FINE, Output, columns
 from engine.database import directory_of, inspect
-from engine.errors import HoldfastError, NotSupported
+from engine.errors import HoldfastError
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.types import DatabaseState
@@ -19,25 +20,36 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
     parser = add_verb(verbs, "recover", recover, "Bring a database back that was not closed")
     parser.add_argument("--plan", action="store_true", help="only show what would be done; changes nothing")
-    parser.add_argument("--rehearse", action="store_true", help="recover without keeping the result")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="do everything beside the database, check it, and drop it"
+    )
+    parser.add_argument(
+        "--plan-hash", metavar="HASH", default="", help="recover only if nothing changed since this plan"
+    )
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
-    """`recover PATH [--plan]`"""
-    if args.rehearse:
-        raise NotSupported(feature="rehearsing a recovery", detail="--plan shows what a recovery would do")
+    """`recover PATH [--plan | --rehearse] [--plan-hash HASH]`"""
     found = inspect(args.path)
     manager = RecoveryManager(directory_of(args.path))
     if found.state is DatabaseState.CLEAN:
-        out.result(manager.report.to_json(), ["The database was closed cleanly: there is nothing to do."])
+        report = replace(manager.report, rehearsal=args.rehearse)
+        out.result(report.to_json(), ["The database was closed cleanly: there is nothing to do."])
         return FINE
     if args.plan:
         plan = out.follow(manager.plan_task())
         out.result(_plan_json(plan), _plan_lines(plan))
         return FINE
+    return _carry_out(manager, args, out)
+
+
+def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) -> int:
     try:
-        report = out.follow(manager.run_task())
-        manager.take_store().close()
+        if args.rehearse:
+            report = out.follow(manager.rehearse_task())
+        else:
+            report = out.follow(manager.run_task(plan_hash=args.plan_hash))
+            manager.take_store().close()
     except HoldfastError as error:
         out.result({**manager.report.to_json(), "error": error.to_dict()}, _stage_lines(manager.report))
         if not out.as_json:
@@ -65,10 +77,13 @@ def _report_lines(report: RecoveryReport) -> list[str]:
         f"{analysis['committed']:,} transactions had been committed, {len(analysis['losers'])} had not.",
         f"Redo: {redo['applied']:,} of {redo['records']:,} changes applied again to {redo['pages']:,} pages.",
         f"Undo: {undo['records']:,} changes of {undo['transactions']} unfinished transactions taken back.",
-        f"Recovered in {report.seconds:.2f} s. "
+        f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s. "
         + ("Nothing that had been committed was lost." if not report.lost else ""),
     ]
     lines += [f"Lost: {loss['detail']}" for loss in report.lost]
+    if report.rehearsal:
+        lines += ["", "This was a rehearsal: the database is as it was. To do just this:"]
+        lines += [f"  holdfast recover PATH --plan-hash {report.plan_hash}"]
     return lines
 
 
@@ -84,6 +99,7 @@ def _plan_json(plan: RecoveryPlan) -> dict[str, Any]:
         "committed": plan.committed,
         "losers": [dict(loser) for loser in plan.losers],
         "dirty_pages": plan.dirty_pages,
+        "plan_hash": plan.hash,
         "stages": [stage.name for stage in plan.stages],
     }
 

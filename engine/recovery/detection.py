@@ -29,7 +29,7 @@ def state(facts: Facts) -> DatabaseState:
     """What can be said of the database without opening it."""
     if holder_is_alive(facts):
         return DatabaseState.OPEN_ELSEWHERE
-    if not facts.get("page_size"):
+    if not facts.get("page_size") and not facts.get("unfinished_installation"):
         # Without a readable control file not even the size of a page is known.
         return DatabaseState.DAMAGED
     return DatabaseState.NEEDS_RECOVERY if indicators(facts) else DatabaseState.CLEAN
@@ -108,8 +108,19 @@ def _stale_recovery_lock(facts: Facts) -> Indicator | None:
     return Indicator(
         "stale_recovery_lock",
         "An earlier recovery did not finish",
-        f"A recovery was interrupted{where}. Recovery can be run again from the start: what the "
-        "earlier one did is found in the log and not done twice.",
+        f"A recovery was interrupted{where}. What it had done is taken back, then recovery runs again "
+        "from the start.",
+    )
+
+
+def _unfinished_installation(facts: Facts) -> Indicator | None:
+    if not facts.get("unfinished_installation"):
+        return None
+    return Indicator(
+        "unfinished_installation",
+        "A recovery was being put in place",
+        "A recovery had succeeded and its result was replacing the originals when it was interrupted. "
+        "The rest is done first; it loses nothing.",
     )
 
 
@@ -129,6 +140,7 @@ def _unfinished_log(facts: Facts) -> Indicator | None:
 
 
 _SIGNS: tuple[Callable[[Facts], Indicator | None], ...] = (
+    _unfinished_installation,
     _recovery_marker,
     _unclean_shutdown,
     _doublewrite,

@@ -25,6 +25,7 @@ from engine.errors import (
     RecoveryDependencyError,
     RecoveryImpossible,
     RecoveryPermissionError,
+    RecoveryPlanOutdated,
     RecoveryTimeout,
     StoreFailed,
 )
@@ -33,8 +34,8 @@ RECOVERY_CODES = range(-83, -69)
 
 
 def stage_error(error: HoldfastError, stage: str) -> HoldfastError:
-    """`error` where it is a recovery error (or `Cancelled`), else the one that stands for it."""
-    if error.code in RECOVERY_CODES or isinstance(error, Cancelled):
+    """`error` where it is of recovery itself (or `Cancelled`), else the one that stands for it."""
+    if error.code in RECOVERY_CODES or isinstance(error, Cancelled | RecoveryPlanOutdated):
         return error
     for kinds, build in _TRANSLATIONS:
         if isinstance(error, kinds):
@@ -55,17 +56,19 @@ def timed_out(stage: str, limit_s: float, progress: str, cause: HoldfastError) -
     return error
 
 
-def partial(error: HoldfastError, stage: str, completed: Sequence[str]) -> PartialRecoveryFailure:
-    """A failure after the database had begun to change.
+def partial(
+    error: HoldfastError, stage: str, completed: Sequence[str], *, rollback_available: bool
+) -> PartialRecoveryFailure:
+    """A failure after the recovery had begun to change something.
 
-    Every step of recovery is repeatable, so the database is no worse than before: it still
-    needs recovery, and the next one takes up what this one did.
+    `rollback_available`: what it changed can be, and is, put back. Without, the database is no
+    worse than before all the same: every step can be repeated, and the next recovery does.
     """
     failure = PartialRecoveryFailure(
         completed_stages=list(completed),
         failed_stage=stage,
         cause=f"{error.title} ({error.name}, {error.code})",
-        rollback_available=False,
+        rollback_available=rollback_available,
     )
     failure.__cause__ = error
     return failure

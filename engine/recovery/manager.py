@@ -1,78 +1,71 @@
-"""Carries out a recovery: the twelve stages in order, watched, reported, and able to be run again."""
+"""Brings a database back: plans, rehearses, recovers, and takes back."""
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge, config
-from engine.errors import (
-    Cancelled,
-    ConfigInvalid,
-    DatabaseNotFound,
-    HoldfastError,
-    RecoveryStageDependencyFailed,
-    from_exception,
-)
-from engine.recovery import detection, failures
-from engine.recovery.report import RecoveryPlan, RecoveryReport, StageReport, StageStatus
-from engine.recovery.stages import STAGES, RecoveryContext, Stage
-from engine.recovery.state import RecoveryState
-from engine.recovery.watch import StageWatch, progress_text
+from engine.errors import ConfigInvalid, DatabaseNotFound, HoldfastError
+from engine.recovery import detection, failures, fingerprint
+from engine.recovery.execution import Execution, pending_stages
+from engine.recovery.ground import Ground, rehearsal_folder
+from engine.recovery.report import RecoveryPlan, RecoveryReport
+from engine.recovery.stages import STAGES
 from engine.tasks import Task
-from engine.types import Indicator, Outcome
+from engine.types import Indicator
 
 if TYPE_CHECKING:
     from engine.bridge import Store
     from engine.config import Config
 
-_log = logging.getLogger(__name__)
-
-_DONE = (StageStatus.SUCCEEDED, StageStatus.WARNING)
+# Up to here nothing but what lies beside the originals has changed.
+_PREPARED = STAGES.index(next(stage for stage in STAGES if stage.name == "Database Unlock"))
 
 
 class RecoveryManager:
-    """One recovery of one database, in this order: `plan` where wanted, `run`, `take_store`.
+    """The recovery of one database: `plan` and `rehearse` where wanted, then `run`, `take_store`.
 
-    `report` may be read from any thread at any time. A failed or cancelled recovery leaves the
-    database as one that needs recovery: make a new manager and run it again.
+    In place of `run`: `prepare`, then either `install` or `roll_back`. Unless the setting
+    `enable_recovery_rollback` is off, a recovery is all or nothing: one that fails or is cancelled
+    leaves the database as it found it. After that, and after a rehearsal, the same manager may be
+    used again. `report` may be read from any thread at any time; the methods are for one at a time.
     """
 
     def __init__(self, path: Path | str, settings: Config | None = None) -> None:
         """`settings` go over `reliability.toml`. Raises `DatabaseNotFound`, `NotADatabase`."""
         self.path = Path(path)
-        self._facts: Mapping[str, Any] = bridge.inspect(str(self.path))
-        if not self._facts.get("exists"):
-            raise DatabaseNotFound(path=str(self.path))
-        self._report = RecoveryReport(
-            indicators=detection.indicators(self._facts),
-            stages=tuple(
-                StageReport(number, stage.name, stage.does, stage.critical)
-                for number, stage in enumerate(STAGES, start=1)
-            ),
-        )
-        self._lock = threading.Lock()
-        self._context = self._new_context(settings)
+        self._chosen = settings
+        self._facts = self._look()
+        self._indicators = detection.indicators(self._facts)
+        self._settings, self._invalid = self._load_settings()
+        self._idle = RecoveryReport(indicators=self._indicators, stages=pending_stages())
+        self._execution: Execution | None = None
+        self._turn = threading.Lock()
 
     @property
     def indicators(self) -> tuple[Indicator, ...]:
         """The signs that recovery is needed; none for a cleanly closed database."""
-        return self._report.indicators
+        return self._indicators
 
     @property
     def report(self) -> RecoveryReport:
-        """How things stand now."""
-        return self._report
+        """How things stand now: of the last rehearsal or recovery that was begun."""
+        execution = self._execution
+        return execution.report if execution is not None else self._idle
 
     @property
     def settings(self) -> Config:
         """The settings that the recovery uses, and that the recovered database is open with."""
-        return self._context.config
+        return self._settings
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a recovery waits for `install` or `roll_back`."""
+        execution = self._execution
+        return execution is not None and execution.context.kernel is not None
 
     def plan(self, task: Task[RecoveryPlan] | None = None) -> RecoveryPlan:
         """Read the log and say what `run` would do. Holds the database's lock meanwhile.
@@ -83,19 +76,21 @@ class RecoveryManager:
         if task is not None:
             task.use(job)
         kernel = None
-        try:
-            kernel = bridge.begin_recovery(self.path, self._context.config)
-            found = kernel.discover_log(job)
-            valid = kernel.validate_log(job)
-            analysis = kernel.analyse(job)
-        except HoldfastError as error:
-            raise failures.stage_error(error, "Planning") from error.__cause__
-        finally:
-            if kernel is not None:
-                kernel.abandon()
+        with rehearsal_folder(self.path) as folder:
+            try:
+                kernel = bridge.begin_recovery(self.path, self._settings, Ground.REHEARSAL, folder)
+                found = kernel.discover_log(job)
+                valid = kernel.validate_log(job)
+                analysis = kernel.analyse(job)
+                stands_for = fingerprint.plan_hash(self.path)
+            except HoldfastError as error:
+                raise failures.stage_error(error, "Planning") from error.__cause__
+            finally:
+                if kernel is not None:
+                    kernel.abandon()
         return RecoveryPlan(
             indicators=self.indicators,
-            stages=self._report.stages,
+            stages=pending_stages(),
             checkpoint_lsn=found["checkpoint_lsn"],
             start_lsn=analysis["redo_lsn"],
             end_lsn=valid["end_lsn"],
@@ -106,203 +101,132 @@ class RecoveryManager:
             committed=analysis["committed"],
             losers=tuple(analysis["losers"]),
             dirty_pages=analysis["dirty_pages"],
+            hash=stands_for,
         )
 
     def plan_task(self) -> Task[RecoveryPlan]:
         """`plan` as work with progress and cancel; start it, or run it."""
         return Task("Recovery plan", self.plan)
 
-    def run_task(self) -> Task[RecoveryReport]:
-        """`run` as work with progress and cancel; start it, or run it."""
-        return Task("Recovery", self.run)
+    def rehearse(self, task: Task[RecoveryReport] | None = None) -> RecoveryReport:
+        """Carry every stage out beside the database, check the result, and drop it.
 
-    def run(self, task: Task[RecoveryReport] | None = None) -> RecoveryReport:
+        The report says what was replayed, undone and lost, how long each stage took, and has the
+        `plan_hash` with which `run` does the same or refuses. The original is only read (its lock
+        is held meanwhile). Raises what `run` raises; a failure here is a failure foreseen.
+        """
+        with rehearsal_folder(self.path) as folder:
+            execution = self._begin(Ground.REHEARSAL, beside=folder)
+            stands_for = fingerprint.plan_hash(self.path)
+            execution.carry_out(range(len(STAGES)), task)
+            execution.context.let_go()
+            execution.succeed()
+            return self._tell_warnings(execution.note_plan(stands_for), task)
+
+    def rehearse_task(self) -> Task[RecoveryReport]:
+        """`rehearse` as work with progress and cancel; start it, or run it."""
+        return Task("Recovery rehearsal", self.rehearse)
+
+    def run(self, task: Task[RecoveryReport] | None = None, *, plan_hash: str = "") -> RecoveryReport:
         """Carry the twelve stages out; afterwards `take_store` gives the open database.
+
+        With the `plan_hash` of a plan or rehearsal, `RecoveryPlanOutdated` (-68) is raised, and
+        nothing is done, where a file that recovery reads has changed since.
 
         Returns a report whose outcome is success, or success with warnings where a stage that
         is not critical failed. Else raises an error of -70 to -83, or `Cancelled`; `report`
-        then says which stage failed and what had been done.
+        then says which stage failed, what had been done, and what was taken back.
         """
-        began = time.monotonic()
-        deadline = began + self._context.config.recovery_timeout
-        try:
-            for number, stage in enumerate(STAGES):
-                self._run_stage(number, stage, task, deadline)
-        except HoldfastError as error:
-            self._end(error, time.monotonic() - began)
-            raise
-        self._succeed(time.monotonic() - began)
-        if task is not None:
-            for warning in self._report.warnings:
-                task.warn(warning)
-        return self._report
+        self.prepare(task, plan_hash=plan_hash)
+        return self.install(task)
+
+    def run_task(self, *, plan_hash: str = "") -> Task[RecoveryReport]:
+        """`run` as work with progress and cancel; start it, or run it."""
+        return Task("Recovery", lambda task: self.run(task, plan_hash=plan_hash))
+
+    def prepare(self, task: Task[RecoveryReport] | None = None, *, plan_hash: str = "") -> RecoveryReport:
+        """Carry out every stage but the last two: all is recovered and checked, nothing installed.
+
+        Holds the database's lock until `install` or `roll_back` is called. As `run` otherwise.
+        """
+        undoable = self._settings.enable_recovery_rollback
+        execution = self._begin(Ground.OVERLAY if undoable else Ground.IN_PLACE, plan_hash=plan_hash)
+        execution.carry_out(range(_PREPARED), task)
+        return execution.report
+
+    def prepare_task(self, *, plan_hash: str = "") -> Task[RecoveryReport]:
+        """`prepare` as work with progress and cancel; start it, or run it."""
+        return Task("Recovery", lambda task: self.prepare(task, plan_hash=plan_hash))
+
+    def install(self, task: Task[RecoveryReport] | None = None) -> RecoveryReport:
+        """Put what was prepared in place of the originals; see `run`."""
+        execution = self._prepared()
+        execution.carry_out(range(_PREPARED, len(STAGES)), task)
+        return self._tell_warnings(execution.succeed(), task)
+
+    def install_task(self) -> Task[RecoveryReport]:
+        """`install` as work with progress; start it, or run it."""
+        return Task("Recovery", self.install)
+
+    def roll_back(self) -> RecoveryReport:
+        """Drop what was prepared: the database is as it was, and its lock is released.
+
+        Raises `RecoveryRollbackFailed` (-81).
+        """
+        return self._prepared().take_back()
 
     def take_store(self) -> Store:
-        """The recovered database, open; the caller closes it. Once only, after `run` succeeded."""
-        store, self._context.store = self._context.store, None
-        if store is None:
+        """The recovered database, open; the caller closes it. Once only, after it was installed."""
+        execution = self._execution
+        store = execution.context.store if execution is not None else None
+        if execution is None or store is None:
             raise RuntimeError("there is no recovered database to take")
+        execution.context.store = None
         return store
 
-    def _new_context(self, settings: Config | None) -> RecoveryContext:
-        invalid: ConfigInvalid | None = None
-        if settings is None:
-            try:
-                settings = config.load(self.path)
-            except ConfigInvalid as error:
-                # Its own stage says so, where every other problem is told too.
-                settings, invalid = config.Config(), error
-        return RecoveryContext(
-            path=self.path,
-            facts=self._facts,
-            config=settings,
-            config_error=invalid,
-            state=RecoveryState(self.path),
-            report=lambda: self._report,
-            warn=self._warn,
-        )
+    def _begin(self, ground: Ground, *, beside: Path | None = None, plan_hash: str = "") -> Execution:
+        with self._turn:
+            if self.is_prepared:
+                raise RuntimeError("a recovery is prepared: install it or roll it back first")
+            if self._execution is not None:
+                # What was found when the manager was made may have changed by the attempt before.
+                self._facts = self._look()
+            self._execution = Execution(
+                self.path,
+                self._facts,
+                self._indicators,
+                self._settings,
+                self._invalid,
+                ground,
+                beside=beside,
+                plan_hash=plan_hash,
+            )
+            return self._execution
 
-    def _run_stage(
-        self, number: int, stage: Stage, task: Task[RecoveryReport] | None, deadline: float
-    ) -> None:
-        job = bridge.Job()
-        began = time.monotonic()
+    def _prepared(self) -> Execution:
+        execution = self._execution
+        if execution is None or not self.is_prepared:
+            raise RuntimeError("no recovery is prepared")
+        return execution
+
+    def _look(self) -> Mapping[str, Any]:
+        facts = bridge.inspect(str(self.path))
+        if not facts.get("exists"):
+            raise DatabaseNotFound(path=str(self.path))
+        return facts
+
+    def _load_settings(self) -> tuple[Config, ConfigInvalid | None]:
+        if self._chosen is not None:
+            return self._chosen, None
+        try:
+            return config.load(self.path), None
+        except ConfigInvalid as error:
+            # Its own stage says so, where every other problem is told too.
+            return config.Config(), error
+
+    @staticmethod
+    def _tell_warnings(report: RecoveryReport, task: Task[RecoveryReport] | None) -> RecoveryReport:
         if task is not None:
-            task.stage(stage.name, step=number + 1, steps=len(STAGES))
-            task.use(job)
-        self._change(number, status=StageStatus.RUNNING)
-        try:
-            self._require(stage)
-            if self._context.kernel is not None:
-                self._context.state.write("running", self._report, stage.name)
-            metrics = self._watched(number, stage, job, deadline)
-        except Exception as failure:
-            error = self._failed(stage, from_exception(failure, stage.name))
-            self._settle(number, stage, error, time.monotonic() - began)
-        else:
-            self._change(
-                number,
-                status=StageStatus.SUCCEEDED,
-                metrics=metrics,
-                seconds=time.monotonic() - began,
-                progress={},
-            )
-
-    def _watched(self, number: int, stage: Stage, job: bridge.Job, deadline: float) -> Mapping[str, Any]:
-        settings = self._context.config
-        watch = StageWatch(
-            job,
-            idle_s=stage.idle_s or settings.recovery_stage_timeout,
-            deadline=deadline,
-            total_s=settings.recovery_timeout,
-            tell=lambda progress: self._change(number, progress=progress),
-        )
-        try:
-            with watch:
-                return stage.run(self._context, job)
-        except Cancelled as error:
-            if watch.expired is None:
-                raise
-            raise failures.timed_out(stage.name, watch.expired, progress_text(watch.last), error) from error
-
-    def _require(self, stage: Stage) -> None:
-        """Raise unless every stage that this one builds on has succeeded."""
-        for dependency in stage.depends_on:
-            found = next(entry for entry in self._report.stages if entry.name == dependency)
-            if found.status not in _DONE:
-                cause = found.error
-                raise RecoveryStageDependencyFailed(
-                    stage=stage.name,
-                    dependency=dependency,
-                    dependency_error=cause.message if cause else found.status.value,
-                ) from cause
-
-    def _failed(self, stage: Stage, error: HoldfastError) -> HoldfastError:
-        coded = failures.stage_error(error, stage.name)
-        if isinstance(coded, Cancelled) or not stage.changes or not stage.critical:
-            return coded
-        completed = [entry.name for entry in self._report.stages if entry.status in _DONE]
-        return failures.partial(coded, stage.name, completed)
-
-    def _settle(self, number: int, stage: Stage, error: HoldfastError, seconds: float) -> None:
-        if isinstance(error, Cancelled):
-            self._change(number, status=StageStatus.CANCELLED, seconds=seconds, error=error)
-            raise error
-        if stage.critical:
-            _log.error("recovery of %s failed in %s: %s (%s)", self.path, stage.name, error.name, error.code)
-            self._change(number, status=StageStatus.FAILED, seconds=seconds, error=error)
-            raise error
-        self._change(number, status=StageStatus.WARNING, seconds=seconds, error=error)
-        self._warn(f"{stage.name}: {error.message}")
-
-    def _succeed(self, seconds: float) -> None:
-        results = self._context.results
-        outcome = Outcome.WARNINGS if self._report.warnings else Outcome.SUCCEEDED
-        with self._lock:
-            self._report = replace(
-                self._report,
-                outcome=outcome,
-                seconds=seconds,
-                analysis=results["analysis"],
-                redo=results["redo"],
-                undo=results["undo"],
-                lost=tuple(
-                    {"what": "index", "detail": f"The index {name} is missing until it is rebuilt."}
-                    for name in sorted(self._context.failed_indexes)
-                ),
-            )
-        try:
-            self._context.state.write("completed", self._report)
-        except HoldfastError as error:
-            # The database is open and sound; only the account of it could not be kept.
-            self._warn(error.message)
-
-    def _end(self, error: HoldfastError, seconds: float) -> None:
-        """Let go of everything; the marker stays, so that the next open recovers."""
-        status = "cancelled" if isinstance(error, Cancelled) else "failed"
-        results = self._context.results
-        with self._lock:
-            self._report = replace(
-                self._report,
-                outcome=Outcome.CANCELLED if status == "cancelled" else Outcome.FAILED,
-                seconds=seconds,
-                error=error,
-                stages=tuple(
-                    replace(entry, status=StageStatus.SKIPPED)
-                    if entry.status is StageStatus.PENDING
-                    else entry
-                    for entry in self._report.stages
-                ),
-                analysis=results.get("analysis", {}),
-                redo=results.get("redo", {}),
-                undo=results.get("undo", {}),
-            )
-        self._release(status)
-
-    def _release(self, status: str) -> None:
-        context = self._context
-        kernel, context.kernel = context.kernel, None
-        store, context.store = context.store, None
-        attempts: list[Callable[[], object]] = []
-        if kernel is not None or store is not None:
-            attempts.append(lambda: context.state.write(status, self._report))
-        if kernel is not None:
-            attempts.append(kernel.abandon)
-        if store is not None:
-            attempts.append(store.close)
-        for attempt in attempts:
-            try:
-                attempt()
-            except HoldfastError as error:
-                # The first error is the one to tell; this one is for the log file.
-                _log.warning("after a failed recovery: %s (%s)", error.name, error.code)
-
-    def _warn(self, text: str) -> None:
-        with self._lock:
-            self._report = replace(self._report, warnings=(*self._report.warnings, text))
-
-    def _change(self, number: int, **values: Any) -> None:
-        with self._lock:
-            stages = list(self._report.stages)
-            stages[number] = replace(stages[number], **values)
-            self._report = replace(self._report, stages=tuple(stages))
+            for warning in report.warnings:
+                task.warn(warning)
+        return report

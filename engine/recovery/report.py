@@ -71,6 +71,8 @@ class RecoveryPlan:
     losers: tuple[Mapping[str, Any], ...]
     """Unfinished transactions, to be undone: txn, started_at, changes, first_lsn."""
     dirty_pages: int
+    hash: str
+    """Stands for this plan: `run` with it is refused where the database has changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +91,26 @@ class RecoveryReport:
     """What could not be brought back, each with `what` and `detail`; empty when nothing is lost."""
     warnings: tuple[str, ...] = ()
     error: HoldfastError | None = None
+    rehearsal: bool = False
+    """Everything was done beside the database, and dropped."""
+    plan_hash: str = ""
+    """Of a rehearsal: what `run` takes to do just this, or refuse."""
+    overlay_bytes: int = 0
+    """Written beside the originals before they were replaced."""
+    rolled_back: tuple[str, ...] = ()
+    """The stages that were taken back after a failure or on request, the last one first."""
 
     @property
     def recovered(self) -> bool:
         """True once the database can be used again."""
-        return self.outcome in (Outcome.SUCCEEDED, Outcome.WARNINGS)
+        return self.outcome in (Outcome.SUCCEEDED, Outcome.WARNINGS) and not self.rehearsal
 
     def to_json(self) -> dict[str, Any]:
         """The shape of `recover --json`."""
         return {
             "recovered": self.recovered,
-            "rehearsal": False,
+            "rehearsal": self.rehearsal,
+            "plan_hash": self.plan_hash or None,
             "outcome": self.outcome.value if self.outcome else None,
             "seconds": round(self.seconds, 6),
             "indicators": [indicator_json(indicator) for indicator in self.indicators],
@@ -109,6 +120,8 @@ class RecoveryReport:
             "undo": dict(self.undo),
             "lost": [dict(loss) for loss in self.lost],
             "warnings": list(self.warnings),
+            "overlay_bytes": self.overlay_bytes,
+            "rolled_back": list(self.rolled_back),
             "error": self.error.to_dict() if self.error else None,
         }
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from engine.errors import InsufficientResources
+
 MIB = 1 << 20
 
 # What the interpreter, the scan buffers and the tables of analysis take beside the cache.
 _MEMORY_BESIDE_CACHE = 32 * MIB
+# The most of the cache and of the log buffer that a recovery on an overlay takes, whatever the
+# settings (engine/kernel/src/store/recovering.rs): under 100 MB in all.
+_OVERLAY_CACHE = 48 * MIB
+_OVERLAY_LOG_BUFFER = 8 * MIB
+# With less than this left on the disk, the system itself is in trouble.
+_LEAST_FREE = 4 * MIB
 # The data file, control, double-write, the lock, and what the interpreter opens meanwhile.
 _HANDLES_BESIDE_LOG = 32
 
@@ -33,20 +42,67 @@ class Need:
 
 
 def needs(
-    directory: Path, *, cache_bytes: int, log_buffer_bytes: int, segment_bytes: int, segments: int
+    directory: Path,
+    *,
+    cache_bytes: int,
+    log_buffer_bytes: int,
+    segment_bytes: int,
+    segments: int,
+    on_overlay: bool = False,
 ) -> tuple[Need, ...]:
     """The three needs of a recovery of `directory` with these settings.
 
     Disk: undo and the closing checkpoint write new log (a segment and the one prepared ahead),
-    and every frame of the cache may pass through the double-write buffer.
+    and every frame of the cache may pass through the double-write buffer. What an overlay takes
+    is known only after analysis: see `overlay_need`.
     """
-    memory = cache_bytes + log_buffer_bytes + _MEMORY_BESIDE_CACHE
+    if on_overlay:
+        cache_bytes = min(cache_bytes, _OVERLAY_CACHE)
+        log_buffer_bytes = min(log_buffer_bytes, _OVERLAY_LOG_BUFFER)
+    memory = cache_bytes + 2 * log_buffer_bytes + _MEMORY_BESIDE_CACHE
     disk = 2 * segment_bytes + min(cache_bytes, 16 * MIB)
     return (
         Need("memory", memory, available_memory(), "bytes"),
         Need("disk", disk, shutil.disk_usage(directory).free, "bytes"),
         Need("file handles", segments + _HANDLES_BESIDE_LOG, available_handles(), "handles"),
     )
+
+
+def overlay_need(folder: Path, *, dirty_pages: int, page_size: int, segment_bytes: int) -> Need:
+    """The disk space that redo and undo take beside the originals, and the installation after them.
+
+    Every dirty page once; undo and the checkpoint fill at most a segment with more than zeros; the
+    log grows by that segment and the one prepared after it.
+    """
+    required = dirty_pages * page_size + 3 * segment_bytes
+    return Need("disk", required, shutil.disk_usage(folder).free, "bytes")
+
+
+class Guard:
+    """Holds a running recovery to the bounds that it stated. Asked some times a second."""
+
+    def __init__(self, directory: Path, memory_bytes: int) -> None:
+        self._directory = directory
+        self._bound = memory_bytes
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+        self._next = 0.0
+
+    def violation(self) -> InsufficientResources | None:
+        """The first bound that is broken; looks at most once a second."""
+        now = time.monotonic()
+        if now < self._next:
+            return None
+        self._next = now + 1.0
+        used = self._process.memory_info().rss - self._before
+        if used > self._bound:
+            return InsufficientResources(
+                resource="memory", required=used, available=self._bound, unit="bytes"
+            )
+        free = shutil.disk_usage(self._directory).free
+        if free < _LEAST_FREE:
+            return InsufficientResources(resource="disk", required=_LEAST_FREE, available=free, unit="bytes")
+        return None
 
 
 def first_unmet(found: Iterable[Need]) -> Need | None:

@@ -6,8 +6,9 @@ an error of -70 to -83, or any coded error, which `failures` then turns into one
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,15 @@ from engine.errors import (
     RecoveryDependencyError,
     RecoveryImpossible,
     RecoveryPermissionError,
+    RecoveryPlanOutdated,
     RecoveryVerificationFailed,
     WalCorrupted,
 )
-from engine.recovery import resources
+from engine.recovery import detection, fingerprint, resources
+from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport
-from engine.recovery.state import STATE_FILE, RecoveryState
+from engine.recovery.rollback import Rollback
+from engine.recovery.state import MARKER, STATE_FILE, RecoveryState
 
 if TYPE_CHECKING:
     from engine.bridge import Job, Recovery, Store
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 Metrics = dict[str, Any]
 
 _SHOWN_PROBLEMS = 5
+# The need is an estimate of what is touched at once; the guard is for what runs away.
+_GUARDED_SHARE = 3
 
 
 @dataclass(slots=True)
@@ -48,8 +54,14 @@ class RecoveryContext:
     """The defaults where the file cannot be used; stage 3 then fails with `config_error`."""
     config_error: ConfigInvalid | None
     state: RecoveryState
+    rollback: Rollback
     report: Callable[[], RecoveryReport]
     warn: Callable[[str], None]
+    ground: Ground = Ground.OVERLAY
+    beside: Path | None = None
+    """The folder of a rehearsal."""
+    plan_hash: str = ""
+    """The plan that is to be carried out, where one was agreed on."""
     kernel: Recovery | None = None
     store: Store | None = None
     segments: int = 0
@@ -58,6 +70,18 @@ class RecoveryContext:
     """Of analysis, redo, undo and check."""
     failed_indexes: set[str] = field(default_factory=set)
     leftovers: list[Path] = field(default_factory=list)
+    guard: resources.Guard | None = None
+
+    @property
+    def is_undoable(self) -> bool:
+        """Whether what the stages do can be taken back."""
+        return self.ground is Ground.OVERLAY
+
+    def let_go(self) -> None:
+        """Release the lock, and with it whatever is left beside the originals."""
+        kernel, self.kernel = self.kernel, None
+        if kernel is not None:
+            kernel.abandon()
 
     def running(self) -> Recovery:
         """The kernel's side, which the second stage has begun."""
@@ -93,7 +117,7 @@ def initialise(context: RecoveryContext, job: Job) -> Metrics:
             raise RecoveryPermissionError(path=str(path), required_permissions="read and write")
         files += 1
         size += path.stat().st_size
-    if not context.facts.get("page_size"):
+    if not context.facts.get("page_size") and not context.facts.get("unfinished_installation"):
         raise RecoveryImpossible(
             reason="the control file, which says where recovery begins, cannot be read",
             suggested_action="Restore the newest backup into a new directory.",
@@ -102,10 +126,39 @@ def initialise(context: RecoveryContext, job: Job) -> Metrics:
 
 
 def acquire_lock(context: RecoveryContext, job: Job) -> Metrics:
-    """The database's lock, held until the last stage; then the marker and the state."""
-    context.kernel = bridge.begin_recovery(context.path, context.config)
+    """The database's lock, held until the last stage; then the state and the marker."""
+    before = _last_holder(context.path)
+    agreed = context.plan_hash and fingerprint.plan_hash(context.path)
+    kernel = bridge.begin_recovery(context.path, context.config, context.ground, context.beside)
+    context.kernel = kernel
+    context.rollback.locked(_LOCK, "LOCK", context.let_go)
+    if agreed != context.plan_hash or (agreed and agreed != fingerprint.plan_hash(context.path)):
+        raise RecoveryPlanOutdated(path=str(context.path))
+    metrics: Metrics = {"pid": os.getpid(), "settled": kernel.settled}
+    if before is not None:
+        # The operating system took the lock from it: it is gone, or the machine was restarted.
+        metrics["taken_over_from"] = before
+    if context.ground is not Ground.REHEARSAL:
+        _begin_state(context)
+    return metrics
+
+
+def _begin_state(context: RecoveryContext) -> None:
+    earlier = detection.persisted_state(context.facts) or {}
+    if earlier.get("status") == "running":
+        Rollback.of_crashed(context.path, earlier.get("rollback")).roll_back()
+    if context.is_undoable and not (context.path / MARKER).exists():
+        context.rollback.created(_LOCK, MARKER)
     context.state.begin(context.report())
-    return {"pid": os.getpid()}
+
+
+def _last_holder(directory: Path) -> str | None:
+    """Who had the database open and ended without letting it go; None where nobody is noted."""
+    try:
+        noted = json.loads((directory / "LOCK").read_text("utf-8"))
+        return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def validate_config(context: RecoveryContext, job: Job) -> Metrics:
@@ -135,16 +188,22 @@ def check_resources(context: RecoveryContext, job: Job) -> Metrics:
         log_buffer_bytes=config.log_buffer,
         segment_bytes=config.segment_size,
         segments=int(context.facts.get("wal_segments") or 0),
+        on_overlay=context.ground is not Ground.IN_PLACE,
     )
+    _ensure_met(found)
+    context.guard = resources.Guard(context.path, _GUARDED_SHARE * found[0].required)
+    return {
+        need.resource.replace(" ", "_"): {"required": need.required, "available": need.available}
+        for need in found
+    }
+
+
+def _ensure_met(found: Iterable[resources.Need]) -> None:
     unmet = resources.first_unmet(found)
     if unmet is not None:
         raise InsufficientResources(
             resource=unmet.resource, required=unmet.required, available=unmet.available, unit=unmet.unit
         )
-    return {
-        need.resource.replace(" ", "_"): {"required": need.required, "available": need.available}
-        for need in found
-    }
 
 
 def discover_log(context: RecoveryContext, job: Job) -> Metrics:
@@ -179,11 +238,22 @@ def validate_log(context: RecoveryContext, job: Job) -> Metrics:
 def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
     """Torn pages from the double-write buffer, then analysis, redo and undo."""
     kernel = context.running()
+    if context.is_undoable:
+        context.rollback.performs(_TRANSACTIONS, "overlay", kernel.revert)
     doublewrite = kernel.restore_doublewrite(job)
     results = context.results
     results["analysis"] = {**kernel.analyse(job)}
+    if context.ground is not Ground.IN_PLACE:
+        need = resources.overlay_need(
+            context.beside or context.path,
+            dirty_pages=results["analysis"]["dirty_pages"],
+            page_size=int(context.facts["page_size"]),
+            segment_bytes=context.config.segment_size,
+        )
+        _ensure_met([need])
     results["redo"] = {**kernel.redo(job)}
     results["undo"] = {**kernel.undo(job)}
+    results["overlay"] = {"bytes": kernel.overlay_bytes}
     return {
         "pages_restored": doublewrite["pages_restored"],
         "records": results["analysis"]["records"],
@@ -191,6 +261,7 @@ def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
         "pages": results["redo"]["pages"],
         "losers": len(results["analysis"]["losers"]),
         "undone": results["undo"]["records"],
+        "overlay_bytes": results["overlay"]["bytes"],
     }
 
 
@@ -248,9 +319,19 @@ def unlock(context: RecoveryContext, job: Job) -> Metrics:
 
 def finalise(context: RecoveryContext, job: Job) -> Metrics:
     """A checkpoint, the markers, the report; the open database passes to the caller."""
-    context.store = context.running().finish()
-    # From here on the store holds the lock, and nothing of the recovery is to be abandoned.
+    kernel = context.running()
+    if context.ground is Ground.REHEARSAL:
+        return {"bytes_written": kernel.rehearsed()["bytes"]}
+    try:
+        context.store = kernel.finish(job)
+    except HoldfastError as error:
+        if error.metadata.get("installing"):
+            # It is decided, and the next open does the rest: nothing may be taken back any more.
+            context.rollback.settle()
+        raise
+    # From here on the store holds the lock, and nothing of the recovery is to be taken back.
     context.kernel = None
+    context.rollback.settle()
     for path in context.leftovers:
         path.unlink(missing_ok=True)
     context.state.clear_marker()

@@ -1,8 +1,9 @@
 """What a recovery leaves on the disk about itself: its marker and `recovery.state`.
 
-`.recovery_needed` stands from the moment the lock is taken until the last stage has
-succeeded. `recovery.state` tells how far it came; a state "running" whose process is gone is
-the sign of a recovery that crashed. Of a completed one it keeps the report.
+`.recovery_needed` stands from the moment the lock is taken until the last stage has succeeded
+or everything was taken back. `recovery.state` tells how far it came, and what each stage would
+have to take back; a state "running" whose process is gone is the sign of a recovery that crashed:
+the next one begins by taking back what is noted there. Of a completed one it keeps the report.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from engine.errors import RecoveryProgress
 from engine.files import sync_directory, write_atomically
 from engine.recovery.report import RecoveryReport, indicator_json
+from engine.recovery.rollback import Rollback
 
 MARKER = ".recovery_needed"
 STATE_FILE = "recovery.state"
@@ -27,18 +29,22 @@ _FORMAT = 1
 class RecoveryState:
     """The persisted state of one recovery. Only its lock holder may use it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, rollback: Rollback) -> None:
         self._directory = directory
+        self._rollback = rollback
         self._started_at = time.time()
 
     def begin(self, report: RecoveryReport) -> None:
-        """Set the marker, then the first state. Raises `RecoveryProgress` (-80)."""
+        """Persist the first state, then set the marker. Raises `RecoveryProgress` (-80).
+
+        In this order, so that a crash in between leaves the note of what is to be taken back.
+        """
+        self.write("running", report)
         try:
             (self._directory / MARKER).touch(mode=0o600)
             sync_directory(self._directory)
         except OSError as error:
             raise RecoveryProgress(message=f"{MARKER}: {error.strerror}") from error
-        self.write("running", report)
 
     def write(self, status: str, report: RecoveryReport, stage: str | None = None) -> None:
         """Replace the state by how things stand. Raises `RecoveryProgress` (-80)."""
@@ -52,6 +58,7 @@ class RecoveryState:
             "stage": stage,
             "indicators": [indicator_json(indicator) for indicator in report.indicators],
             "stages": [stage.to_json() for stage in report.stages],
+            "rollback": self._rollback.to_json(),
         }
         if status == "completed":
             content["report"] = report.to_json()

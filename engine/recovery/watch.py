@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
+from engine.errors import HoldfastError
+
 TICK_S = 0.1
 
 
@@ -22,7 +24,8 @@ class StageWatch:
 
     `idle_s` is the longest time without progress, `deadline` the end of the whole recovery
     (by the monotonic clock). The stage then ends with `Cancelled`, and `expired` holds the
-    limit in seconds, so that the caller can tell a time limit from a wish to stop.
+    limit in seconds, so that the caller can tell a time limit from a wish to stop. Likewise
+    `violation` holds the error where `guard` found a resource used beyond its bound.
     """
 
     def __init__(
@@ -33,8 +36,11 @@ class StageWatch:
         deadline: float,
         total_s: float,
         tell: Callable[[Mapping[str, Any]], None],
+        guard: Callable[[], HoldfastError | None] = lambda: None,
     ) -> None:
         self.expired: float | None = None
+        self.violation: HoldfastError | None = None
+        self._guard = guard
         self.last: Mapping[str, Any] = {}
         self._job = job
         self._idle_s = idle_s
@@ -65,6 +71,9 @@ class StageWatch:
                 self._expire(self._total_s)
             elif now - moved_at > self._idle_s:
                 self._expire(self._idle_s)
+            elif self.violation is None and (found := self._guard()) is not None:
+                self.violation = found
+                self._job.cancel()
 
     def _expire(self, limit: float) -> None:
         if self.expired is None:

@@ -100,7 +100,9 @@ def test_recovery_errors_and_cancel_pass_as_they_are(kept: errors.HoldfastError)
 
 def test_a_partial_failure_names_what_was_done_and_what_failed() -> None:
     cause = errors.RecoveryVerificationFailed(check_name="pages", details="page 3", critical=True)
-    error = failures.partial(cause, "Consistency Validation", ["Initialization", "Lock Acquisition"])
+    error = failures.partial(
+        cause, "Consistency Validation", ["Initialization", "Lock Acquisition"], rollback_available=False
+    )
     assert error.fields["failed_stage"] == "Consistency Validation"
     assert error.fields["completed_stages"] == ["Initialization", "Lock Acquisition"]
     assert error.fields["rollback_available"] is False
