@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::buffer::{PageWrite, Pool};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::log::{Log, NewEntry, Op, Span};
 use crate::page::{Change, EntryMark, Part, encode_parts};
 use crate::space::Space;
@@ -126,6 +126,10 @@ impl Core {
             return Ok(());
         }
         let image = page.to_image();
-        self.change_page(Author::system(Op::Image), page, &Change::Image { image: &image })
+        match self.change_page(Author::system(Op::Image), page, &Change::Image { image: &image }) {
+            // The change itself is made; the image can wait until there is room.
+            Err(error) if error.code == Code::DiskFull => Ok(()),
+            logged => logged,
+        }
     }
 }

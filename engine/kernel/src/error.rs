@@ -179,6 +179,11 @@ impl Error {
             .with("os_error", error.to_string())
     }
 
+    /// True where the bytes of a page cannot be had from its place, or are not what was written.
+    pub fn is_page_damage(&self) -> bool {
+        matches!(self.code, Code::ChecksumMismatch | Code::PageDamaged | Code::IoError)
+    }
+
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }

@@ -21,6 +21,7 @@ pub mod page;
 #[cfg(feature = "extension-module")]
 pub mod python;
 pub mod recovery;
+pub mod repair;
 pub mod rows;
 pub mod space;
 pub mod stats;

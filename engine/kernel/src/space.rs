@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::Mutex;
 
 use crate::buffer::{PageRead, PageWrite, Pool};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::log::{NewEntry, Op};
 use crate::page::{Change, EntryMark, Kind, Page, Part, Shape, encode_parts};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Pages in a group; its bitmap of 2 KiB fits the smallest page.
 pub const GROUP: u32 = 16384;
+/// After so many changes of a map its full image goes into the log.
+const IMAGE_EVERY: u16 = 512;
 const FIRST_MAP: PageId = PageId(1);
 
 pub fn map_page_of(page: PageId) -> PageId {
@@ -88,7 +90,7 @@ impl Allocation<'_> {
         let changes: Vec<_> = self.changes().collect();
         changes.iter().try_for_each(|change| self.map.apply(change, mark))?;
         self.space.used.fetch_add(self.pages.len() as i64, Ordering::Relaxed);
-        Ok(())
+        self.space.renew_image(&mut self.map)
     }
 }
 
@@ -115,7 +117,8 @@ impl Release<'_> {
         if (group, bit) < (hint.group, hint.bit) {
             *hint = Hint { group, bit };
         }
-        Ok(())
+        drop(hint);
+        self.space.renew_image(&mut self.map)
     }
 }
 
@@ -224,15 +227,32 @@ impl Space {
         let mut page = Page::format(self.pool.page_size(), shape);
         // The map itself is in use, and so is page 0 before it.
         page.payload_mut()[0] = if group == 0 { 0b11 } else { 0b10 };
-        let image = page.to_image();
-        let change = Change::Image { image: &image };
+        self.log_image(&mut map, &page.to_image())?;
+        self.used.fetch_add(if group == 0 { 2 } else { 1 }, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn log_image(&self, map: &mut PageWrite<'_>, image: &[u8]) -> Result<()> {
+        let change = Change::Image { image };
         map.begin_change();
         let mut body = Vec::new();
         encode_parts(&mut body, TreeId(0), &[map.part(change)]);
         let entry = NewEntry::new(TxnId::SYSTEM, Op::Structure, Lsn::NONE, &[]);
         let span = self.pool.log().append(&NewEntry { body: &[&body], ..entry }, |_| {})?;
-        self.used.fetch_add(if group == 0 { 2 } else { 1 }, Ordering::Relaxed);
         map.apply(&change, EntryMark { txn: TxnId::SYSTEM, lsn: span.lsn, end: span.end })
+    }
+
+    /// Logs a map in full where its last image has become old: what its repair begins with.
+    fn renew_image(&self, map: &mut PageWrite<'_>) -> Result<()> {
+        if map.changes_since_image() < IMAGE_EVERY {
+            return Ok(());
+        }
+        let image = map.to_image();
+        match self.log_image(map, &image) {
+            // What it was asked for is done; the image can wait until there is room.
+            Err(error) if error.code == Code::DiskFull => Ok(()),
+            logged => logged,
+        }
     }
 
     /// Applies a change of a map page and keeps the count of used pages in step.

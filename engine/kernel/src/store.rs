@@ -13,6 +13,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::recovery::{Opening, OpeningOptions, Progress};
+use crate::repair::OnDamage;
 use crate::txn::{
     Isolation, Shared, Status, Transaction, collect, roll_back_orphans, roll_back_whole, tidy,
 };
@@ -55,6 +56,7 @@ impl Default for StoreOptions {
                 locks: crate::lock::LockOptions::default(),
                 image_every: 512,
                 redo_workers: 2,
+                on_damage: OnDamage::Repair,
             },
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 256 << 20,

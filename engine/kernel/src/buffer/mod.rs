@@ -25,8 +25,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -106,6 +106,13 @@ pub struct PoolOptions {
     pub incarnation: Incarnation,
 }
 
+/// Makes damaged pages whole again, from what the pool knows nothing of.
+pub trait Mender: Send + Sync {
+    /// Fills `place`, latched for the page `id` whose reading gave `error`; or the error that the
+    /// reader is to get. Called under the page's latch: it may take no other page's.
+    fn mend(&self, place: &mut PageWrite<'_>, id: PageId, error: Error) -> Result<()>;
+}
+
 pub struct Pool {
     page_size: usize,
     /// The last [`RESERVE`] of them hold nothing before the store has failed.
@@ -119,6 +126,7 @@ pub struct Pool {
     growth: Mutex<()>,
     file_pages: AtomicU32,
     incarnation: Incarnation,
+    mender: OnceLock<Arc<dyn Mender>>,
     pub counters: PoolCounters,
 }
 
@@ -151,6 +159,7 @@ impl Pool {
             growth: Mutex::new(()),
             file_pages: AtomicU32::new(u32::try_from(file_pages).unwrap_or(u32::MAX - 1)),
             incarnation: options.incarnation,
+            mender: OnceLock::new(),
             counters: PoolCounters::default(),
         })
     }
@@ -275,13 +284,27 @@ impl Pool {
         }
         let Some(mut guard) = self.map(page)? else { return Ok(None) };
         self.counters.misses.fetch_add(1, Ordering::Relaxed);
-        match self.fill(page, guard.bytes_mut()).and_then(|()| guard.validate(page, self.log.end())) {
+        let read = self.fill(page, guard.bytes_mut());
+        let read = read.and_then(|()| guard.validate(page, self.log.end()));
+        match read.or_else(|error| self.mend(&mut guard, page, error)) {
             Ok(()) => Ok(Some(guard)),
             Err(error) => {
                 self.shard(page).lock().remove(&page);
                 guard.forget_page();
                 Err(error)
             }
+        }
+    }
+
+    /// From now on `mender` is asked for pages that cannot be read; the first one stays.
+    pub fn set_mender(&self, mender: Arc<dyn Mender>) {
+        let _ = self.mender.set(mender);
+    }
+
+    fn mend(&self, place: &mut PageWrite<'_>, page: PageId, error: Error) -> Result<()> {
+        match self.mender.get() {
+            Some(mender) if error.is_page_damage() => mender.mend(place, page, error),
+            _ => Err(error),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Analysis, Progress, RedoReport, analysis, redo};
 use crate::buffer::{DoubleWrite, Pool, PoolOptions};
@@ -16,6 +16,7 @@ use crate::lock::{LockOptions, LockTable};
 use crate::log::segments::{self, SegmentInfo};
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::page::Page;
+use crate::repair::{OnDamage, Repairs};
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::txn::{Counts, RowIds, Shared, TxnManager, TxnState, roll_back_whole};
@@ -32,6 +33,7 @@ pub struct OpeningOptions {
     pub locks: LockOptions,
     pub image_every: u16,
     pub redo_workers: usize,
+    pub on_damage: OnDamage,
 }
 
 /// The segments, as they were found.
@@ -238,7 +240,10 @@ impl Opening {
         let data = self.control();
         let file: Arc<dyn File> = self.disk.open(DATA_PATH, OpenMode::Write)?;
         let doublewrite = DoubleWrite::open(&*self.disk, data.page_size as usize)?;
-        build(file, doublewrite, log, data.page_size as usize, analysis, &self.options)
+        let shared = build(file, doublewrite, log, data.page_size as usize, analysis, &self.options)?;
+        // From here on: redo and undo may meet damaged pages too.
+        Repairs::attend(&shared, Arc::clone(&self.disk), self.options.on_damage);
+        Ok(shared)
     }
 
     /// Rolls back what the crash cut off.
@@ -298,6 +303,9 @@ impl Opening {
         let page_size = data.page_size as usize;
         let doublewrite = DoubleWrite::absent(page_size);
         let shared = build(file, doublewrite, log, page_size, &analysis, &options)?;
+        // Damaged pages are mended in memory only.
+        shared.read_only.store(true, Ordering::Release);
+        Repairs::attend(&shared, disk, options.on_damage);
         shared.core.space.count_used()?;
         Ok(shared)
     }
@@ -371,5 +379,6 @@ pub fn build(
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),
         skip_first_updater: AtomicBool::new(false),
+        repairs: std::sync::OnceLock::new(),
     }))
 }

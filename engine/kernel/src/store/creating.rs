@@ -18,6 +18,7 @@ use crate::lockfile;
 use crate::log::{Log, segments};
 use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
 use crate::recovery::{Analysis, DATA_PATH, build};
+use crate::repair::Repairs;
 use crate::txn::{Shared, format_catalogue};
 use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
 
@@ -70,6 +71,7 @@ impl Store {
         let file = disk.open(DATA_PATH, OpenMode::Create)?;
         let doublewrite = DoubleWrite::open(&*disk, size)?;
         let shared = build(file, doublewrite, log, size, &Analysis::default(), &options.opening)?;
+        Repairs::attend(&shared, Arc::clone(&disk), options.opening.on_damage);
         shared.core.space.format()?;
         Self::format_store_page(&shared)?;
         format_catalogue(&shared.core)?;

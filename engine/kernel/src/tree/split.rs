@@ -241,7 +241,8 @@ impl<'c> Tree<'c> {
             };
             if parent.fits_child(separator.len()) {
                 let change = Change::AddChild { slot: slot as u16, key: separator, child };
-                return self.core.change_page(Author::system(Op::Structure), &mut parent, &change);
+                self.core.change_page(Author::system(Op::Structure), &mut parent, &change)?;
+                return self.core.renew_image(&mut parent);
             }
             let size = 4 + separator.len();
             self.split(parent, Incoming { slot, key: separator, size, replaces: false })?;

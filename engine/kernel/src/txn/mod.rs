@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::{EventQueue, unix_micros};
 use crate::lock::{LockTable, Mode, Resource};
 use crate::log::{Op, Span};
+use crate::repair::Repairs;
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -66,6 +67,8 @@ pub struct Shared {
     pub skip_compensation: AtomicBool,
     /// Lets later updaters win over snapshots; likewise.
     pub skip_first_updater: AtomicBool,
+    /// Who makes damaged pages whole; there once pages are read.
+    pub repairs: std::sync::OnceLock<Arc<Repairs>>,
 }
 
 struct Savepoint {

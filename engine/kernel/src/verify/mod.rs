@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use crate::error::{Code, Error, Field, Result};
 use crate::recovery::Progress;
+use crate::repair::looking_only;
 use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -112,6 +113,10 @@ impl Bits {
 /// Damage is a finding in the report; an error means that the check itself could not go on
 /// (`Cancelled`, or a database that is closed).
 pub fn check(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -> Result<CheckReport> {
+    looking_only(|| check_all(shared, progress, options))
+}
+
+fn check_all(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -> Result<CheckReport> {
     let started = Instant::now();
     let mut check = Check::new(shared, progress, options);
     check.sweep_pages()?;

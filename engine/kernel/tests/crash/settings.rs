@@ -55,6 +55,7 @@ pub fn draw(dice: &mut Dice) -> StoreOptions {
             locks: LockOptions { timeout: Duration::ZERO, ..LockOptions::default() },
             image_every: dice.pick(&[4, 32, 512]),
             redo_workers: 1,
+            on_damage: _kernel::repair::OnDamage::Repair,
         },
         checkpoint_interval: Duration::from_secs(3600),
         checkpoint_log_bytes: dice.pick(&[32 << 10, 128 << 10, 1 << 20]),

@@ -1,0 +1,321 @@
+//! Single-page repair: a damaged page is made whole when it is read, or set apart.
+//!
+//! Sources, best first: a whole copy in the double-write file brought up to date from the log, the
+//! log alone ([`history`]), and a copy that the caller brings, from a backup or a mirror. A
+//! repaired page gets a full image in the log at once, so that redo never needs what lies in its
+//! place; the damaged bytes are kept in `quarantine/`. A page without a source is set apart: each
+//! read of it gets its error at once, and everything else goes on.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::buffer::{Mender, PageWrite};
+use crate::core::Author;
+use crate::disk::{Disk, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::log::Op;
+use crate::page::{Change, Page};
+use crate::space::map_page_of;
+use crate::txn::Shared;
+use crate::types::{Lsn, PageId};
+
+mod history;
+#[cfg(test)]
+mod tests;
+
+pub use history::{Rebuilt, rebuild};
+
+/// Where the bytes of damaged pages are kept.
+pub const QUARANTINE: &str = "quarantine";
+
+/// What happens when a damaged page is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnDamage {
+    /// It is repaired if it can be, and set apart if not.
+    #[default]
+    Repair,
+    /// It is told, and left as it is.
+    Report,
+    /// As `Repair`; when that fails the store takes no more changes.
+    Halt,
+}
+
+/// Where a repaired page came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It was whole in memory; only its place in the file was damaged.
+    Memory,
+    DoubleWrite,
+    Log,
+    /// A copy that the caller brought, brought up to date from the log.
+    Copy,
+}
+
+impl Source {
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Memory => "memory",
+            Source::DoubleWrite => "doublewrite",
+            Source::Log => "log",
+            Source::Copy => "copy",
+        }
+    }
+}
+
+/// What a page can be, or was, rebuilt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    pub page: PageId,
+    pub source: Source,
+    /// The base's LSN, and the changes applied to it.
+    pub base: Lsn,
+    pub changes: u64,
+}
+
+/// Repairs the pages of one store.
+pub struct Repairs {
+    shared: Weak<Shared>,
+    disk: Arc<dyn Disk>,
+    on_damage: OnDamage,
+    set_apart: Mutex<HashMap<PageId, Error>>,
+}
+
+impl Repairs {
+    /// From now on damaged pages of `shared` are met as `on_damage` says.
+    pub fn attend(shared: &Arc<Shared>, disk: Arc<dyn Disk>, on_damage: OnDamage) {
+        let weak = Arc::downgrade(shared);
+        let repairs = Arc::new(Repairs { shared: weak, disk, on_damage, set_apart: Mutex::default() });
+        shared.core.pool.set_mender(Arc::clone(&repairs) as Arc<dyn Mender>);
+        let _ = shared.repairs.set(repairs);
+    }
+
+    /// Those of an open store.
+    pub fn of(shared: &Shared) -> Result<&Arc<Repairs>> {
+        shared.repairs.get().ok_or_else(|| Error::internal("a store without repairs"))
+    }
+
+    /// The pages that were damaged and could not be repaired, with what their readers are told.
+    pub fn set_apart(&self) -> Vec<(PageId, Error)> {
+        let mut pages: Vec<_> =
+            self.set_apart.lock().iter().map(|(id, error)| (*id, error.clone())).collect();
+        pages.sort_by_key(|(id, _)| *id);
+        pages
+    }
+
+    /// What each of the pages could be rebuilt from now; changes nothing. `copies` are whole pages
+    /// from elsewhere. A page that has no source is absent.
+    pub fn plan(
+        &self,
+        pages: &[PageId],
+        copies: Vec<Page>,
+        keep_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Remedy>> {
+        let shared = self.shared()?;
+        let mut remedies = Vec::new();
+        let mut others = Vec::new();
+        for id in pages {
+            match shared.core.pool.read_cached(*id) {
+                Some(page) => remedies.push(Remedy {
+                    page: *id,
+                    source: Source::Memory,
+                    base: page.lsn(),
+                    changes: 0,
+                }),
+                None => others.push(*id),
+            }
+        }
+        let found = self.rebuild(&shared, &others, copies, keep_on)?;
+        remedies.extend(found.into_iter().map(|(remedy, _)| remedy));
+        remedies.sort_by_key(|remedy| remedy.page);
+        Ok(remedies)
+    }
+
+    /// Repairs one page now, whatever the setting says, writes it to its place, and reads it again
+    /// from there. `copy` is a whole page from elsewhere. Raises the page's own error where no
+    /// source reaches.
+    pub fn repair(&self, id: PageId, copy: Option<Page>) -> Result<Remedy> {
+        let shared = self.shared()?;
+        let pool = &shared.core.pool;
+        let remedy = match pool.read_cached(id) {
+            Some(page) => {
+                let base = page.lsn();
+                drop(page);
+                self.keep_damaged(&shared, &pool.read_raw(id)?, id);
+                let mut page = pool.write(id)?;
+                Self::log_image(&shared, &mut page)?;
+                Remedy { page: id, source: Source::Memory, base, changes: 0 }
+            }
+            None => self.repair_from_sources(&shared, id, copy)?,
+        };
+        pool.write_out_older(Lsn::MAX, || true)?;
+        pool.read_raw(id)?.validate(id, shared.core.log.end()).or_else(|error| {
+            // It changed meanwhile, and its newest form waits in memory: nothing is wrong.
+            if pool.is_dirty(id) { Ok(()) } else { Err(error) }
+        })?;
+        self.set_apart.lock().remove(&id);
+        Ok(remedy)
+    }
+
+    fn repair_from_sources(
+        &self,
+        shared: &Arc<Shared>,
+        id: PageId,
+        copy: Option<Page>,
+    ) -> Result<Remedy> {
+        let pool = &shared.core.pool;
+        let damaged = pool.read_raw(id)?;
+        let known = damaged.validate(id, shared.core.log.end());
+        let mut found = self.rebuild(shared, &[id], copy.into_iter().collect(), &mut || true)?;
+        let Some((remedy, page)) = found.pop() else {
+            return Err(known
+                .err()
+                .unwrap_or_else(|| Error::argument("page", "it is not damaged, and needs no repair")));
+        };
+        let started = Instant::now();
+        let is_kept = self.keep_damaged(shared, &damaged, id);
+        let mut place = pool.fresh(id)?;
+        Self::install(shared, &mut place, page)?;
+        drop(place);
+        self.tell_repaired(shared, &remedy, is_kept, started);
+        Ok(remedy)
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>> {
+        self.shared.upgrade().ok_or_else(|| Error::new(Code::StoreClosed))
+    }
+
+    /// The pages that a source reaches, with their remedies.
+    fn rebuild(
+        &self,
+        shared: &Shared,
+        pages: &[PageId],
+        copies: Vec<Page>,
+        keep_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<(Remedy, Page)>> {
+        let (pool, log) = (&shared.core.pool, &shared.core.log);
+        let brought: HashMap<PageId, Lsn> = copies.iter().map(|page| (page.id(), page.lsn())).collect();
+        // Older copies first: of several bases the last one stays.
+        let mut bases = copies;
+        let written = pool.doublewrite_copies(Lsn::NONE, log.durable())?;
+        bases.extend(written.into_iter().map(|(_, page)| page));
+        bases.retain(|page| pages.contains(&page.id()));
+        bases.sort_by_key(Page::lsn);
+        let rebuilt = rebuild(log, pool.page_size(), pages, bases, keep_on)?;
+        let remedy = |id: PageId, found: &Rebuilt| {
+            let is_copy = brought.get(&id) == Some(&found.base);
+            let source = match found.from_image {
+                true => Source::Log,
+                false if is_copy => Source::Copy,
+                false => Source::DoubleWrite,
+            };
+            Remedy { page: id, source, base: found.base, changes: found.changes }
+        };
+        Ok(rebuilt.into_iter().map(|(id, found)| (remedy(id, &found), found.page)).collect())
+    }
+
+    /// Puts the whole page in its frame, and its image in the log.
+    fn install(shared: &Shared, place: &mut PageWrite<'_>, page: Page) -> Result<()> {
+        place.bytes_mut().copy_from_slice(page.bytes());
+        Self::log_image(shared, place)
+    }
+
+    fn log_image(shared: &Shared, page: &mut PageWrite<'_>) -> Result<()> {
+        let is_fixed = shared.read_only.load(Ordering::Acquire) || shared.core.log.has_failed();
+        if is_fixed {
+            // Nothing is written any more: the page is right in memory, which is all there is.
+            return Ok(());
+        }
+        let image = page.to_image();
+        shared.core.change_page(Author::system(Op::Image), page, &Change::Image { image: &image })
+    }
+
+    /// Keeps the bytes of a damaged page; false where that was not possible.
+    fn keep_damaged(&self, shared: &Shared, page: &Page, id: PageId) -> bool {
+        if shared.read_only.load(Ordering::Acquire) {
+            return false;
+        }
+        let path = format!("{QUARANTINE}/{:010}-{}.page", id.0, crate::events::unix_micros());
+        let kept = self.disk.open(&path, OpenMode::Create).and_then(|file| {
+            file.write_at(page.bytes(), 0)?;
+            file.sync()
+        });
+        kept.and_then(|()| self.disk.sync_dir(QUARANTINE)).is_ok()
+    }
+
+    fn tell_repaired(&self, shared: &Shared, remedy: &Remedy, is_kept: bool, started: Instant) {
+        shared.events.push(
+            "page_repaired",
+            vec![
+                ("page", remedy.page.0.into()),
+                ("source", remedy.source.name().into()),
+                ("changes", remedy.changes.into()),
+                ("kept", i64::from(is_kept).into()),
+                ("seconds", started.elapsed().as_secs_f64().into()),
+            ],
+        );
+    }
+
+    fn give_up(&self, shared: &Shared, id: PageId, error: Error) -> Error {
+        let is_new = self.set_apart.lock().insert(id, error.clone()).is_none();
+        if is_new {
+            shared.events.push(
+                "page_set_apart",
+                vec![("page", id.0.into()), ("error", error.to_string().into())],
+            );
+        }
+        if self.on_damage == OnDamage::Halt {
+            shared.core.log.fail(error.clone());
+        }
+        error
+    }
+}
+
+thread_local! {
+    static LOOKS_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` so that damaged pages which this thread meets stay as they are: for whoever is to
+/// find damage rather than mend it.
+pub fn looking_only<T>(work: impl FnOnce() -> T) -> T {
+    let before = LOOKS_ONLY.replace(true);
+    let done = work();
+    LOOKS_ONLY.set(before);
+    done
+}
+
+impl Mender for Repairs {
+    fn mend(&self, place: &mut PageWrite<'_>, id: PageId, error: Error) -> Result<()> {
+        if LOOKS_ONLY.get() {
+            return Err(error);
+        }
+        if let Some(known) = self.set_apart.lock().get(&id) {
+            return Err(known.clone());
+        }
+        let Some(shared) = self.shared.upgrade() else { return Err(error) };
+        // Zeros where the next map will be are no page yet: the file grows by many at a time.
+        let is_zeroed = error.field("corruption_type") == Some(&"zeroed".into());
+        let last_map = map_page_of(PageId(shared.core.pool.file_pages().saturating_sub(1)));
+        if is_zeroed && id == last_map {
+            return Err(error);
+        }
+        if self.on_damage == OnDamage::Report {
+            return Err(self.give_up(&shared, id, error));
+        }
+        let started = Instant::now();
+        let found = self.rebuild(&shared, &[id], Vec::new(), &mut || true).unwrap_or_default();
+        let Some((remedy, page)) = found.into_iter().next() else {
+            // A read that failed may succeed the next time; bytes that are wrong stay wrong.
+            let may_pass = error.code == Code::IoError;
+            return Err(if may_pass { error } else { self.give_up(&shared, id, error) });
+        };
+        let is_kept = self.keep_damaged(&shared, place, id);
+        Self::install(&shared, place, page)?;
+        self.tell_repaired(&shared, &remedy, is_kept, started);
+        Ok(())
+    }
+}

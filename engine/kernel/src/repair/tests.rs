@@ -1,0 +1,188 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::memory::MemoryDisk;
+use crate::recovery::{DATA_PATH, Progress};
+use crate::store::{Store, StoreOptions};
+use crate::txn::Isolation;
+
+fn options() -> StoreOptions {
+    let mut options = StoreOptions { background: false, ..StoreOptions::default() };
+    options.opening.cache_bytes = 64 * 8192;
+    options.opening.log.segment_bytes = 8 << 20;
+    options.opening.log.buffer_bytes = 1 << 20;
+    options.opening.log.background = false;
+    options
+}
+
+fn key(i: u64) -> [u8; 8] {
+    i.to_be_bytes()
+}
+
+/// A store of some hundred pages, more than its cache holds, each of them written out.
+fn filled(disk: &Arc<dyn Disk>, options: &StoreOptions) -> Store {
+    let store = Store::create(Arc::clone(disk), options).unwrap();
+    for round in 0..2u64 {
+        for first in (0..6000).step_by(100) {
+            let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+            let tree = txn.tree("t", true).unwrap().unwrap();
+            for i in first..first + 100 {
+                txn.put(tree, &key(i), &[(i + round) as u8; 300]).unwrap();
+            }
+            txn.commit().unwrap();
+        }
+    }
+    store.shared().core.pool.write_out_all().unwrap();
+    store
+}
+
+fn reads_all(store: &Store) -> Result<()> {
+    let mut txn = store.begin(Isolation::RepeatableRead, true)?;
+    let tree = txn.tree("t", false)?.unwrap();
+    for i in 0..6000 {
+        assert_eq!(txn.get(tree, &key(i))?.unwrap(), vec![(i + 1) as u8; 300]);
+    }
+    txn.commit().map(|_| ())
+}
+
+/// Damages the places of every page that is not in memory; returns the pages.
+fn damage_all(store: &Store, disk: &Arc<dyn Disk>) -> Vec<PageId> {
+    let pool = &store.shared().core.pool;
+    let file = disk.open(DATA_PATH, OpenMode::Write).unwrap();
+    let size = pool.page_size();
+    let mut damaged = Vec::new();
+    for id in (0..pool.file_pages()).map(PageId) {
+        let page = pool.read_raw(id).unwrap();
+        if pool.read_cached(id).is_some() || page.validate(id, Lsn::MAX).is_err() {
+            continue;
+        }
+        let middle = u64::from(id.0) * size as u64 + 400;
+        file.write_at(b"what a failing disk left", middle).unwrap();
+        damaged.push(id);
+    }
+    damaged
+}
+
+#[test]
+fn damaged_pages_are_repaired_from_the_log_when_they_are_read() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(1);
+    let store = filled(&disk, &options());
+    let damaged = damage_all(&store, &disk);
+    assert!(damaged.len() > 150, "{}", damaged.len());
+    reads_all(&store).unwrap();
+    let (events, _) = store.shared().events.drain(10_000);
+    let repaired = events.iter().filter(|event| event.kind == "page_repaired").count();
+    assert!(repaired > 100, "{repaired}");
+    assert!(disk.list(QUARANTINE).unwrap().len() >= repaired);
+    assert!(Repairs::of(store.shared()).unwrap().set_apart().is_empty());
+    for id in damaged {
+        let _ = Repairs::of(store.shared()).unwrap().repair(id, None);
+    }
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, vec![]);
+    store.close().unwrap();
+    reads_all(&Store::open(disk, &options()).unwrap()).unwrap();
+}
+
+#[test]
+fn what_was_repaired_survives_a_crash_before_it_was_written_out() {
+    let memory = MemoryDisk::new(2);
+    let disk: Arc<dyn Disk> = memory.clone();
+    let store = filled(&disk, &options());
+    store.checkpoint().unwrap();
+    // The log that is left reaches back to the checkpoint only, so pages are changed once more.
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let tree = txn.tree("t", true).unwrap().unwrap();
+    for i in 0..6000 {
+        txn.put(tree, &key(i), &[(i + 1) as u8; 300]).unwrap();
+    }
+    txn.commit().unwrap();
+    store.shared().core.pool.write_out_all().unwrap();
+    damage_all(&store, &disk);
+    let _ = reads_all(&store);
+    let told = Repairs::of(store.shared()).unwrap().set_apart();
+    drop(store);
+    let store = Store::open_recovering(disk, &options(), &Progress::default());
+    // Pages whose history is not all in the log stay damaged, and say so: never a wrong value.
+    match store {
+        Ok(store) => {
+            let _ = reads_all(&store);
+            assert!(Repairs::of(store.shared()).unwrap().set_apart().len() >= told.len().min(1));
+        }
+        Err(error) => assert_eq!(error.code, Code::InconsistentState),
+    }
+}
+
+#[test]
+fn a_page_without_history_is_set_apart_and_the_rest_stays_in_use() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(3);
+    let store = filled(&disk, &options());
+    store.close().unwrap();
+    let mut small = options();
+    small.opening.log.segment_bytes = 1 << 20;
+    let store = Store::open(Arc::clone(&disk), &small).unwrap();
+    for _ in 0..4 {
+        store.shared().core.log.rotate().unwrap();
+        store.checkpoint().unwrap();
+    }
+    // The catalogue is in memory now; everything else is damaged.
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let other = txn.tree("other", true).unwrap().unwrap();
+    txn.put(other, b"k", b"v").unwrap();
+    txn.commit().unwrap();
+    damage_all(&store, &disk);
+    let error = reads_all(&store).unwrap_err();
+    assert_eq!(error.code, Code::ChecksumMismatch);
+    assert_eq!(Repairs::of(store.shared()).unwrap().set_apart().len(), 1);
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let other = txn.tree("other", true).unwrap().unwrap();
+    txn.put(other, b"k2", b"v2").unwrap();
+    assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
+    txn.commit().unwrap();
+    assert!(reads_all(&store).is_err());
+}
+
+#[test]
+fn damage_stops_all_changes_where_the_setting_says_halt() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(4);
+    filled(&disk, &options()).close().unwrap();
+    let mut halting = options();
+    halting.opening.on_damage = OnDamage::Halt;
+    let store = Store::open(Arc::clone(&disk), &halting).unwrap();
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let other = txn.tree("other", true).unwrap().unwrap();
+    txn.put(other, b"k", b"v").unwrap();
+    txn.commit().unwrap();
+    for _ in 0..2 {
+        store.shared().core.log.rotate().unwrap();
+        store.checkpoint().unwrap();
+    }
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
+    damage_all(&store, &disk);
+    assert_eq!(reads_all(&store).unwrap_err().code, Code::ChecksumMismatch);
+    assert_eq!(txn.put(other, b"k", b"w").unwrap_err().code, Code::StoreFailed);
+    assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
+}
+
+#[test]
+fn a_copy_older_than_the_log_that_is_kept_is_never_a_base() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(5);
+    let store = filled(&disk, &options());
+    let pool = &store.shared().core.pool;
+    let id = (3..pool.file_pages())
+        .map(PageId)
+        .find(|id| {
+            pool.read_cached(*id).is_none()
+                && pool.read_raw(*id).unwrap().validate(*id, Lsn::MAX).is_ok()
+        })
+        .unwrap();
+    let copy = pool.read_raw(id).unwrap();
+    store.shared().core.log.rotate().unwrap();
+    store.checkpoint().unwrap();
+    let log = &store.shared().core.log;
+    let oldest = log.first_entry_from(Lsn::NONE).unwrap().unwrap();
+    let rebuilt = rebuild(log, pool.page_size(), &[id], vec![copy.clone()], &mut || true).unwrap();
+    assert_eq!(rebuilt.contains_key(&id), copy.lsn() >= oldest);
+}
