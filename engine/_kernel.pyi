@@ -112,6 +112,14 @@ class Store:
         Keys of an event: kind, at (Unix seconds), and the kind's own fields."""
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}]."""
+    def plan_repair(self, pages: Sequence[int], job: Job | None = None) -> list[dict[str, Any]]:
+        """What each page could be rebuilt from; one without a source is absent. Keys: page,
+        source (memory|doublewrite|log|copy), base_lsn, changes."""
+    def repair_page(self, page: int) -> dict[str, Any]:
+        """Repair one page, write it and read it again; the damaged bytes are kept in quarantine/.
+        Keys: as in plan_repair. Raises the page's own error where no source reaches."""
+    def pages_set_apart(self) -> list[dict[str, Any]]:
+        """Damaged pages that could not be repaired. Keys: page, code, error."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
     def page_info(self, page: int) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "lock_timeout_s": config.lock_timeout,
         "deadlock_victim": config.deadlock_victim,
         "image_every_changes": config.image_every_changes,
+        "on_damage": config.corruption_action,
         "read_only": read_only,
     }
 

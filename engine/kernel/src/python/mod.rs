@@ -22,6 +22,7 @@ mod log;
 mod open;
 mod options;
 mod recovery;
+mod repairing;
 mod status;
 mod store;
 mod table;

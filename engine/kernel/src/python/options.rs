@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use crate::error::Error;
 use crate::lock::VictimPolicy;
 use crate::log::SyncMode;
+use crate::repair::OnDamage;
 use crate::store::StoreOptions;
 
 fn unfit(name: &'static str, issue: &str) -> PyErr {
@@ -41,6 +42,7 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "lock_timeout_s" => opening.locks.timeout = seconds("lock_timeout_s", value.extract()?)?,
             "deadlock_victim" => opening.locks.victim = victim(&value.extract::<String>()?)?,
             "image_every_changes" => opening.image_every = value.extract()?,
+            "on_damage" => opening.on_damage = on_damage(&value.extract::<String>()?)?,
             "read_only" => chosen.read_only = value.extract()?,
             _ => return Err(Error::argument("options", format!("there is no option {name:?}")).into()),
         }
@@ -52,6 +54,15 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
         _ => return Err(unfit("sync_mode", "must be durable, interval or off")),
     };
     Ok(chosen)
+}
+
+fn on_damage(name: &str) -> PyResult<OnDamage> {
+    match name {
+        "isolate_and_repair" => Ok(OnDamage::Repair),
+        "report" => Ok(OnDamage::Report),
+        "halt" => Ok(OnDamage::Halt),
+        _ => Err(unfit("on_damage", "must be isolate_and_repair, report or halt")),
+    }
 }
 
 fn victim(name: &str) -> PyResult<VictimPolicy> {
