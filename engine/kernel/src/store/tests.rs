@@ -173,6 +173,25 @@ fn a_tree_filled_in_bulk_reads_like_any_other_and_survives_a_crash() {
 }
 
 #[test]
+fn a_tree_filled_in_bulk_keeps_room_for_fences_of_any_length() {
+    let store = Store::create(MemoryDisk::new(7), &options()).unwrap();
+    // Neighbours differ in length only, so that a fence is as long as the longer of the two.
+    let key = |i: usize| format!("{:04}{}", i / 7, "y".repeat(i * 131 % 500)).into_bytes();
+    let keys: std::collections::BTreeSet<Vec<u8>> = (0..6000).map(key).collect();
+    let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();
+    let at = tree(&mut txn, "t");
+    let mut rest = keys.iter();
+    let mut next = || Ok(rest.next().map(|key| (key.clone(), vec![3; 20])));
+    assert_eq!(txn.fill(at, &mut next).unwrap(), keys.len() as u64);
+    txn.commit().unwrap();
+    let mut txn = store.begin(Isolation::RepeatableRead, true).unwrap();
+    let found: Vec<Vec<u8>> = all(&mut txn, at, false).into_iter().map(|(key, _)| key).collect();
+    assert!(found.iter().eq(keys.iter()));
+    drop(txn);
+    assert!(store.check(true, &Progress::default()).unwrap().ok);
+}
+
+#[test]
 fn pages_of_deleted_records_are_given_back() {
     let store = Store::create(MemoryDisk::new(6), &options()).unwrap();
     let mut txn = store.begin(Isolation::RepeatableRead, false).unwrap();

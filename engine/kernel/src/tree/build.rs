@@ -30,6 +30,23 @@ struct Level {
     bytes: usize,
 }
 
+impl Level {
+    /// The bytes of the records and of both fences, the high one of this length.
+    fn bytes_with_fences(&self, high: usize) -> usize {
+        self.bytes + self.low.len() + high
+    }
+
+    /// The fence before a right neighbour that begins with `next`: as short as it can be.
+    fn separator(&self, level: usize, next: &[u8]) -> Vec<u8> {
+        match self.items.last() {
+            Some(last) if level == 0 => {
+                next[..(common_prefix(&last.key, next) + 1).min(next.len())].to_vec()
+            }
+            _ => next.to_vec(),
+        }
+    }
+}
+
 pub struct Builder<'t> {
     tree: Tree<'t>,
     stamp: Stamp,
@@ -64,10 +81,10 @@ impl<'t> Builder<'t> {
 
     fn add(&mut self, sink: &mut dyn PageSink, level: usize, item: Item) -> Result<()> {
         let size = Self::size_of(level, &item);
-        let full = self.tree.core.pool.page_size() - HEADER;
-        let open = &self.levels[level];
-        // Room is kept for both fences; the high one is at most the next key.
-        if !open.items.is_empty() && open.bytes + size + open.low.len() + item.key.len() > full {
+        // Room is kept for both fences; the high one is often no longer than the last key.
+        while !self.levels[level].items.is_empty()
+            && self.levels[level].bytes_with_fences(item.key.len()) + size > self.page_room()
+        {
             self.turn_page(sink, level, &item.key)?;
         }
         let open = &mut self.levels[level];
@@ -76,15 +93,22 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
-    /// Finishes the open page of a level, which has a right neighbour that begins with `next`.
+    fn page_room(&self) -> usize {
+        self.tree.core.pool.page_size() - HEADER
+    }
+
+    /// Finishes the open page of a level, which has a right neighbour that begins with `next`, or
+    /// with the last record of the page, where that leaves no room for so long a fence.
     fn turn_page(&mut self, sink: &mut dyn PageSink, level: usize, next: &[u8]) -> Result<()> {
+        let room = self.page_room();
         let open = &mut self.levels[level];
-        let separator = match open.items.last() {
-            Some(last) if level == 0 => {
-                next[..(common_prefix(&last.key, next) + 1).min(next.len())].to_vec()
-            }
-            _ => next.to_vec(),
-        };
+        let mut separator = open.separator(level, next);
+        let mut moved = Vec::new();
+        if open.bytes_with_fences(separator.len()) > room && open.items.len() > 1 {
+            moved.extend(open.items.pop());
+            separator = moved.first().map_or(separator, |first| open.separator(level, &first.key));
+        }
+        let moved_bytes = moved.iter().map(|item| Self::size_of(level, item)).sum();
         let id = match open.id {
             Some(id) => id,
             None => sink.take_page()?,
@@ -93,7 +117,7 @@ impl<'t> Builder<'t> {
         let is_first = open.id.is_none();
         let finished = std::mem::replace(
             open,
-            Level { id: Some(right), low: separator.clone(), items: Vec::new(), bytes: 0 },
+            Level { id: Some(right), low: separator.clone(), items: moved, bytes: moved_bytes },
         );
         let page = self.page(level, id, right, &finished, Some(&separator))?;
         sink.write_page(&page)?;
