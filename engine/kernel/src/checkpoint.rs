@@ -5,10 +5,10 @@
 //! file names the begin record. A crash before that leaves the previous checkpoint in force.
 //! What happened between the two records is found by analysis, which starts at the begin.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::control::{Control, ControlData};
 use crate::error::{Code, Error, Result};

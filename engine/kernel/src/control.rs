@@ -13,7 +13,7 @@
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::sync::Arc;
-use crate::types::{DatabaseId, Incarnation, Lsn};
+use crate::types::{DatabaseId, Incarnation, Lsn, is_page_size};
 
 /// The file's name.
 pub const PATH: &str = "control";
@@ -180,7 +180,22 @@ fn decode(bytes: &[u8; SLOT]) -> std::result::Result<(u64, ControlData), Fault> 
         segment_bytes: u64_at(88),
         pages_lag: u32_at(44) & 1 != 0,
     };
-    Ok((u64_at(16), data))
+    if data.is_possible() { Ok((u64_at(16), data)) } else { Err(Fault::Damaged) }
+}
+
+impl ControlData {
+    /// True where the fields can have been written: a checksum says only that they were.
+    fn is_possible(&self) -> bool {
+        let ordered = self.redo_lsn <= self.checkpoint_lsn && self.checkpoint_lsn < Lsn::LIMIT;
+        let ends = self.clean_end.is_none()
+            || (self.clean_end >= self.checkpoint_lsn && self.clean_end < Lsn::LIMIT);
+        is_page_size(self.page_size as usize)
+            && ordered
+            && ends
+            && self.incarnation.0 > 0
+            && self.incarnation.0 < u32::MAX
+            && self.next_txn < u64::MAX
+    }
 }
 
 #[cfg(test)]

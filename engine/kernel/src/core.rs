@@ -1,8 +1,8 @@
 //! Pool, log and space map together: what trees and transactions are made on.
 
+use crate::sync::AtomicU64;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::buffer::{PageWrite, Pool};
 use crate::error::{Code, Result};

@@ -4,10 +4,10 @@
 //! store. The bit of a page is set in the same log entry that first writes the page, and cleared
 //! in the one that makes it [`Kind::Free`]: no crash lies between the two.
 
+use crate::sync::{AtomicI64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::buffer::{PageRead, PageWrite, Pool};
 use crate::error::{Code, Error, Result};

@@ -1,11 +1,11 @@
 //! One open database: its parts, its background work, its life from create to close.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 
 use crate::checkpoint::{CheckpointStatus, Checkpointer};
 use crate::control::ControlData;
@@ -272,7 +272,9 @@ impl Work {
 
     fn run(&self, job: Job) {
         while !self.stop.load(Ordering::Acquire) {
-            let done = job(self);
+            let done = catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
+                Err(self.shared.core.log.fail(Error::internal("a thread of the store's own panicked")))
+            });
             if self.shared.core.log.has_failed() {
                 self.shared.wake_if_failed();
                 return;
@@ -343,5 +345,9 @@ mod audit_tests;
 mod fault_tests;
 #[cfg(test)]
 mod recovering_tests;
+#[cfg(test)]
+mod panic_tests;
+#[cfg(test)]
+mod race_tests;
 #[cfg(test)]
 mod tests;

@@ -28,11 +28,22 @@ pub struct Incarnation(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DatabaseId(pub [u8; 16]);
 
+/// The sizes of pages, in bytes.
+pub const MIN_PAGE: usize = 4096;
+pub const MAX_PAGE: usize = 65536;
+
+/// True for a size that pages may have: a power of two from 4 to 64 KiB.
+pub fn is_page_size(size: usize) -> bool {
+    size.is_power_of_two() && (MIN_PAGE..=MAX_PAGE).contains(&size)
+}
+
 impl Lsn {
     /// Before every entry: "nowhere" in chains of previous entries.
     pub const NONE: Lsn = Lsn(0);
     /// After every entry.
     pub const MAX: Lsn = Lsn(u64::MAX);
+    /// No log grows so long: a position beyond it, read from a file, is none.
+    pub const LIMIT: Lsn = Lsn(1 << 62);
 
     pub fn is_none(self) -> bool {
         self == Lsn::NONE

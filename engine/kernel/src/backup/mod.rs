@@ -24,6 +24,8 @@ use crate::error::{Code, Error, Result};
 use crate::types::Lsn;
 
 mod restore;
+#[cfg(test)]
+mod rubbish_tests;
 mod stream;
 mod take;
 #[cfg(test)]

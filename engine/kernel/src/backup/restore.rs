@@ -9,7 +9,7 @@ use crate::control::{self, Control};
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::log::segments;
-use crate::page::{MAX_PAGE, MIN_PAGE, Page, get_u32};
+use crate::page::{Page, get_u32, is_page_size};
 use crate::recovery::{DATA_PATH, Progress};
 use crate::store::RECOVERY_MARKER;
 use crate::types::PageId;
@@ -60,10 +60,11 @@ fn remove(target: &dyn Disk) {
 impl Pass<'_> {
     fn all(&self) -> Result<()> {
         let size = self.manifest.page_size as usize;
-        if !size.is_power_of_two() || !(MIN_PAGE..=MAX_PAGE).contains(&size) {
+        if !is_page_size(size) {
             return Err(damaged(super::MANIFEST, "the page size is impossible"));
         }
-        let total = self.manifest.pieces.iter().map(|piece| piece.restored_bytes).sum();
+        let sizes = self.manifest.pieces.iter().map(|piece| piece.restored_bytes);
+        let total = sizes.fold(0, u64::saturating_add);
         self.progress.begin(if self.target.is_some() { "restore" } else { "verify" }, "bytes", total);
         for piece in &self.manifest.pieces {
             match piece.name.as_str() {
@@ -160,9 +161,8 @@ impl Pass<'_> {
     }
 
     fn segment(&self, piece: &Piece) -> Result<()> {
-        let name = piece.name.strip_suffix(".zst").filter(|name| {
-            name.strip_prefix(segments::FOLDER).is_some_and(|rest| rest.starts_with('/'))
-        });
+        // Nothing else: a forged name could lead out of the directory.
+        let name = piece.name.strip_suffix(".zst").filter(|name| segments::is_segment_path(name));
         let name = name.ok_or_else(|| damaged(&piece.name, "it is no part of a backup"))?;
         let mut unpacker = self.unpack(piece)?;
         let file = match self.target {

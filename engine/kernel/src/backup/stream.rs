@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 /// Ordinary data shrinks to a half or a third at little cost.
 const LEVEL: i32 = 1;
 
+/// The largest window that is decompressed: far beyond what this level writes, so that a damaged
+/// header cannot ask for more memory.
+const WINDOW_LOG: u32 = 23;
+
 /// Carries an error of the kernel through the traits of the standard library.
 fn wrap(error: Error) -> io::Error {
     io::Error::other(error)
@@ -97,7 +101,9 @@ impl Unpacker {
     pub fn open(disk: &dyn Disk, path: &str) -> Result<Unpacker> {
         let file = disk.open(path, OpenMode::Read)?;
         let source = Source { file, at: 0, hasher: blake3::Hasher::new() };
-        let decoder = zstd::Decoder::new(source).map_err(|e| Error::io("decompress", path, &e))?;
+        let told = |error: io::Error| Error::io("decompress", path, &error);
+        let mut decoder = zstd::Decoder::new(source).map_err(told)?;
+        decoder.window_log_max(WINDOW_LOG).map_err(told)?;
         Ok(Unpacker { decoder, path: path.to_owned() })
     }
 

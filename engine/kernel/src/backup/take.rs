@@ -167,7 +167,7 @@ impl Taking<'_> {
                 let is_lost = !is_zeroed || is_idle;
                 return if is_used && is_lost { Err(error) } else { Ok(None) };
             }
-            std::thread::sleep(Duration::from_millis(1));
+            crate::sync::sleep(Duration::from_millis(1));
             page = pool.read_raw(id)?;
         }
     }

@@ -1,12 +1,12 @@
 //! Latched pages. A guard keeps its frame pinned; dropping it gives up the latch, then the pin.
 
+use crate::sync::Ordering;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
 
-use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard, trip};
 
 use super::{Frame, Pool};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::page::{Change, EntryMark, Page, Part};
 use crate::types::PageId;
 
@@ -18,6 +18,28 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// A thread that panics while it may change a page leaves it half changed: nothing may be written
+/// any more, and recovery makes the page anew.
+struct Fuse<'p> {
+    pool: &'p Pool,
+    /// A page that is latched on the way out of a panic is none of its own.
+    is_on_the_way_out: bool,
+}
+
+impl<'p> Fuse<'p> {
+    fn new(pool: &'p Pool) -> Fuse<'p> {
+        Fuse { pool, is_on_the_way_out: std::thread::panicking() }
+    }
+}
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.is_on_the_way_out {
+            self.pool.log.fail(Error::internal("a thread panicked while it held a page for change"));
+        }
+    }
+}
+
 /// A page latched for reading, shared with other readers.
 pub struct PageRead<'p> {
     guard: RwLockReadGuard<'p, Page>,
@@ -26,6 +48,8 @@ pub struct PageRead<'p> {
 
 /// A page latched for change, by one thread.
 pub struct PageWrite<'p> {
+    // Goes first: nobody is to see the page before the store has failed.
+    _fuse: Fuse<'p>,
     guard: RwLockWriteGuard<'p, Page>,
     pin: Pin<'p>,
     pool: &'p Pool,
@@ -45,11 +69,11 @@ impl<'p> PageRead<'p> {
 impl<'p> PageWrite<'p> {
     pub(super) fn latch(pool: &'p Pool, frame: &'p Frame) -> PageWrite<'p> {
         let pin = Pin(frame);
-        PageWrite { guard: frame.latch.write(), pin, pool }
+        PageWrite { _fuse: Fuse::new(pool), guard: frame.latch.write(), pin, pool }
     }
     pub(super) fn try_latch(pool: &'p Pool, frame: &'p Frame) -> Option<PageWrite<'p>> {
         let pin = Pin(frame);
-        Some(PageWrite { guard: frame.latch.try_write()?, pin, pool })
+        Some(PageWrite { _fuse: Fuse::new(pool), guard: frame.latch.try_write()?, pin, pool })
     }
     /// For a victim, which its taker has pinned already.
     pub(super) fn latch_pinned(pool: &'p Pool, frame: &'p Frame) -> PageWrite<'p> {
@@ -95,6 +119,7 @@ impl<'p> PageWrite<'p> {
     /// Applies a change whose entry has been appended.
     pub fn apply(&mut self, change: &Change<'_>, mark: EntryMark) -> Result<()> {
         let incarnation = self.pool.incarnation;
+        trip("apply");
         self.guard.apply(change, mark)?;
         self.guard.set_incarnation(incarnation);
         Ok(())

@@ -23,13 +23,13 @@
 //! its page LSN, a double-write copy, and the data file itself are synced. `rec_lsn` is set,
 //! under the page latch, before the entry is appended: it is never later than the first change.
 
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 
 use crate::disk::File;
 use crate::error::{Code, Error, Result};
@@ -47,6 +47,8 @@ pub use guard::{PageRead, PageWrite};
 const SHARDS: usize = 64;
 /// The data file grows by at least so many pages at a time.
 const GROWTH_PAGES: u32 = 256;
+/// The last numbers name no page: "none" is among them.
+const MOST_PAGES: u32 = u32::MAX - 16;
 /// Frames kept for reading once the store has failed: what is dirty then can never be written out,
 /// and may fill all others.
 const RESERVE: usize = 16;
@@ -364,13 +366,13 @@ impl Pool {
                 }
             }
             match self.write_out_cold() {
-                Ok(0) => std::thread::sleep(Duration::from_micros(50 * attempt.min(20))),
+                Ok(0) => crate::sync::sleep(Duration::from_micros(50 * attempt.min(20))),
                 Ok(_) => {}
                 Err(error) => match self.take_reserve() {
                     Some(index) => return Ok(index),
                     None if attempt == 1999 || !self.log.has_failed() => return Err(error),
                     // Other readers have them all for the moment.
-                    None => std::thread::sleep(Duration::from_micros(50 * attempt.min(20))),
+                    None => crate::sync::sleep(Duration::from_micros(50 * attempt.min(20))),
                 },
             }
         }
@@ -418,7 +420,12 @@ impl Pool {
         if page.0 < have {
             return Ok(());
         }
-        let wanted = (page.0 + 1).max(have + (have / 8).clamp(GROWTH_PAGES, 8192));
+        if page.0 > MOST_PAGES {
+            return Err(Error::new(Code::PageNotFound)
+                .with("page_id", page.0)
+                .with("available_pages", have));
+        }
+        let wanted = (page.0 + 1).max(have.saturating_add((have / 8).clamp(GROWTH_PAGES, 8192)));
         let bytes = |pages: u32| u64::from(pages) * self.page_size as u64;
         let grown = match self.file.allocate(bytes(wanted)) {
             Ok(()) => wanted,

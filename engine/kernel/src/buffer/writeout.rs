@@ -1,6 +1,6 @@
 //! Writing dirty pages out: the log first, then a double-write copy, then the page's place.
 
-use std::sync::atomic::Ordering;
+use crate::sync::Ordering;
 
 use super::doublewrite::SLOTS;
 use super::{Frame, Pool};
@@ -53,7 +53,7 @@ impl Pool {
                 return Ok(written);
             }
             if round == 0 {
-                std::thread::sleep(std::time::Duration::from_micros(100));
+                crate::sync::sleep(std::time::Duration::from_micros(100));
             }
         }
     }
@@ -72,6 +72,10 @@ impl Pool {
             } else if frame.is_dirty() {
                 batch.push((frame, page.clone()));
             }
+        }
+        // Asked after the copies were made: one of them may be what a panic left half changed.
+        if let Some(error) = self.log.failed() {
+            return Err(error);
         }
         if batch.is_empty() {
             return Ok(0);

@@ -318,7 +318,7 @@ impl Medium {
     }
 
     pub(super) fn lacks_room(&self, more: u64) -> bool {
-        more > 0 && self.capacity.is_some_and(|capacity| self.used + more > capacity)
+        more > 0 && self.capacity.is_some_and(|capacity| self.used.saturating_add(more) > capacity)
     }
 
     pub(super) fn is_sync_ignored(&self, path: &str) -> bool {

@@ -17,7 +17,7 @@ use super::writer::{Core, Wishes};
 use super::{LogStatus, SyncMode};
 use crate::disk::File;
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, trip};
 use crate::types::Lsn;
 
 /// How often bytes are handed to the operating system where nobody waits for syncs.
@@ -101,6 +101,8 @@ impl Core {
     fn flush_group(&self, sync: bool) -> Result<()> {
         let mut io = self.io.lock();
         let group = self.seal();
+        // Asked after: whoever panicked in an append may have left half an entry in the group.
+        self.check()?;
         for target in &group.targets {
             if let Some(header) = &target.header {
                 self.sync_file(&mut io)?;
@@ -114,6 +116,7 @@ impl Core {
                 write_overlap(&mut io, target, piece)?;
             }
         }
+        trip("flush");
         self.written.store(group.to, Ordering::Release);
         if sync {
             self.sync_file(&mut io)?;

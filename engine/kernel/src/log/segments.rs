@@ -146,6 +146,13 @@ pub fn segment_path(folder: &str, number: u64) -> String {
     format!("{folder}/{number:012}.wal")
 }
 
+/// True for the path of a segment in use, as [`segment_path`] writes it.
+pub fn is_segment_path(path: &str) -> bool {
+    path.strip_prefix(FOLDER)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|name| number_of(name).is_some())
+}
+
 fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
     let plain = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -178,7 +185,9 @@ fn examine(disk: &dyn Disk, database: DatabaseId, number: u64) -> Result<Segment
     let header = SegmentHeader::decode(&bytes[..count]).and_then(|header| {
         let sane = header.number == number
             && header.start >= FIRST_LSN
-            && header.start.0.checked_add(header.capacity).is_some();
+            && header.start < Lsn::LIMIT
+            && header.capacity < Lsn::LIMIT.0
+            && header.incarnation.0 < u32::MAX;
         match () {
             () if header.database != database => Err(Defect::Foreign),
             () if !sane => Err(Defect::Misplaced),

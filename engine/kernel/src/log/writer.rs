@@ -12,7 +12,7 @@ use super::{LogOptions, LogStatus, NewEntry, Span, SyncMode};
 use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::stats::Histogram;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, trip};
 use crate::types::{Incarnation, Lsn, TxnId};
 
 /// How much of an entry a read from a file fetches at first.
@@ -221,9 +221,9 @@ impl Log {
         self.core.status()
     }
 
-    /// Poisons the log: every later append and flush fails with `StoreFailed`.
-    pub fn fail(&self, reason: Error) {
-        self.core.fail(reason);
+    /// Poisons the log: every later append and flush fails with `StoreFailed`, which is returned.
+    pub fn fail(&self, reason: Error) -> Error {
+        self.core.fail(reason)
     }
 
     /// True where [`Log::failed`] has something to tell; costs nothing.
@@ -257,6 +257,17 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A panic in the middle of an append leaves half an entry in memory: it must never be written.
+struct Fuse<'a>(&'a Core);
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::internal("a thread panicked while it appended to the log"));
+        }
     }
 }
 
@@ -336,6 +347,7 @@ impl Core {
         len: usize,
         under: impl FnOnce(Span),
     ) -> Span {
+        let _fuse = Fuse(self);
         let written = self.written.load(Ordering::Acquire);
         if state.group.is_none() {
             state.group = Some(state.end);
@@ -374,6 +386,7 @@ impl Core {
                 bytes.copy_from_slice(&state.last_commit_at.to_le_bytes());
             }
         }
+        trip("append");
         record::seal(chunk, from);
         state.end += len as u64;
         state.entries += 1;

@@ -44,14 +44,18 @@ impl Page {
             Change::Map { first, count, used } => self.mark_pages(first as usize, count as usize, used),
         };
         if !applied {
-            return Err(Error::new(Code::PageDamaged)
-                .with("page_id", self.id().0)
-                .with("tree", i64::from(self.tree().0))
-                .with("detail", format!("a change of log entry {} does not fit this page", mark.lsn)));
+            return Err(self.refuse(self.id(), mark, "does not fit this page"));
         }
         self.set_lsn(mark.end);
         self.count_change(matches!(change, Change::Image { .. }), mark.end);
         Ok(())
+    }
+
+    pub(super) fn refuse(&self, id: PageId, mark: EntryMark, why: &str) -> Error {
+        Error::new(Code::PageDamaged)
+            .with("page_id", id.0)
+            .with("tree", i64::from(self.tree().0))
+            .with("detail", format!("a change of log entry {} {why}", mark.lsn))
     }
 
     fn count_change(&mut self, is_image: bool, end: Lsn) {

@@ -22,10 +22,16 @@
 
 use crate::error::{Code, Error, Result};
 use crate::types::{Incarnation, Lsn, PageId, TreeId, TxnId};
+pub use crate::types::{MAX_PAGE, MIN_PAGE, is_page_size};
 
 mod apply;
 mod change;
+mod fit;
+#[cfg(test)]
+mod model_tests;
 mod records;
+#[cfg(test)]
+mod rubbish_tests;
 mod validate;
 
 pub use apply::EntryMark;
@@ -37,8 +43,6 @@ pub use records::{Record, Stamp};
 pub const HEADER: usize = 128;
 pub(crate) const SLOT: usize = 8;
 const NO_FENCE: u16 = u16::MAX;
-pub const MIN_PAGE: usize = 4096;
-pub const MAX_PAGE: usize = 65536;
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,16 +86,14 @@ impl Pass {
 
     fn take_transaction(&mut self, entry: &EntryRef<'_>) -> Result<()> {
         let (id, lsn) = (entry.header.txn, entry.header.lsn);
-        self.result.next_txn = self.result.next_txn.max(TxnId(id.0 + 1));
+        self.result.next_txn = self.result.next_txn.max(TxnId(id.0.saturating_add(1)));
         if matches!(entry.header.op, Op::Commit | Op::AbortEnd) {
             self.active.remove(&id);
             self.ended.insert(id);
             let ended = Ended::decode(entry.body)?;
             self.result.last_commit_at = self.result.last_commit_at.max(ended.time);
             self.result.committed += u64::from(entry.header.op == Op::Commit);
-            for (tree, delta) in ended.deltas {
-                *self.counts.entry(tree).or_default() += delta;
-            }
+            self.add_counts(ended.deltas);
             self.pending.extend(ended.garbage.into_iter().map(|garbage| Pending { by: id, garbage }));
             return Ok(());
         }
@@ -109,6 +107,13 @@ impl Pass {
         loser.last = loser.last.max(lsn);
         loser.changes += u64::from(matches!(entry.header.op, Op::Insert | Op::Update | Op::Delete));
         Ok(())
+    }
+
+    fn add_counts(&mut self, counts: Counts) {
+        for (tree, delta) in counts {
+            let count = self.counts.entry(tree).or_default();
+            *count = count.saturating_add(delta);
+        }
     }
 
     fn take_pages(&mut self, entry: &EntryRef<'_>) -> Result<()> {
@@ -174,9 +179,7 @@ impl Pass {
             let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn, last_end: tables.begin });
             dirty.rec_lsn = dirty.rec_lsn.min(rec_lsn);
         }
-        for (tree, count) in tables.counts {
-            *self.counts.entry(tree).or_default() += count;
-        }
+        self.add_counts(tables.counts);
         self.pending.extend(tables.pending);
         self.result.next_txn = self.result.next_txn.max(tables.next_txn);
         self.result.next_tree = self.result.next_tree.max(tables.next_tree);

@@ -5,11 +5,11 @@
 //! disk has been changed, except by `restore_doublewrite`, which puts whole pages in the place
 //! of torn ones and can be repeated.
 
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::txn::{Counts, Pending};

@@ -1,8 +1,8 @@
 //! The steps from a directory to an open store, for clean and unclean databases alike.
 
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Analysis, Progress, RedoReport, analysis, redo};
 use crate::buffer::{DoubleWrite, Pool, PoolOptions};
@@ -370,11 +370,11 @@ pub fn build(
         locks: LockTable::new(options.locks.clone(), Arc::clone(&stats), Arc::clone(&events)),
         stats,
         events,
-        logged_counts: parking_lot::Mutex::new(Counts::clone(&analysis.counts)),
-        roots: parking_lot::RwLock::new(HashMap::new()),
+        logged_counts: crate::sync::Mutex::new(Counts::clone(&analysis.counts)),
+        roots: crate::sync::RwLock::new(HashMap::new()),
         row_ids: RowIds::default(),
         tidy: crate::txn::TidyQueue::default(),
-        orphans: parking_lot::Mutex::default(),
+        orphans: crate::sync::Mutex::default(),
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),

@@ -34,6 +34,7 @@ struct Batch {
 
 struct PartAt {
     page: PageId,
+    previous: Lsn,
     mark: EntryMark,
     end: usize,
 }
@@ -167,7 +168,7 @@ fn split(
 ) -> Result<()> {
     let header = &entry.header;
     let mut parts = PartReader::new(entry.body)?;
-    while let Some((page, _, change)) = parts.next_raw()? {
+    while let Some((page, previous, change)) = parts.next_raw()? {
         if page < pass.first || page > pass.last {
             continue;
         }
@@ -179,7 +180,7 @@ fn split(
         let feed = &mut feeds[page.0 as usize % feeds.len()];
         feed.batch.bytes.extend_from_slice(change);
         let mark = EntryMark { txn: header.txn, lsn: header.lsn, end: header.end() };
-        feed.batch.parts.push(PartAt { page, mark, end: feed.batch.bytes.len() });
+        feed.batch.parts.push(PartAt { page, previous, mark, end: feed.batch.bytes.len() });
     }
     // Only now: parts of one entry must not be torn apart.
     feeds.iter_mut().filter(|feed| feed.batch.bytes.len() >= BATCH_BYTES).try_for_each(Feed::send)
@@ -223,7 +224,13 @@ fn redo_parts(pool: &Pool, part: &PartAt, changes: &[Change<'_>], worked: &mut W
         worked.skipped += changes.len() as u64;
         return Ok(());
     }
-    match changes.iter().try_for_each(|change| page.apply(change, part.mark)) {
+    if !matches!(changes[0], Change::Image { .. }) && page.lsn() != part.previous {
+        let (has, lacks) = (page.lsn(), part.previous);
+        let why = format!("its last change is of LSN {has}; the one up to {lacks} never reached it");
+        worked.damaged.insert(part.page, why);
+        return Ok(());
+    }
+    match changes.iter().try_for_each(|change| page.redo(part.page, change, part.mark)) {
         Ok(()) => {
             worked.applied += changes.len() as u64;
             worked.pages.insert(part.page);

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::lockfile;
 use crate::log::{Log, segments};
-use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Shape};
+use crate::page::{Kind, Page, Shape, is_page_size};
 use crate::recovery::{Analysis, DATA_PATH, build};
 use crate::repair::Repairs;
 use crate::txn::{Shared, format_catalogue};
@@ -57,7 +57,7 @@ impl Store {
     /// Makes a new, empty database. `DatabaseExists` where there is one already.
     pub fn create(disk: Arc<dyn Disk>, options: &StoreOptions) -> Result<Store> {
         let size = options.page_size;
-        if !size.is_power_of_two() || !(MIN_PAGE..=MAX_PAGE).contains(&size) {
+        if !is_page_size(size) {
             return Err(Error::argument("page_size", "must be a power of two from 4 KiB to 64 KiB"));
         }
         Self::clear_half_made(&*disk)?;

@@ -3,8 +3,8 @@
 //! It must have been closed cleanly: then the pages in their places are all there is. The log
 //! takes no entries, so nothing that would write one gets further than its first.
 
+use crate::sync::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Store, StoreOptions, ensure_clean};
 use crate::checkpoint::Checkpointer;

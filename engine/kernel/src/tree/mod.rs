@@ -23,6 +23,9 @@ mod unlink;
 /// A descent that had to start again so often has met a tree that routes nowhere.
 const MAX_RESTARTS: u32 = 10_000;
 
+/// A descent of more steps than this must not have more than there are pages.
+const MOST_STEPS: u32 = 1000;
+
 /// What a descent looks for.
 #[derive(Clone, Copy, Debug)]
 pub enum Seek<'k> {
@@ -127,11 +130,17 @@ impl<'c> Tree<'c> {
     ) -> Result<Option<Reached<'c>>> {
         for restart in 0..MAX_RESTARTS {
             if restart > 10 {
-                std::thread::yield_now();
+                crate::sync::yield_now();
             }
             let mut at = self.root;
             let mut expected = None;
+            let mut steps = 0;
             loop {
+                // Right links of damaged pages may lead in a circle.
+                steps += 1;
+                if steps > MOST_STEPS && steps > self.core.pool.file_pages() {
+                    return Err(self.routes_nowhere());
+                }
                 let Some(page) = L::read(self.core, at)? else { return Ok(None) };
                 if !self.is_sound(&page, seek, expected) {
                     break;

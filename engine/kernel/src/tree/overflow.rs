@@ -34,12 +34,15 @@ impl Reference {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Reference> {
-        let bytes: &[u8; REFERENCE] = bytes.try_into().map_err(|_| {
-            Error::new(Code::PageDamaged)
-                .with("page_id", -1i64)
-                .with("tree", -1i64)
-                .with("detail", "a reference to a long value has the wrong length")
-        })?;
+        let wrong = |detail: &str| {
+            let error = Error::new(Code::PageDamaged).with("page_id", -1i64).with("tree", -1i64);
+            error.with("detail", detail)
+        };
+        let bytes: &[u8; REFERENCE] =
+            bytes.try_into().map_err(|_| wrong("a reference to a long value has the wrong length"))?;
+        if crate::page::get_u64(bytes, 4) > MAX_VALUE as u64 {
+            return Err(wrong("a reference names a value longer than any"));
+        }
         let mut name = [0; NAME];
         name.copy_from_slice(&bytes[12..]);
         Ok(Reference {
@@ -92,8 +95,10 @@ pub(crate) fn piece<'p>(page: &'p Page, tree: TreeId, name: &[u8; NAME]) -> Opti
 /// Reads a long value. `None` where the chain is no longer there: the record has changed since
 /// the reference was read, and has to be read again.
 pub fn read(core: &Core, tree: TreeId, reference: Reference) -> Result<Option<Vec<u8>>> {
-    let length = usize::try_from(reference.length).unwrap_or(usize::MAX).min(MAX_VALUE);
-    let mut value = Vec::with_capacity(length);
+    let length = usize::try_from(reference.length).unwrap_or(usize::MAX);
+    // No more than the file could hold: the length may be damaged.
+    let most = core.pool.file_pages() as usize * core.pool.page_size();
+    let mut value = Vec::with_capacity(length.min(most));
     let mut at = reference.head;
     while value.len() < length {
         if at.is_none() {

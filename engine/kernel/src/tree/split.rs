@@ -1,6 +1,6 @@
 //! Splits: each a redo-only system transaction of one entry, the parent's link a second one.
 
-use std::sync::atomic::Ordering;
+use crate::sync::Ordering;
 
 use super::{Tree, Waiting};
 use crate::buffer::PageWrite;

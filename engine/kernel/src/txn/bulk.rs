@@ -2,7 +2,7 @@
 //! root comes last, in an entry of its own whose undo empties it again: a rollback to a savepoint
 //! may keep the tree and take back what filled it.
 
-use std::sync::atomic::Ordering;
+use crate::sync::Ordering;
 
 use super::{Garbage, Transaction, TreeRef};
 use crate::core::Author;

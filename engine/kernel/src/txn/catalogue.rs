@@ -10,9 +10,9 @@ use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
 use crate::log::Op;
 use crate::page::{Change, Kind, Page, Part, Record, Shape, get_u32};
-use crate::tree::Tree;
 use crate::tree::overflow::{self, Reference};
 use crate::tree::scan::Next;
+use crate::tree::{Seek, Tree, Waiting};
 use crate::types::{Lsn, PageId, TreeId};
 
 /// Where a tree is.
@@ -148,14 +148,25 @@ impl RawRow {
         })
     }
 
-    /// The row; `None` where its long value has gone since: so has the row.
+    /// The row; `None` where its long value has gone since: so has the row, or it is damaged.
     pub fn read(self, core: &Core) -> Result<Option<CatalogueEntry>> {
-        let value = if self.is_long {
-            overflow::read(core, CATALOGUE, Reference::decode(&self.value)?)?
-        } else {
-            Some(self.value)
-        };
-        value.map(|value| CatalogueEntry::decode(&self.key, &value)).transpose()
+        if !self.is_long {
+            return CatalogueEntry::decode(&self.key, &self.value).map(Some);
+        }
+        let reference = Reference::decode(&self.value)?;
+        match overflow::read(core, CATALOGUE, reference)? {
+            Some(value) => CatalogueEntry::decode(&self.key, &value).map(Some),
+            None if self.is_there(core)? => Err(overflow::broken(CATALOGUE, reference)),
+            None => Ok(None),
+        }
+    }
+
+    /// Does the leaf still hold the row as it was copied?
+    fn is_there(&self, core: &Core) -> Result<bool> {
+        let tree = Tree { core, id: CATALOGUE, root: CATALOGUE_ROOT };
+        let Some(leaf) = tree.leaf::<Waiting>(Seek::At(&self.key))? else { return Ok(false) };
+        let found = leaf.search(&self.key).ok().map(|slot| leaf.record(slot));
+        Ok(found.is_some_and(|record| !record.is_ghost() && record.value == self.value))
     }
 }
 

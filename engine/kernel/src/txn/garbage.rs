@@ -44,7 +44,7 @@ pub fn collect(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<u64
 /// same, and the others are cleaned when they are written to.
 #[derive(Default)]
 pub struct TidyQueue {
-    waiting: parking_lot::Mutex<VecDeque<(TreeId, Vec<u8>, TxnId)>>,
+    waiting: crate::sync::Mutex<VecDeque<(TreeId, Vec<u8>, TxnId)>>,
 }
 
 /// Notes beyond this are dropped: cleaning is a courtesy, not a duty.

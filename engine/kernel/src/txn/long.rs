@@ -23,7 +23,7 @@ impl Transaction {
         space.begin_change();
         let state = &self.state;
         let entry = core.append_with(author, tree, &parts, &[], |span| state.appended(span))?;
-        state.undo_reserved.fetch_add(undo, std::sync::atomic::Ordering::Relaxed);
+        state.undo_reserved.fetch_add(undo, crate::sync::Ordering::Relaxed);
         let pages = space.pages.clone();
         space.apply(entry)?;
         Ok(pages)

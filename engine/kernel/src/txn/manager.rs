@@ -3,12 +3,12 @@
 //! A transaction leaves the table only when its commit is durable (or its undo is complete), so
 //! a snapshot begins at the last durable commit: nobody reads what a failed sync takes back.
 
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::events::unix_micros;

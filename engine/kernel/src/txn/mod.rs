@@ -5,9 +5,9 @@
 //! million changes holds no five million locks, and after a crash the losers' records are locked
 //! by their stamps before undo has begun.
 
+use crate::sync::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::core::{Author, Core};
 use crate::error::{Code, Error, Result};
@@ -53,14 +53,14 @@ pub struct Shared {
     pub stats: Arc<Stats>,
     pub events: Arc<EventQueue>,
     /// Row counts as the commits in the log have them; a checkpoint takes them along.
-    pub logged_counts: parking_lot::Mutex<Counts>,
+    pub logged_counts: crate::sync::Mutex<Counts>,
     /// Root pages of trees that have been used, for undo.
-    pub roots: parking_lot::RwLock<HashMap<TreeId, PageId>>,
+    pub roots: crate::sync::RwLock<HashMap<TreeId, PageId>>,
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
     pub tidy: TidyQueue,
     /// Transactions without an owner whose rollback met an error: tried again in the background.
-    pub orphans: parking_lot::Mutex<Vec<Arc<TxnState>>>,
+    pub orphans: crate::sync::Mutex<Vec<Arc<TxnState>>>,
     pub read_only: AtomicBool,
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.

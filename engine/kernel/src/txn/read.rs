@@ -101,6 +101,8 @@ impl Transaction {
                 Some(old) if old.stamp.txn != unseen && self.sees(old.stamp.txn) => {
                     return version(old.version.flags, old.version.value);
                 }
+                // Older versions lie further back; anything else would lead in a circle.
+                Some(old) if old.stamp.lsn >= stamp.lsn => return Err(self.broken_chain()),
                 Some(old) => stamp = old.stamp,
             }
         }
@@ -209,7 +211,7 @@ impl Transaction {
             _ => self.shared.txns.counts().get(&at.id).copied(),
         };
         let own = self.deltas.get(&at.id).copied().unwrap_or(0);
-        Ok(u64::try_from(committed.unwrap_or(0) + own).unwrap_or(0))
+        Ok(u64::try_from(committed.unwrap_or(0).saturating_add(own)).unwrap_or(0))
     }
 
     /// The next records of a range, at most those of one leaf and at most `limit`.

@@ -4,7 +4,7 @@
 //! but never undone: it names the entry to undo next, so a crash in the middle of an undo costs
 //! no work twice.
 
-use std::sync::atomic::Ordering;
+use crate::sync::Ordering;
 
 use super::ending::Ending;
 use super::{Counts, Garbage, Isolation, Shared, Status, TxnState};
@@ -72,6 +72,9 @@ pub fn roll_back(
             }
             _ => entry.header.prev,
         };
+        if next >= entry.header.lsn {
+            return Err(damaged(entry.header.lsn));
+        }
     }
     Ok(records)
 }

@@ -1,8 +1,8 @@
 //! Changing records. The latch of the leaf covers the search, the log entry and the change, so
 //! that page LSN and log never disagree; no lock is waited for under it.
 
+use crate::sync::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Garbage, Isolation, Shared, Transaction, TreeRef};
 use crate::buffer::PageWrite;

@@ -1,10 +1,10 @@
 //! The sweep: the checksum of every page in use, as it lies in the file, in large reads by two
 //! threads past the cache.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::Check;
 use crate::error::{Error, Result};
@@ -126,7 +126,7 @@ impl Check<'_> {
         let mut found = None;
         for look in 0..LOOKS {
             if look > 0 {
-                std::thread::sleep(Duration::from_millis(2));
+                crate::sync::sleep(Duration::from_millis(2));
             }
             // What the file holds of a page that is yet to be written matters to nobody.
             if pool.is_dirty(id) {

@@ -25,12 +25,12 @@ use crate::life::{End, Life, Tally};
 use crate::model::{History, World};
 use crate::settings;
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// A database as a shutdown or a crash left it, and what it may be read as.
 pub struct Specimen {
-    files: Files,
-    options: StoreOptions,
+    pub files: Files,
+    pub options: StoreOptions,
     allowed: Vec<Rc<World>>,
     pub is_clean: bool,
 }
@@ -76,8 +76,12 @@ impl Specimen {
         Ok(Specimen { files, options, allowed, is_clean })
     }
 
-    fn disk(&self, files: &Files) -> Arc<dyn Disk> {
-        MemoryDisk::from_snapshot(1, files)
+    /// A disk of these files, with room for as many again and a little more.
+    pub fn disk(&self, files: &Files) -> Arc<dyn Disk> {
+        let disk = MemoryDisk::from_snapshot(1, files);
+        let used: usize = files.values().map(Vec::len).sum();
+        disk.set_capacity(Some(2 * used as u64 + (32 << 20)));
+        disk
     }
 
     /// Damages a copy, opens it, and reads everything; the error says what was wrong unnoticed.

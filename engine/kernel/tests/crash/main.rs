@@ -13,14 +13,16 @@ mod campaign;
 mod damage;
 mod dice;
 mod faults;
+mod forgery;
 mod life;
 mod model;
 mod settings;
 mod stress;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use _kernel::disk::faults::{Failure, Fault};
 use campaign::{Course, Figures};
@@ -177,44 +179,48 @@ fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
 }
 
 /// Damages of one specimen before the next is made.
-const DAMAGES_EACH: u64 = 20;
+const DEEDS_EACH: u64 = 20;
 /// Nothing takes so long: it hangs.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-fn damage_specimen(seed: u64) -> Vec<Result<damage::Verdict, String>> {
+/// One thing done to a specimen; the error says what the kernel did wrong.
+type Deed<V> = fn(&damage::Specimen, &mut dice::Dice) -> Result<V, String>;
+
+fn hurt_specimen<V>(seed: u64, deed: Deed<V>) -> Vec<Result<V, String>> {
     let specimen = match damage::Specimen::make(seed) {
         Ok(specimen) => specimen,
         Err(what) => return vec![Err(format!("specimen {seed}: {what}"))],
     };
     let one = |number| {
         let mut dice = dice::Dice::new(seed * 1000 + number);
-        catch_unwind(AssertUnwindSafe(|| specimen.damage(&mut dice)))
+        catch_unwind(AssertUnwindSafe(|| deed(&specimen, &mut dice)))
             .unwrap_or_else(|_| Err("the kernel panicked".to_owned()))
-            .map_err(|what| format!("specimen {seed}, damage {number}: {what}"))
+            .map_err(|what| format!("specimen {seed}, number {number}: {what}"))
     };
-    (0..DAMAGES_EACH).map(one).collect()
+    (0..DEEDS_EACH).map(one).collect()
 }
 
-#[test]
-fn a_flipped_bit_or_a_cut_is_found_or_harmless() {
+/// Does `deed` to specimens, on all processors, and counts what came of it.
+fn hurt<V: Ord + std::fmt::Debug + Send + 'static>(deed: Deed<V>) {
     let first = from_environment("HOLDFAST_FIRST_SEED", 0);
-    let specimens = from_environment("HOLDFAST_DAMAGES", 600).div_ceil(DAMAGES_EACH);
-    let next = std::sync::Arc::new(AtomicU64::new(first));
+    let specimens = from_environment("HOLDFAST_DAMAGES", 600).div_ceil(DEEDS_EACH);
+    let next = Arc::new(AtomicU64::new(first));
     let (tell, told) = std::sync::mpsc::channel();
     for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-        let (next, tell) = (std::sync::Arc::clone(&next), tell.clone());
+        let (next, tell) = (Arc::clone(&next), tell.clone());
+        // Not joined: where one hangs, the test has to end all the same.
         std::thread::spawn(move || {
-            while let seed @ 0.. = next.fetch_add(1, Ordering::Relaxed)
-                && seed < first + specimens
-            {
-                tell.send((seed, damage_specimen(seed))).unwrap();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + specimens || tell.send(hurt_specimen(seed, deed)).is_err() {
+                    return;
+                }
             }
         });
     }
-    let (mut counts, mut wrong) = (std::collections::BTreeMap::new(), Vec::new());
+    let (mut counts, mut wrong) = (BTreeMap::new(), Vec::new());
     for _ in 0..specimens {
-        let (_, outcomes) = told.recv_timeout(PATIENCE).expect("a damaged database hangs");
-        for outcome in outcomes {
+        for outcome in told.recv_timeout(PATIENCE).expect("a damaged database hangs") {
             match outcome {
                 Ok(verdict) => *counts.entry(verdict).or_insert(0u64) += 1,
                 Err(what) => wrong.push(what),
@@ -223,7 +229,18 @@ fn a_flipped_bit_or_a_cut_is_found_or_harmless() {
     }
     println!("{counts:?}, {} went wrong", wrong.len());
     wrong.iter().take(20).for_each(|what| println!("{what}"));
-    assert!(wrong.is_empty(), "{} damages went wrong", wrong.len());
+    assert!(wrong.is_empty(), "{} went wrong", wrong.len());
+    assert!(counts.len() > 1, "nothing was found, or nothing was harmless: {counts:?}");
+}
+
+#[test]
+fn a_flipped_bit_or_a_cut_is_found_or_harmless() {
+    hurt(|specimen, dice| specimen.damage(dice));
+}
+
+#[test]
+fn forged_content_under_right_checksums_gives_coded_errors_and_nothing_worse() {
+    hurt(forgery::run);
 }
 
 /// Sixteen threads, and as many rounds as a quick test may take.

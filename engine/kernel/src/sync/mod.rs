@@ -1,0 +1,32 @@
+//! Every lock and atomic of the kernel comes from here, so that in tests a seeded scheduler can
+//! take their place: see `schedule`, where each lock taken, given up or waited for is a point at
+//! which another thread may go on. Threads that no scheduler runs use the locks as they are.
+
+pub use std::sync::Arc;
+pub use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+
+#[cfg(not(test))]
+pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(not(test))]
+pub use std::thread::{sleep, yield_now};
+
+#[cfg(test)]
+mod locks;
+#[cfg(test)]
+pub mod schedule;
+#[cfg(test)]
+pub mod trips;
+
+#[cfg(test)]
+pub use locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(test)]
+pub use schedule::{sleep, yield_now};
+#[cfg(test)]
+pub use trips::trip;
+
+/// A place where a test may have the thread panic; nothing outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub fn trip(_place: &'static str) {}
