@@ -346,6 +346,8 @@ mod fault_tests;
 #[cfg(test)]
 mod recovering_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
 mod race_tests;

@@ -16,6 +16,8 @@ mod import_tests;
 pub mod index;
 pub mod jsonl;
 pub mod key;
+#[cfg(test)]
+mod model_tests;
 pub mod output;
 mod paging;
 pub mod record;

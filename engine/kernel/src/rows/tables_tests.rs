@@ -26,17 +26,17 @@ fn options() -> StoreOptions {
     options
 }
 
-fn store() -> (Arc<dyn Disk>, Store) {
+pub(super) fn store() -> (Arc<dyn Disk>, Store) {
     let disk: Arc<dyn Disk> = MemoryDisk::new(3);
     let store = Store::create(Arc::clone(&disk), &options()).unwrap();
     (disk, store)
 }
 
-fn begin(store: &Store) -> Transaction {
+pub(super) fn begin(store: &Store) -> Transaction {
     store.begin(Isolation::RepeatableRead, false).unwrap()
 }
 
-fn people() -> Schema {
+pub(super) fn people() -> Schema {
     Schema::from_json(
         r#"{"name": "people", "columns": [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"},
             {"name": "age", "type": "integer"}], "primary_key": ["id"],
@@ -45,12 +45,12 @@ fn people() -> Schema {
     .unwrap()
 }
 
-fn person(id: i64, name: &str, age: i64) -> Row {
+pub(super) fn person(id: i64, name: &str, age: i64) -> Row {
     vec![Value::Integer(id), name.into(), Value::Integer(age)]
 }
 
 /// Every row is found by every index, and every index has as many entries as there are rows.
-fn assert_in_step(txn: &mut Transaction, table: &OpenTable) {
+pub(super) fn assert_in_step(txn: &mut Transaction, table: &OpenTable) {
     let all = Page { limit: usize::MAX, ..Page::default() };
     let rows: Vec<Row> = table.page(txn, &all).unwrap().into_iter().map(|(_, row)| row).collect();
     assert_eq!(table.count(txn).unwrap(), rows.len() as u64);

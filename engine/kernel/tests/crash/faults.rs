@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use _kernel::disk::Disk;
-use _kernel::disk::faults::{Fault, FaultDisk};
+use _kernel::disk::faults::{Call, Counters, Fault, FaultDisk};
 use _kernel::disk::memory::MemoryDisk;
 use _kernel::error::Code;
 use _kernel::log::SyncMode;
@@ -26,6 +26,19 @@ pub type Outcome = Result<Report, String>;
 pub struct Report {
     pub calls: u64,
     pub struck: u64,
+    counters: Counters,
+}
+
+impl Report {
+    fn of_disk(disk: &FaultDisk) -> Report {
+        let counters = disk.counters();
+        Report { calls: counters.total(), struck: disk.struck(), counters }
+    }
+
+    /// The calls of one kind.
+    pub fn of(&self, call: Call) -> u64 {
+        self.counters.of(call)
+    }
 }
 
 fn draw(dice: &mut Dice) -> StoreOptions {
@@ -53,7 +66,75 @@ pub fn run(seed: u64, fault: Option<Fault>) -> Outcome {
     }
     drop(store);
     reopen(&disk, &memory, &options, &states)?;
-    Ok(Report { calls: disk.counters().total(), struck: disk.struck() })
+    Ok(Report::of_disk(&disk))
+}
+
+/// One run on a disk with room for so many more bytes, which is then given room again. No room is
+/// needed where it could not be refused: the store never fails for the lack of it.
+pub fn run_full(seed: u64, room: u64) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let options = draw(&mut dice);
+    let memory = MemoryDisk::new(seed);
+    let disk = FaultDisk::over_memory(Arc::clone(&memory));
+    let mut history = History::new(Rc::new(World::new()));
+    let store = create(&disk, &options)?;
+    disk.full_after(room);
+    work(&store, &disk, &mut history, &mut dice)?;
+    if let Some(error) = store.shared().core.log.failed() {
+        return Err(format!("a full disk failed the store: {}", chain(&error)));
+    }
+    let states: Vec<Rc<World>> = history.possible(store.shared().core.log.durable()).cloned().collect();
+    drop(store);
+    reopen(&disk, &memory, &options, &states)?;
+    Ok(Report::of_disk(&disk))
+}
+
+/// A recovery that the power leaves after `first` changing calls, one after that which it leaves
+/// after `second`, and one that it lets end.
+pub fn run_crashed_recoveries(seed: u64, first: u64, second: u64) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let options = draw(&mut dice);
+    let (memory, states) = crashed(seed, &mut dice, &options)?;
+    let mut memory = memory.reopen();
+    let (mut struck, mut calls) = (0, None);
+    for nth in [first, second] {
+        let before = memory.counters().changes;
+        memory.crash_after(nth);
+        let disk = Arc::clone(&memory) as Arc<dyn Disk>;
+        match Store::open_recovering(disk, &options, &Progress::default()) {
+            Ok(store) => drop(store),
+            Err(error) if is_disk_fault(&error) => struck += 1,
+            Err(error) => return Err(format!("recovery: {}", chain(&error))),
+        }
+        calls.get_or_insert(memory.counters().changes - before);
+        memory = memory.reopen();
+    }
+    memory.crash_after(u64::MAX);
+    let disk = FaultDisk::over_memory(Arc::clone(&memory));
+    reopen(&disk, &memory, &options, &states)?;
+    Ok(Report { calls: calls.unwrap_or(0), struck, counters: disk.counters() })
+}
+
+/// A database whose power went while transactions were open, and what it may hold.
+fn crashed(
+    seed: u64,
+    dice: &mut Dice,
+    options: &StoreOptions,
+) -> Result<(Arc<MemoryDisk>, Vec<Rc<World>>), String> {
+    let memory = MemoryDisk::new(seed);
+    let mut history = History::new(Rc::new(World::new()));
+    let store = Store::create(Arc::clone(&memory) as Arc<dyn Disk>, options)
+        .map_err(|error| error.to_string())?;
+    let mut tally = Tally::default();
+    let mut life = Life::new(&store, &mut history, dice, &mut tally);
+    if let Err(End::Violation(what)) = life.live(STEPS) {
+        return Err(what);
+    }
+    // What is open when the power goes is what undo has to do.
+    memory.crash(seed);
+    drop(life);
+    let states = history.possible(store.shared().core.log.durable()).cloned().collect();
+    Ok((memory, states))
 }
 
 /// One run without a fault, and a recovery with one, which is then run again.
@@ -61,20 +142,7 @@ pub fn run_recovery(seed: u64, fault: Option<Fault>, is_on_overlay: bool) -> Out
     let ground = || if is_on_overlay { Ground::Overlay } else { Ground::InPlace };
     let mut dice = Dice::new(seed);
     let options = draw(&mut dice);
-    let memory = MemoryDisk::new(seed);
-    let mut history = History::new(Rc::new(World::new()));
-    let store = Store::create(Arc::clone(&memory) as Arc<dyn Disk>, &options)
-        .map_err(|error| error.to_string())?;
-    let mut tally = Tally::default();
-    let mut life = Life::new(&store, &mut history, &mut dice, &mut tally);
-    if let Err(End::Violation(what)) = life.live(STEPS) {
-        return Err(what);
-    }
-    // What is open when the power goes is what undo has to do.
-    memory.crash(seed);
-    drop(life);
-    let states: Vec<Rc<World>> = history.possible(store.shared().core.log.durable()).cloned().collect();
-    drop(store);
+    let (memory, states) = crashed(seed, &mut dice, &options)?;
     let memory = memory.reopen();
     let disk = FaultDisk::over_memory(Arc::clone(&memory));
     if let Some(fault) = fault {
@@ -91,7 +159,7 @@ pub fn run_recovery(seed: u64, fault: Option<Fault>, is_on_overlay: bool) -> Out
         }
         Err(error) => return Err(format!("recovery: {}", chain(&error))),
     }
-    let report = Report { calls: disk.counters().total(), struck: disk.struck() };
+    let report = Report::of_disk(&disk);
     reopen(&disk, &memory, &options, &states)?;
     Ok(report)
 }
@@ -139,12 +207,30 @@ fn work(
     if history.acknowledged().is_none_or(|acknowledged| **acknowledged != found) {
         return Err(format!("after the fault (failed: {has_failed}) other records are shown"));
     }
-    if !has_failed {
+    if has_failed {
+        refuse(store)?;
+    } else {
         // A rollback that met the fault, and whose owner is gone, is done now.
         store.maintain().map_err(|error| format!("maintenance after the fault: {}", chain(&error)))?;
         go_on(store, history)?;
     }
     Ok(())
+}
+
+/// A store that has failed says so to every writer, and its status says why.
+fn refuse(store: &Store) -> Result<(), String> {
+    let written = (|| {
+        let mut txn = store.begin(_kernel::txn::Isolation::ReadCommitted, false)?;
+        let tree = txn.tree("after", true)?.ok_or_else(|| _kernel::error::Error::internal("no tree"))?;
+        txn.put(tree, b"key", b"value")?;
+        txn.commit()
+    })();
+    match written {
+        Err(error) if error.code == Code::StoreFailed => {}
+        other => return Err(format!("a write to a failed store: {other:?}")),
+    }
+    let told = store.shared().core.log.status().failed.and_then(|error| error.cause);
+    told.map(|_| ()).ok_or_else(|| "a failed store does not say why".to_owned())
 }
 
 /// A store that has not failed takes writes again once the disk works.

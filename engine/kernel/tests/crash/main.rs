@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use _kernel::disk::faults::{Failure, Fault};
+use _kernel::disk::faults::{Call, Failure, Fault};
 use campaign::{Course, Figures};
 use settings::Sabotage;
 
@@ -133,15 +133,21 @@ fn leaving_out_compensation_records_is_noticed() {
 
 /// Disk calls of several runs fail in turn, once and for good: `share` calls of each run, spread
 /// over it, or all of them with `HOLDFAST_STRIDE=1`.
-fn fail_calls(failure: Failure, share: u64, run: impl Fn(u64, Option<Fault>) -> faults::Outcome + Sync) {
+fn fail_calls(
+    call: Option<Call>,
+    failure: Failure,
+    share: u64,
+    run: impl Fn(u64, Option<Fault>) -> faults::Outcome + Sync,
+) {
     let (mut failed, mut struck, mut calls) = (Vec::new(), 0, 0);
     for seed in 0..from_environment("HOLDFAST_FAULT_SEEDS", 8) {
-        let total = run(seed, None).unwrap().calls;
+        let clean = run(seed, None).unwrap();
+        let total = call.map_or(clean.calls, |call| clean.of(call));
         calls += total;
         let stride = from_environment("HOLDFAST_STRIDE", (total / share).max(1));
         for nth in (1 + seed % stride..=total).step_by(stride as usize) {
             for for_good in [false, true] {
-                let fault = Fault { call: None, nth, for_good, failure };
+                let fault = Fault { call, nth, for_good, failure };
                 let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, Some(fault))))
                     .unwrap_or_else(|_| Err("the kernel panicked".to_owned()));
                 match outcome {
@@ -161,20 +167,60 @@ fn fail_calls(failure: Failure, share: u64, run: impl Fn(u64, Option<Fault>) -> 
 
 #[test]
 fn any_failing_call_leaves_a_coded_error_and_a_database_that_recovers() {
-    fail_calls(Failure::Device, 25, faults::run);
+    fail_calls(None, Failure::Device, 25, faults::run);
+}
+
+#[test]
+fn after_any_failing_sync_writes_are_refused_reads_go_on_and_recovery_decides() {
+    fail_calls(Some(Call::Sync), Failure::Device, 25, faults::run);
+}
+
+#[test]
+fn a_full_disk_at_any_write_loses_nothing() {
+    fail_calls(Some(Call::Write), Failure::Full, 15, faults::run);
+}
+
+#[test]
+fn a_disk_that_fills_up_and_is_given_room_again_takes_writes_again() {
+    let mut struck = 0;
+    for seed in 0..from_environment("HOLDFAST_FAULT_SEEDS", 8) {
+        for room in (0..20).map(|step| step * 48_000 + seed * 1000) {
+            let report = faults::run_full(seed, room);
+            let report = report.unwrap_or_else(|what| panic!("seed {seed}, room {room}: {what}"));
+            struck += u64::from(report.struck > 0);
+        }
+    }
+    assert!(struck > 0, "no disk was full");
+}
+
+#[test]
+fn a_recovery_may_lose_power_at_any_call_twice_over() {
+    for seed in 0..from_environment("HOLDFAST_FAULT_SEEDS", 8) {
+        let run = |first, second| {
+            let report = faults::run_crashed_recoveries(seed, first, second);
+            report
+                .unwrap_or_else(|what| panic!("seed {seed}, power lost at {first} and {second}: {what}"))
+        };
+        let calls = run(u64::MAX, u64::MAX).calls;
+        let stride = from_environment("HOLDFAST_STRIDE", (calls / 15).max(1));
+        let mut dice = dice::Dice::new(seed);
+        for first in (1..=calls).step_by(stride as usize) {
+            assert!(run(first, dice.between(1, calls)).struck > 0, "no power was lost");
+        }
+    }
 }
 
 #[test]
 fn a_full_disk_at_any_call_loses_nothing() {
-    fail_calls(Failure::Full, 25, faults::run);
+    fail_calls(None, Failure::Full, 25, faults::run);
 }
 
 #[test]
 fn a_recovery_that_meets_a_failing_call_can_be_run_again() {
     for is_on_overlay in [false, true] {
         let run = |seed, fault| faults::run_recovery(seed, fault, is_on_overlay);
-        fail_calls(Failure::Device, 12, run);
-        fail_calls(Failure::Full, 12, run);
+        fail_calls(None, Failure::Device, 12, run);
+        fail_calls(None, Failure::Full, 12, run);
     }
 }
 
