@@ -15,7 +15,7 @@ use crate::events::unix_micros;
 use crate::recovery::{Opening, OpeningOptions, Progress};
 use crate::repair::OnDamage;
 use crate::txn::{
-    Isolation, Shared, Status, Transaction, collect, roll_back_orphans, roll_back_whole, tidy,
+    Isolation, Shared, Status, Transaction, TxnState, collect, roll_back_orphans, roll_back_whole, tidy,
 };
 use crate::types::DatabaseId;
 use crate::verify::{self, CheckOptions, CheckReport};
@@ -209,7 +209,7 @@ impl Store {
     /// clean. Returns how many were rolled back. A failed store is closed without the mark.
     pub fn close(&self) -> Result<usize> {
         let shared = &self.work.shared;
-        if shared.closed.swap(true, Ordering::AcqRel) {
+        if shared.closed.swap(true, Ordering::SeqCst) {
             return Ok(0);
         }
         self.stop_threads();
@@ -220,10 +220,7 @@ impl Store {
         let mut aborted = 0;
         for state in shared.txns.active() {
             shared.locks.doom(state.id, Error::new(Code::StoreClosed));
-            if state.status() == Status::Active && state.claim_end() {
-                roll_back_whole(shared, &state, &mut || true)?;
-                aborted += 1;
-            }
+            aborted += usize::from(self.end_for_owner(&state)?);
         }
         if self.is_view() {
             return shared.core.log.close().map(|()| aborted);
@@ -237,6 +234,29 @@ impl Store {
         self.work.checkpointer.close(end)?;
         put_marker(&*self.disk, CLEAN_MARKER)?;
         Ok(aborted)
+    }
+
+    /// Rolls back a transaction of somebody else's, once the operation that its owner is at is over;
+    /// false where the owner was ending it and has.
+    fn end_for_owner(&self, state: &TxnState) -> Result<bool> {
+        let shared = &self.work.shared;
+        while !matches!(state.status(), Status::Committed | Status::Aborted) {
+            if let Some(error) = shared.core.log.failed() {
+                return Err(error);
+            }
+            if state.claim_end() {
+                while state.is_at_work() {
+                    crate::sync::sleep(Duration::from_micros(100));
+                }
+                if state.status() == Status::Active {
+                    roll_back_whole(shared, state, &mut || true)?;
+                    return Ok(true);
+                }
+                state.unclaim_end();
+            }
+            crate::sync::sleep(Duration::from_micros(100));
+        }
+        Ok(false)
     }
 
     fn stop_threads(&self) {
@@ -344,12 +364,12 @@ mod audit_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
-mod recovering_tests;
-#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
 mod race_tests;
+#[cfg(test)]
+mod recovering_tests;
 #[cfg(test)]
 mod tests;

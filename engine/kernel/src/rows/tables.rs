@@ -98,7 +98,7 @@ pub fn drop_index(txn: &mut Transaction, table: &str, name: &str) -> Result<Open
 }
 
 fn open_exclusively(txn: &mut Transaction, name: &str) -> Result<(CatalogueEntry, OpenTable)> {
-    txn.ensure_writable()?;
+    let _work = txn.ensure_writable()?;
     let entry = find(txn, name)?.ok_or_else(|| Error::new(Code::TableNotFound).with("table", name))?;
     txn.lock_exclusively(entry.tree)?;
     let table = open_entry(txn, &entry)?;

@@ -26,6 +26,9 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
     fn wrap<'a>(&'a self, guard: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         MutexGuard { guard: Some(guard), mutex: &self.0 }
     }

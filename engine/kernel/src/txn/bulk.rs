@@ -55,7 +55,7 @@ impl Transaction {
         at: TreeRef,
         next: &mut dyn FnMut() -> Result<Option<KeyValue>>,
     ) -> Result<u64> {
-        self.ensure_writable()?;
+        let _work = self.ensure_writable()?;
         let is_own = self.modes.get(&at.id) == Some(&Mode::Exclusive);
         if !is_own || !self.is_untouched(at)? {
             return Err(Error::argument("tree", "only an empty tree of this transaction can be filled"));

@@ -240,7 +240,7 @@ impl Transaction {
         name: &str,
         description: &[u8],
     ) -> Result<TreeRef> {
-        self.ensure_writable()?;
+        let _work = self.ensure_writable()?;
         let key = kind.key(name);
         if key.len() > self.max_key() {
             return Err(Error::argument("name", format!("is longer than {} bytes", self.max_key() - 1)));
@@ -272,7 +272,7 @@ impl Transaction {
 
     /// Drops a tree; its pages stay until the commit and as long as anybody may see them.
     pub fn drop_tree(&mut self, kind: CatalogueKind, name: &str) -> Result<bool> {
-        self.ensure_writable()?;
+        let _work = self.ensure_writable()?;
         let Some(entry) = self.find_tree(kind, name)? else { return Ok(false) };
         self.lock_tree(entry.tree, Mode::Exclusive)?;
         self.atomically(|txn| {

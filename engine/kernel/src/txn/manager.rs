@@ -3,7 +3,7 @@
 //! A transaction leaves the table only when its commit is durable (or its undo is complete), so
 //! a snapshot begins at the last durable commit: nobody reads what a failed sync takes back.
 
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -110,6 +110,18 @@ pub struct TxnState {
     is_condemned: AtomicBool,
     /// Set by who ends the transaction: its owner, or the store that is being closed.
     ending: AtomicBool,
+    /// Operations of its owner under way, one within the other.
+    at_work: AtomicU32,
+}
+
+/// One operation of a transaction's owner: while it lasts nobody else ends the transaction.
+#[must_use]
+pub(crate) struct AtWork(Arc<TxnState>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl TxnState {
@@ -130,7 +142,18 @@ impl TxnState {
     }
     /// True for the first who comes to end this transaction.
     pub fn claim_end(&self) -> bool {
-        !self.ending.swap(true, Ordering::AcqRel)
+        !self.ending.swap(true, Ordering::SeqCst)
+    }
+    /// Begins an operation of the owner; `None` where somebody has come to end the transaction.
+    ///
+    /// Of the two, one sees the other: the owner what was claimed, or who claimed it the owner.
+    pub(crate) fn begin_work(self: &Arc<Self>) -> Option<AtWork> {
+        self.at_work.fetch_add(1, Ordering::SeqCst);
+        let work = AtWork(Arc::clone(self));
+        (!self.ending.load(Ordering::SeqCst)).then_some(work)
+    }
+    pub fn is_at_work(&self) -> bool {
+        self.at_work.load(Ordering::SeqCst) > 0
     }
     /// True while somebody ends it: what it knows is of no use to it any more.
     pub fn is_ending(&self) -> bool {
@@ -246,6 +269,7 @@ impl TxnManager {
             undo_reserved: AtomicU64::new(0),
             is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            at_work: AtomicU32::new(0),
         });
         table.active.insert(id, Arc::clone(&state));
         state
@@ -271,6 +295,7 @@ impl TxnManager {
             undo_reserved: AtomicU64::new(0),
             is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            at_work: AtomicU32::new(0),
         });
         table.active.insert(id, Arc::clone(&state));
         state

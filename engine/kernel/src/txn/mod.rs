@@ -40,6 +40,7 @@ pub use catalogue::{
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::{TidyQueue, collect, tidy};
+pub(crate) use manager::AtWork;
 pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
 pub use read::{Batch, Range};
 pub use row_ids::RowIds;
@@ -105,6 +106,11 @@ impl Shared {
         let work: Arc<TxnState> = Arc::clone(&state);
         self.locks.register(state.id, work);
         self.stats.add(Counter::Begun, 1);
+        // A close that did not see it yet has been seen here.
+        if self.closed.load(Ordering::SeqCst) && state.claim_end() {
+            self.finish(&state, Status::Aborted, &Counts::new());
+            return Err(Error::new(Code::StoreClosed));
+        }
         Ok(Transaction {
             shared: Arc::clone(self),
             state,
@@ -218,7 +224,9 @@ impl Transaction {
         }
     }
 
-    pub(crate) fn ensure_writable(&self) -> Result<()> {
+    /// As [`Transaction::ensure_usable`], for an operation that changes something; it lasts as long
+    /// as the answer is kept.
+    pub(crate) fn ensure_writable(&self) -> Result<AtWork> {
         self.ensure_usable()?;
         if self.is_read_only || self.shared.read_only.load(Ordering::Acquire) {
             return Err(Error::new(Code::ReadOnlyDatabase));
@@ -228,7 +236,12 @@ impl Transaction {
         {
             return Err(error);
         }
-        Ok(())
+        self.begin_work()
+    }
+
+    fn begin_work(&self) -> Result<AtWork> {
+        let ended = || self.shared.locks.doomed(self.id()).unwrap_or(Error::new(Code::StoreClosed));
+        self.state.begin_work().ok_or_else(ended)
     }
 
     /// The author of this transaction's next entry.
@@ -261,6 +274,7 @@ impl Transaction {
     /// for those on the records: they have no stamp of this transaction any more.
     pub fn rollback_to(&mut self, name: &str) -> Result<()> {
         self.ensure_usable()?;
+        let _work = self.begin_work()?;
         let place = self
             .savepoints
             .iter()
@@ -331,6 +345,7 @@ impl Transaction {
             }
             return Err(error);
         }
+        let _work = self.begin_work()?;
         let _lap = self.shared.stats.lap(Timed::Commit);
         if !self.has_written() {
             self.shared.finish(&self.state, Status::Committed, &Counts::new());

@@ -99,7 +99,7 @@ impl Transaction {
 
     /// Gives `key` a value; true where it had one before.
     pub fn put(&mut self, at: TreeRef, key: &[u8], value: &[u8]) -> Result<bool> {
-        self.ensure_writable()?;
+        let _work = self.ensure_writable()?;
         self.ensure_key(key)?;
         self.lock_for_writing(at)?;
         let shared = Arc::clone(&self.shared);
@@ -122,7 +122,11 @@ impl Transaction {
         if !is_locked || self.isolation() == Isolation::Serializable || value.len() > self.max_inline() {
             return None;
         }
-        if let Err(error) = self.ensure_writable().and_then(|()| self.ensure_key(key)) {
+        let _work = match self.ensure_writable() {
+            Ok(work) => work,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Err(error) = self.ensure_key(key) {
             return Some(Err(error));
         }
         let shared = Arc::clone(&self.shared);
@@ -136,7 +140,7 @@ impl Transaction {
 
     /// Removes `key`; false where it had no value.
     pub fn delete(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
-        self.ensure_writable()?;
+        let _work = self.ensure_writable()?;
         self.lock_for_writing(at)?;
         let shared = Arc::clone(&self.shared);
         let _lap = shared.stats.sampled_lap(Timed::Put);
