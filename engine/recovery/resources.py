@@ -15,6 +15,9 @@ from engine.errors import InsufficientResources
 
 MIB = 1 << 20
 
+CACHE_AT_MOST = 48 * MIB
+"""The kernel's own limit: a recovery takes no more cache, however much `cache_size` allows."""
+
 # What the interpreter, the scan buffers and the tables of analysis take beside the cache.
 _MEMORY_BESIDE_CACHE = 32 * MIB
 # The most of the cache and of the log buffer that a recovery on an overlay takes, whatever the
@@ -59,6 +62,7 @@ def needs(
     if on_overlay:
         cache_bytes = min(cache_bytes, _OVERLAY_CACHE)
         log_buffer_bytes = min(log_buffer_bytes, _OVERLAY_LOG_BUFFER)
+    cache_bytes = min(cache_bytes, CACHE_AT_MOST)
     memory = cache_bytes + 2 * log_buffer_bytes + _MEMORY_BESIDE_CACHE
     disk = 2 * segment_bytes + min(cache_bytes, 16 * MIB)
     return (

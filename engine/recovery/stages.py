@@ -176,7 +176,8 @@ def validate_config(context: RecoveryContext, job: Job) -> Metrics:
             issue=f"it has room for fewer than 64 pages of {page_size} bytes, the size in this database",
             fix=f"Set it to at least {64 * page_size} bytes.",
         )
-    return {"page_size": page_size, "cache_bytes": context.config.cache_size}
+    cache_bytes = min(context.config.cache_size, resources.CACHE_AT_MOST)
+    return {"page_size": page_size, "cache_bytes": cache_bytes}
 
 
 def check_resources(context: RecoveryContext, job: Job) -> Metrics:

@@ -119,9 +119,17 @@ def test_the_first_need_that_is_not_met_is_the_one_to_tell(tmp_path: Path) -> No
     assert resources.first_unmet(short) is short[1]
 
 
+def test_a_recovery_needs_no_more_memory_for_a_larger_cache(tmp_path: Path) -> None:
+    small, large = (
+        resources.needs(tmp_path, cache_bytes=size, log_buffer_bytes=0, segment_bytes=1 << 20, segments=1)
+        for size in (resources.CACHE_AT_MOST, 1 << 40)
+    )
+    assert [need.required for need in small] == [need.required for need in large]
+
+
 def test_a_recovery_that_asks_for_more_memory_than_there_is_is_told_so(tmp_path: Path) -> None:
     found = resources.needs(
-        tmp_path, cache_bytes=1 << 50, log_buffer_bytes=0, segment_bytes=1 << 20, segments=1
+        tmp_path, cache_bytes=1 << 20, log_buffer_bytes=1 << 50, segment_bytes=1 << 20, segments=1
     )
     unmet = resources.first_unmet(found)
     assert unmet is not None

@@ -120,6 +120,8 @@ pub struct Pool {
     /// The last [`RESERVE`] of them hold nothing before the store has failed.
     frames: Vec<Frame>,
     shards: Vec<Mutex<PageTable>>,
+    /// Frames that may be used; see [`Pool::limit_frames`].
+    limit: AtomicUsize,
     hand: AtomicUsize,
     unused: AtomicUsize,
     file: Arc<dyn File>,
@@ -153,6 +155,7 @@ impl Pool {
             page_size: options.page_size,
             frames,
             shards: (0..SHARDS).map(|_| Mutex::new(PageTable::default())).collect(),
+            limit: AtomicUsize::new(usize::MAX),
             hand: AtomicUsize::new(0),
             unused: AtomicUsize::new(0),
             file,
@@ -171,6 +174,13 @@ impl Pool {
     }
     pub fn frame_count(&self) -> usize {
         self.frames.len() - RESERVE
+    }
+    /// Uses no more than `most` frames from now on. A frame takes memory from its first use on.
+    pub fn limit_frames(&self, most: usize) {
+        self.limit.store(most.max(16), Ordering::Release);
+    }
+    pub fn usable_frames(&self) -> usize {
+        self.frame_count().min(self.limit.load(Ordering::Acquire))
     }
     /// Pages that the data file has room for.
     pub fn file_pages(&self) -> u32 {
@@ -346,15 +356,10 @@ impl Pool {
 
     /// An unmapped frame, pinned once, for the caller alone.
     fn take_victim(&self) -> Result<usize> {
-        let count = self.frame_count();
+        let count = self.usable_frames();
         if self.unused.load(Ordering::Relaxed) < count {
             let index = self.unused.fetch_add(1, Ordering::Relaxed);
-            if index < count
-                && self.frames[index]
-                    .pins
-                    .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-            {
+            if index < count && Self::claim_empty(&self.frames[index]) {
                 return Ok(index);
             }
         }
@@ -386,6 +391,19 @@ impl Pool {
         reserve.clone().chain(reserve).filter(|_| has_failed).find(|index| self.evict(*index))
     }
 
+    /// Pins a frame that holds nothing. Only who has it pinned maps a page to it, so what holds
+    /// after the pin stays so; before, another thread may have come, mapped a page, and gone.
+    fn claim_empty(frame: &Frame) -> bool {
+        if frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let is_empty = frame.page().is_none();
+        if !is_empty {
+            frame.pins.fetch_sub(1, Ordering::AcqRel);
+        }
+        is_empty
+    }
+
     fn evict(&self, index: usize) -> bool {
         let frame = &self.frames[index];
         if frame.pins.load(Ordering::Acquire) != 0 || frame.is_dirty() {
@@ -396,18 +414,24 @@ impl Pool {
         }
         let page = frame.page();
         if page.is_none() {
-            return frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            return Self::claim_empty(frame);
         }
         let mut table = self.shard(page).lock();
-        let is_ours = table.get(&page) == Some(&index)
-            && !frame.is_dirty()
-            && frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if is_ours {
+        if table.get(&page) != Some(&index)
+            || frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        // Asked under the pin: whoever had the page before may have changed it up to this moment.
+        let is_clean = !frame.is_dirty();
+        if is_clean {
             table.remove(&page);
             frame.page.store(PageId::NONE.0, Ordering::Release);
             self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+        } else {
+            frame.pins.fetch_sub(1, Ordering::AcqRel);
         }
-        is_ours
+        is_clean
     }
 
     /// Makes sure that the data file has room for `page`: later writes cannot meet a full disk.

@@ -22,6 +22,8 @@ use crate::stats::Stats;
 use crate::txn::{Counts, RowIds, Shared, TxnManager, TxnState, roll_back_whole};
 use crate::types::{Incarnation, Lsn};
 
+/// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
+const CACHE_AT_MOST: u64 = 48 << 20;
 /// The data file.
 pub const DATA_PATH: &str = "database.holdfast";
 
@@ -207,6 +209,7 @@ impl Opening {
         )?;
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
         let shared = self.assemble(log, analysis)?;
+        shared.core.pool.limit_frames((CACHE_AT_MOST / shared.core.pool.page_size() as u64) as usize);
         let report = self.redo_passes(&shared, analysis, progress)?;
         self.shared = Some(shared);
         Ok(report)
@@ -219,7 +222,7 @@ impl Opening {
         progress: &Progress,
     ) -> Result<RedoReport> {
         let pool = &shared.core.pool;
-        let passes = redo::passes(analysis, pool.frame_count() * 3 / 4);
+        let passes = redo::passes(analysis, pool.usable_frames() * 3 / 4);
         let total = passes.iter().map(|pass| analysis.end.0.saturating_sub(pass.from.0)).sum();
         progress.begin("redo", "bytes", total);
         let mut report = RedoReport::default();
@@ -331,6 +334,7 @@ impl Opening {
     /// The open parts; after `undo` or `resume`.
     pub fn finish(self) -> Result<(Arc<Shared>, Checkpointer)> {
         let shared = self.shared.ok_or_else(|| Error::internal("finished before redo"))?;
+        shared.core.pool.limit_frames(usize::MAX);
         Ok((shared, Checkpointer::new(self.control)))
     }
 }
