@@ -56,7 +56,7 @@ fn restore_files(files: &Files) -> Result<Files> {
     }
 }
 
-fn pick<'f>(files: &'f mut Files, place: usize) -> (&'f String, &'f mut Vec<u8>) {
+fn pick(files: &mut Files, place: usize) -> (&String, &mut Vec<u8>) {
     let count = files.len();
     files.iter_mut().nth(place % count).unwrap()
 }

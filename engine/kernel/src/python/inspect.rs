@@ -11,7 +11,7 @@ use super::store::disk_of;
 use crate::buffer::DOUBLEWRITE_PATH;
 use crate::control::{self, Control, ControlData};
 use crate::disk::{Disk, OpenMode, overlay};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::lockfile::{Holder, LockFile};
 use crate::log::{LogReader, segments};
 use crate::page::Page;
@@ -82,7 +82,14 @@ struct Facts {
 fn look(directory: &Path) -> Result<Facts> {
     let disk = disk_of(directory);
     // A damaged control file is told by the facts that are absent; recovery names the error.
-    let data = Control::read(&*disk).ok();
+    let data = match Control::read(&*disk) {
+        Ok(data) => Some(data),
+        // No damage: nothing else of a directory in another format can be told.
+        Err(error) if error.code == Code::FormatUnsupported => {
+            return Err(error.with("path", directory.display().to_string()));
+        }
+        Err(_) => None,
+    };
     let page_size = data.map_or(0, |data| data.page_size as usize);
     let found = match data {
         Some(data) => segments::discover(&*disk, data.database)?,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tests::{all, options, tree};
+use super::tests::{all, options, tree, try_all};
 use super::*;
 use crate::disk::memory::MemoryDisk;
 use crate::sync::schedule;
@@ -99,9 +99,9 @@ fn read(store: &Store) {
     for _ in 0..3 {
         let done = store.begin(Isolation::RepeatableRead, true).and_then(|mut txn| {
             let at = txn.tree("own", false)?.unwrap();
-            let mut forward = all(&mut txn, at, false);
+            let mut forward = try_all(&mut txn, at, false)?;
             forward.reverse();
-            assert!(forward == all(&mut txn, at, true), "two ways to read a snapshot disagree");
+            assert!(forward == try_all(&mut txn, at, true)?, "two ways to read a snapshot disagree");
             assert_eq!(forward.len() as u64, txn.count(at)?);
             Ok(())
         });

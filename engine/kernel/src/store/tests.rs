@@ -27,15 +27,24 @@ pub(super) fn key(i: u64) -> Vec<u8> {
 }
 
 pub(super) fn all(txn: &mut Transaction, at: TreeRef, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    try_all(txn, at, reverse).unwrap()
+}
+
+/// As [`all`], for a store that may be closed meanwhile.
+pub(super) fn try_all(
+    txn: &mut Transaction,
+    at: TreeRef,
+    reverse: bool,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let range = Range { reverse, ..Range::default() };
     let mut rows = Vec::new();
     let mut from: Option<Vec<u8>> = None;
     loop {
-        let batch = txn.scan(at, &range, from.as_deref(), 37).unwrap();
+        let batch = txn.scan(at, &range, from.as_deref(), 37)?;
         rows.extend(batch.records);
         match batch.next {
             Some(next) => from = Some(next),
-            None => return rows,
+            None => return Ok(rows),
         }
     }
 }
