@@ -109,7 +109,8 @@ class Store:
         False where none of that number runs."""
     def drain_events(self, limit: int = 1000) -> tuple[list[dict[str, Any]], int]:
         """What happened since the last call, and how many events were missed.
-        Keys of an event: kind, at (Unix seconds), and the kind's own fields."""
+        Keys of an event: kind, at (Unix seconds), and the kind's own fields; for a deadlock: victim, policy,
+        cycle (text), and one place for each participant in transactions, resources, modes, waited_s."""
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}]."""
     def plan_repair(self, pages: Sequence[int], job: Job | None = None) -> list[dict[str, Any]]:
@@ -162,8 +163,11 @@ class Transaction:
     def savepoint(self, name: str) -> None: ...
     def rollback_to(self, name: str) -> None: ...
     def lock(self, name: str, mode: str = "exclusive", timeout_s: float | None = None) -> None:
-        """Advisory lock; mode: shared | exclusive | intention_shared | intention_exclusive."""
+        """Advisory lock on any name, until the end or `unlock`; one that is held is upgraded. Mode: shared |
+        exclusive | intention_shared | intention_exclusive | shared_intention_exclusive."""
     def unlock(self, name: str) -> None: ...
+    def unlock_all(self) -> int:
+        """Gives every advisory lock back; returns how many there were."""
     def commit(self) -> int:
         """Make it durable, as the sync mode says, and release its locks; returns the LSN of the commit.
         Raises what ended it where somebody else did."""

@@ -124,6 +124,11 @@ impl Transaction {
         })
     }
 
+    /// Gives every advisory lock back; returns how many there were.
+    fn unlock_all(&self, py: Python<'_>) -> PyResult<usize> {
+        self.cell.run(py, |txn| txn.unlock_all_names())
+    }
+
     /// Makes the transaction durable and releases its locks; returns its commit LSN.
     fn commit(&self, py: Python<'_>) -> PyResult<u64> {
         detached(py, || self.cell.commit())

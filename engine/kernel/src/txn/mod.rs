@@ -333,6 +333,14 @@ impl Transaction {
         Ok(self.shared.locks.release(self.id(), &Resource::Name(name.to_owned())))
     }
 
+    /// Gives every advisory lock back, and returns how many there were. Those on what was read and
+    /// written stay until the end.
+    pub fn unlock_all_names(&self) -> Result<usize> {
+        self.ensure_usable()?;
+        let is_name = |resource: &Resource| matches!(resource, Resource::Name(_));
+        Ok(self.shared.locks.release_all(self.id(), is_name))
+    }
+
     /// Makes the transaction durable, as the sync mode says, and releases its locks.
     ///
     /// Raises `StoreFailed` (-12) where the log could not be synced: recovery then decides the
