@@ -50,6 +50,16 @@ def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str
     """Rebuild a database in the empty or missing directory `target`. It needs recovery to its
     end LSN afterwards: open it. Keys: pages, bytes, end_lsn."""
 
+def salvage(source: str, target: str, beside: str, options: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Put the readable records of a database into a new one in the empty directory `target`.
+
+    The folder `beside` takes what redo writes; the source is only read, its lock held meanwhile.
+    Keys: pages, damaged_pages [number], trees [{name, is_table, records, lost_values, gaps (stretches of
+    keys without a readable page), lost_indexes}], without_log (why the log could not be used; empty
+    where it was), has_unfinished (changes of unfinished transactions may be among the records),
+    lost_log_bytes, lost_commits.
+    """
+
 def sniff_csv(path: str, sample_bytes: int = 1 << 20) -> dict[str, Any]:
     """Guess how a CSV file is written. Keys: delimiter, quote, encoding, header (bool),
     columns [{name, type}], sample [[str]]."""
@@ -291,6 +301,13 @@ class Recovery:
         """Bytes written beside the originals so far; 0 while a step runs."""
     def discover_log(self, job: Job) -> dict[str, Any]:
         """Keys: segments [{number, start_lsn, bytes, incarnation}], gaps [text], bytes, checkpoint_lsn, redo_lsn."""
+    def cut_log(self, job: Job) -> dict[str, Any]:
+        """Cut a damaged log at its last valid record, before `validate_log`; on an overlay only.
+
+        Keys: at_lsn, start_lsn (new entries begin there), reason (empty where nothing is damaged), lost_bytes,
+        lost_commits (those that can still be recognised), last_commit_at, pages_beyond. Raises
+        RecoveryImpossible where no checkpoint is complete before the damage.
+        """
     def validate_log(self, job: Job) -> dict[str, Any]:
         """Keys: end_lsn, entries, bytes, end_reason (text). Raises WalCorrupted where the log is damaged before its end."""
     def restore_doublewrite(self, job: Job) -> dict[str, Any]:
@@ -315,6 +332,8 @@ class Recovery:
         """
     def rehearsed(self) -> dict[str, Any]:
         """Carries a rehearsal to its end, drops it, releases LOCK. Keys: bytes."""
+    def look(self) -> Store:
+        """What a rehearsal came to, open and read-only; LOCK is held until it is closed."""
     def revert(self) -> None:
         """Drops what lies beside the originals and ends the recovery, but keeps LOCK."""
     def abandon(self) -> None:

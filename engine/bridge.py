@@ -76,6 +76,11 @@ def begin_recovery(path: Path, config: Config, ground: str, beside: Path | None 
     return Recovery.begin(str(path), store_options(config), ground, str(beside) if beside else None)
 
 
+def salvage(source: Path, target: Path, beside: Path, config: Config, job: _kernel.Job) -> dict[str, Any]:
+    """Put the readable records of `source` into a new database in the empty directory `target`."""
+    return _kernel.salvage(str(source), str(target), str(beside), store_options(config), job)
+
+
 def status(store: _kernel.Store, at: float) -> types.StoreStatus:
     """One sample of a running engine, taken at the time `at`."""
     raw = store.status()

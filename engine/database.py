@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -32,6 +32,8 @@ from engine.errors import (
 from engine.events import EventBus
 from engine.health.report import Health
 from engine.recovery import detection
+from engine.recovery.fallbacks import FallbackKind
+from engine.recovery.ground import rehearsal_folder
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryReport
 from engine.tasks import Task
@@ -107,6 +109,25 @@ def recover_task(path: str | Path, config: Config | None = None) -> Task[Databas
         return Database.recovered(manager)
 
     return Task("Recovery", work)
+
+
+def open_read_only_task(path: str | Path, config: Config | None = None) -> Task[Database]:
+    """Open, read-only, what a recovery would give; the database itself stays as it is.
+
+    Work with progress and cancel; start it, or run it. A recovery up to the last valid record runs in
+    a folder beside the database, which goes when the opened database is closed; until then its lock
+    is held. Raises what recovery raises.
+    """
+
+    def work(task: Task[Any]) -> Database:
+        manager = RecoveryManager(directory_of(path), config, fallback=FallbackKind.LAST_VALID)
+        with ExitStack() as stack:
+            folder = stack.enter_context(rehearsal_folder(manager.path))
+            store = manager.look(folder, task)
+            kept = stack.pop_all()
+        return Database(manager.path, store, manager.settings, manager.report, on_close=kept.close)
+
+    return Task("Open read-only", work)
 
 
 def inspect(path: str | Path) -> DatabaseInfo:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.cli.opening import add_verb
 from engine.cli.output import ERROR, FINE, Output, columns
 from engine.database import directory_of, inspect
-from engine.errors import HoldfastError
+from engine.errors import HoldfastError, InvalidArgument
+from engine.recovery.fallbacks import FallbackKind, offers_task, salvage_task
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.types import DatabaseState
@@ -26,12 +28,27 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--plan-hash", metavar="HASH", default="", help="recover only if nothing changed since this plan"
     )
+    parser.add_argument(
+        "--fallbacks", action="store_true", help="show the other ways, with what each costs; changes nothing"
+    )
+    parser.add_argument(
+        "--fallback",
+        choices=[FallbackKind.LAST_VALID.value, FallbackKind.SALVAGE.value],
+        default="",
+        help="go up to the last valid record of a damaged log, or save what can be read with --to",
+    )
+    parser.add_argument("--to", metavar="TARGET", help="the new database of a salvage")
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
-    """`recover PATH [--plan | --rehearse] [--plan-hash HASH]`"""
+    """`recover PATH [--plan | --rehearse | --fallbacks] [--plan-hash HASH] [--fallback KIND]`"""
+    directory = directory_of(args.path)
+    if args.fallback == FallbackKind.SALVAGE:
+        return _salvage(directory, args.to, out)
     found = inspect(args.path)
-    manager = RecoveryManager(directory_of(args.path))
+    if args.fallbacks:
+        return _offers(directory, out)
+    manager = RecoveryManager(directory, fallback=args.fallback)
     if found.state is DatabaseState.CLEAN:
         report = replace(manager.report, rehearsal=args.rehearse)
         out.result(report.to_json(), ["The database was closed cleanly: there is nothing to do."])
@@ -58,6 +75,26 @@ def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) 
     out.result(report.to_json(), _report_lines(report))
     for warning in report.warnings:
         out.note(f"Warning: {warning}")
+    return FINE
+
+
+def _offers(directory: Path, out: Output) -> int:
+    offers = out.follow(offers_task(directory))
+    lines = []
+    for offer in offers:
+        lines += [f"{offer.title} ({offer.kind.value})", f"  {offer.does}"]
+        lines += [f"  Costs: {offer.cost}" if offer.is_possible else f"  Not possible: {offer.why_not}", ""]
+    out.result({"fallbacks": [offer.to_json() for offer in offers]}, lines)
+    return FINE
+
+
+def _salvage(directory: Path, target: str | None, out: Output) -> int:
+    if not target:
+        raise InvalidArgument(argument="--to", issue="a salvage needs the directory of the new database")
+    report = out.follow(salvage_task(directory, target))
+    rows = [(tree.name, "table" if tree.is_table else "tree", tree.records) for tree in report.trees]
+    lines = [*columns(rows, ("name", "", "records")), "", *(f"Lost: {loss}" for loss in report.losses)]
+    out.result(report.to_json(), [*lines, f"The new database is {report.target}."])
     return FINE
 
 

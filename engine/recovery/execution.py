@@ -58,6 +58,7 @@ class Execution:
         *,
         beside: Path | None = None,
         plan_hash: str = "",
+        fallback: str = "",
     ) -> None:
         rollback = Rollback(path)
         self._lock = threading.Lock()
@@ -78,6 +79,7 @@ class Execution:
             ground=ground,
             beside=beside,
             plan_hash=plan_hash,
+            fallback=fallback,
         )
 
     @property
@@ -115,7 +117,8 @@ class Execution:
                 analysis=results["analysis"],
                 redo=results["redo"],
                 undo=results["undo"],
-                lost=tuple(
+                lost=tuple(self.context.lost)
+                + tuple(
                     {"what": "index", "detail": f"The index {name} is missing until it is rebuilt."}
                     for name in sorted(self.context.failed_indexes)
                 ),

@@ -25,13 +25,13 @@ _WHOLE = ("control", CONFIG_FILE)
 """Small, and decisive: their content counts, not only their size and time."""
 
 
-def plan_hash(directory: Path) -> str:
-    """32 hexadecimal digits that change when what a recovery would find changes.
+def plan_hash(directory: Path, fallback: str = "") -> str:
+    """32 hexadecimal digits that change when what a recovery would find, or its `fallback`, changes.
 
     Made of the size and time of change of every file that a recovery reads, and of the content of
     the small ones.
     """
-    found: list[tuple[object, ...]] = []
+    found: list[tuple[object, ...]] = [(fallback,)]
     for file in sorted(_present(directory)):
         status = file.stat()
         name = file.relative_to(directory).as_posix()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge, config
-from engine.errors import ConfigInvalid, DatabaseNotFound, HoldfastError
+from engine.errors import ConfigInvalid, DatabaseNotFound, HoldfastError, InvalidArgument
 from engine.recovery import detection, failures, fingerprint
 from engine.recovery.execution import Execution, pending_stages
+from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import Ground, rehearsal_folder
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.recovery.stages import STAGES
@@ -31,12 +32,17 @@ class RecoveryManager:
     In place of `run`: `prepare`, then either `install` or `roll_back`. Unless the setting
     `enable_recovery_rollback` is off, a recovery is all or nothing: one that fails or is cancelled
     leaves the database as it found it. After that, and after a rehearsal, the same manager may be
-    used again. `report` may be read from any thread at any time; the methods are for one at a time.
+    used again. With `fallback`, "last-valid", rehearsal and recovery go up to the last valid record of
+    a damaged log (see `fallbacks`). `report` may be read from any thread at any time; the methods are
+    for one at a time.
     """
 
-    def __init__(self, path: Path | str, settings: Config | None = None) -> None:
+    def __init__(self, path: Path | str, settings: Config | None = None, *, fallback: str = "") -> None:
         """`settings` go over `reliability.toml`. Raises `DatabaseNotFound`, `NotADatabase`."""
+        if fallback not in ("", FallbackKind.LAST_VALID):
+            raise InvalidArgument(argument="fallback", issue='only "last-valid" is a kind of recovery')
         self.path = Path(path)
+        self.fallback = fallback
         self._chosen = settings
         self._facts = self._look()
         self._indicators = detection.indicators(self._facts)
@@ -80,9 +86,11 @@ class RecoveryManager:
             try:
                 kernel = bridge.begin_recovery(self.path, self._settings, Ground.REHEARSAL, folder)
                 found = kernel.discover_log(job)
+                if self.fallback:
+                    kernel.cut_log(job)
                 valid = kernel.validate_log(job)
                 analysis = kernel.analyse(job)
-                stands_for = fingerprint.plan_hash(self.path)
+                stands_for = fingerprint.plan_hash(self.path, self.fallback)
             except HoldfastError as error:
                 raise failures.stage_error(error, "Planning") from error.__cause__
             finally:
@@ -117,7 +125,7 @@ class RecoveryManager:
         """
         with rehearsal_folder(self.path) as folder:
             execution = self._begin(Ground.REHEARSAL, beside=folder)
-            stands_for = fingerprint.plan_hash(self.path)
+            stands_for = fingerprint.plan_hash(self.path, self.fallback)
             execution.carry_out(range(len(STAGES)), task)
             execution.context.let_go()
             execution.succeed()
@@ -149,7 +157,8 @@ class RecoveryManager:
 
         Holds the database's lock until `install` or `roll_back` is called. As `run` otherwise.
         """
-        undoable = self._settings.enable_recovery_rollback
+        # A log is cut on an overlay only.
+        undoable = self._settings.enable_recovery_rollback or self.fallback
         execution = self._begin(Ground.OVERLAY if undoable else Ground.IN_PLACE, plan_hash=plan_hash)
         execution.carry_out(range(_PREPARED), task)
         return execution.report
@@ -167,6 +176,18 @@ class RecoveryManager:
     def install_task(self) -> Task[RecoveryReport]:
         """`install` as work with progress; start it, or run it."""
         return Task("Recovery", self.install)
+
+    def look(self, folder: Path, task: Task[RecoveryReport] | None = None) -> Store:
+        """Recover to `folder` and give what is there, open and read-only; the database stays as it is.
+
+        Its lock is held until the store is closed; the folder may go then. Raises what `run` raises.
+        """
+        execution = self._begin(Ground.REHEARSAL, beside=folder)
+        execution.carry_out(range(_PREPARED), task)
+        kernel, execution.context.kernel = execution.context.running(), None
+        store = kernel.look()
+        execution.succeed()
+        return store
 
     def roll_back(self) -> RecoveryReport:
         """Drop what was prepared: the database is as it was, and its lock is released.
@@ -200,6 +221,7 @@ class RecoveryManager:
                 ground,
                 beside=beside,
                 plan_hash=plan_hash,
+                fallback=self.fallback,
             )
             return self._execution
 

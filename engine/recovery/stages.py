@@ -29,6 +29,7 @@ from engine.errors import (
     WalCorrupted,
 )
 from engine.recovery import detection, fingerprint, resources
+from engine.recovery.fallbacks import FallbackKind, cost_of_cut
 from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport
 from engine.recovery.rollback import Rollback
@@ -62,6 +63,8 @@ class RecoveryContext:
     """The folder of a rehearsal."""
     plan_hash: str = ""
     """The plan that is to be carried out, where one was agreed on."""
+    fallback: str = ""
+    """A kind of `fallbacks` that changes what the stages do: "last-valid"."""
     kernel: Recovery | None = None
     store: Store | None = None
     segments: int = 0
@@ -69,6 +72,8 @@ class RecoveryContext:
     results: dict[str, Metrics] = field(default_factory=dict)
     """Of analysis, redo, undo and check."""
     failed_indexes: set[str] = field(default_factory=set)
+    lost: list[Metrics] = field(default_factory=list)
+    """What cannot be brought back, each with `what` and `detail`."""
     leftovers: list[Path] = field(default_factory=list)
     guard: resources.Guard | None = None
 
@@ -128,11 +133,13 @@ def initialise(context: RecoveryContext, job: Job) -> Metrics:
 def acquire_lock(context: RecoveryContext, job: Job) -> Metrics:
     """The database's lock, held until the last stage; then the state and the marker."""
     before = _last_holder(context.path)
-    agreed = context.plan_hash and fingerprint.plan_hash(context.path)
+    agreed = context.plan_hash and fingerprint.plan_hash(context.path, context.fallback)
     kernel = bridge.begin_recovery(context.path, context.config, context.ground, context.beside)
     context.kernel = kernel
     context.rollback.locked(_LOCK, "LOCK", context.let_go)
-    if agreed != context.plan_hash or (agreed and agreed != fingerprint.plan_hash(context.path)):
+    if agreed != context.plan_hash or (
+        agreed and agreed != fingerprint.plan_hash(context.path, context.fallback)
+    ):
         raise RecoveryPlanOutdated(path=str(context.path))
     metrics: Metrics = {"pid": os.getpid(), "settled": kernel.settled}
     if before is not None:
@@ -231,8 +238,13 @@ def discover_log(context: RecoveryContext, job: Job) -> Metrics:
 
 
 def validate_log(context: RecoveryContext, job: Job) -> Metrics:
-    """The checksum of every entry, and where the valid log ends."""
-    found = context.running().validate_log(job)
+    """The checksum of every entry, and where the valid log ends; there a fallback cuts it."""
+    kernel = context.running()
+    if context.fallback == FallbackKind.LAST_VALID:
+        cut = kernel.cut_log(job)
+        if cut["reason"]:
+            context.lost.append({"what": "log", "detail": cost_of_cut(cut), **cut})
+    found = kernel.validate_log(job)
     return {name: found[name] for name in ("entries", "bytes", "end_lsn", "end_reason")}
 
 
@@ -287,7 +299,13 @@ def rebuild_indexes(context: RecoveryContext, job: Job) -> Metrics:
 def validate_consistency(context: RecoveryContext, job: Job) -> Metrics:
     """Pages, trees, references between them, and the states of transactions."""
     report = bridge.check_report(context.running().check(job))
-    problems = [problem for problem in report.problems if problem.tree not in context.failed_indexes]
+    problems = [
+        problem
+        for problem in report.problems
+        # Where the log was cut it has a hole, which the last stage's checkpoint leaves behind.
+        if problem.tree not in context.failed_indexes
+        and not (context.fallback and problem.code == WalCorrupted.code)
+    ]
     if problems:
         shown = "; ".join(problem.detail for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS

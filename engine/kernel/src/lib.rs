@@ -23,6 +23,7 @@ pub mod python;
 pub mod recovery;
 pub mod repair;
 pub mod rows;
+pub mod salvage;
 pub mod space;
 pub mod stats;
 pub mod store;

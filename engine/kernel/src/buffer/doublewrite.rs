@@ -38,6 +38,12 @@ impl DoubleWrite {
         DoubleWrite { file: None, page_size, buffer: Vec::new(), is_off: false }
     }
 
+    /// Opens the file of a database that is only looked at: `copies` is all that may be asked.
+    pub fn look(disk: &dyn Disk, page_size: usize) -> Result<DoubleWrite> {
+        let file = Some(disk.open(PATH, OpenMode::Read)?);
+        Ok(DoubleWrite { file, page_size, buffer: Vec::new(), is_off: true })
+    }
+
     fn file(&self) -> Result<&Arc<dyn File>> {
         self.file.as_ref().ok_or_else(|| Error::new(Code::ReadOnlyDatabase))
     }

@@ -27,6 +27,7 @@ mod writer;
 
 pub use reader::{LogReader, Tail, TailReason};
 pub use record::{Entry, EntryHeader, EntryRef, Op};
+pub use resync::{Remains, commits_in};
 pub use writer::Log;
 
 /// When a commit counts as done.

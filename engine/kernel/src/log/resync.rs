@@ -1,7 +1,9 @@
 //! Finding where an entry begins, for readers that know a position only roughly.
 
 use super::record::{self, Flaw, HEADER_BYTES, MAX_ENTRY};
+use super::segments::{self, SegmentHeader};
 use super::writer::{Core, Log};
+use crate::disk::File;
 use crate::error::{Code, Result};
 use crate::sync::Ordering;
 use crate::types::{Incarnation, Lsn};
@@ -58,4 +60,47 @@ impl Core {
             Err(flaw) => flaw == Flaw::BadFields,
         })
     }
+}
+
+/// What a stretch of log that is given up still shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Up to the last byte that is not zero.
+    pub bytes: u64,
+    /// Valid commit entries.
+    pub commits: u64,
+}
+
+/// Looks for commits in a segment file from the offset `from` on, past whatever is damaged.
+pub fn commits_in(file: &dyn File, from: u64, header: &SegmentHeader) -> Result<Remains> {
+    let size = file.size()?;
+    let (mut remains, mut last_used) = (Remains::default(), from);
+    let mut window = vec![0; WINDOW];
+    let mut at = from;
+    while at < size {
+        let wanted = ((size - at) as usize).min(WINDOW);
+        let have = file.read_at(&mut window[..wanted], at)?;
+        if let Some(last) = window[..have].iter().rposition(|byte| *byte != 0) {
+            last_used = at + last as u64 + 1;
+        }
+        // Commits are short: one that is cut by the window's end begins the next window.
+        let whole = at + have as u64 >= size;
+        let starts = if whole { have } else { have.saturating_sub(WINDOW / 4) };
+        for offset in 0..starts {
+            let lsn = header.start.plus(at + offset as u64 - segments::HEADER_BYTES);
+            let is_commit = window[offset..have].get(16) == Some(&(record::Op::Commit as u8));
+            if is_commit
+                && let Ok(len) = record::peek_len(&window[offset..have], lsn)
+                && let Some(bytes) = window[offset..have].get(..len)
+            {
+                remains.commits += u64::from(record::decode(bytes, lsn, header.incarnation).is_ok());
+            }
+        }
+        if starts == 0 {
+            break;
+        }
+        at += starts as u64;
+    }
+    remains.bytes = last_used - from;
+    Ok(remains)
 }

@@ -23,6 +23,7 @@ mod open;
 mod options;
 mod recovery;
 mod repairing;
+mod salvage;
 mod status;
 mod store;
 mod table;
@@ -51,6 +52,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;
     module.add_function(wrap_pyfunction!(backups::verify_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     // So that code which takes mappings takes trees.
     let mapping = module.py().import("collections.abc")?.getattr("MutableMapping")?;
     mapping.call_method1("register", (module.py().get_type::<tree::Tree>(),))?;

@@ -18,7 +18,7 @@ use crate::disk::overlay::Settled;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
 use crate::log::TailReason;
-use crate::recovery::Opening;
+use crate::recovery::{Beyond, Opening};
 use crate::store::{Ground, Recovering, StoreOptions, Unfinished};
 
 /// What a recovery holds until it is finished or abandoned. After a revert only the lock.
@@ -161,6 +161,21 @@ impl Recovery {
         }))
     }
 
+    /// Cuts a damaged log at its last valid record; on an overlay only.
+    fn cut_log<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
+        let progress = Arc::clone(&job.get().progress);
+        let cut = self.step(py, |opening| opening.cut_log(Beyond::Rebuild, &progress).cloned())?;
+        Ok(dict!(py, {
+            "at_lsn": cut.at.0,
+            "start_lsn": cut.start.0,
+            "reason": cut.reason,
+            "lost_bytes": cut.lost_bytes,
+            "lost_commits": cut.lost_commits,
+            "last_commit_at": cut.last_commit_at as f64 / 1e6,
+            "pages_beyond": cut.pages.len(),
+        }))
+    }
+
     fn validate_log<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
         let progress = Arc::clone(&job.get().progress);
         let found = self.step(py, |opening| opening.validate_log(&progress))?;
@@ -257,6 +272,15 @@ impl Recovery {
             rehearsal.rehearsed()
         })?;
         Ok(dict!(py, { "bytes": bytes }))
+    }
+
+    /// What a rehearsal came to, open and read-only.
+    fn look(&self, py: Python<'_>) -> PyResult<Store> {
+        detached(py, || {
+            let (recovering, lock) = self.take()?;
+            let opened = recovering.look()?;
+            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+        })
     }
 
     /// Drops what lies beside the originals and ends the recovery, but keeps the lock.

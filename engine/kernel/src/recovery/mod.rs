@@ -16,9 +16,11 @@ use crate::txn::{Counts, Pending};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 mod analysis;
+mod cut;
 mod opening;
 mod redo;
 
+pub use cut::{Beyond, Cut};
 pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, UndoReport, build};
 
 /// Progress and cancellation of one long work; shared between who does it and who watches it.

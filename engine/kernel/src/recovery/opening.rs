@@ -4,7 +4,7 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Analysis, Progress, RedoReport, analysis, redo};
+use super::{Analysis, Beyond, Cut, Progress, RedoReport, analysis, cut, redo};
 use crate::buffer::{DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
@@ -17,10 +17,10 @@ use crate::log::segments::{self, SegmentInfo};
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::page::Page;
 use crate::repair::{OnDamage, Repairs};
-use crate::space::Space;
+use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
 use crate::txn::{Counts, RowIds, Shared, TxnManager, TxnState, roll_back_whole};
-use crate::types::{Incarnation, Lsn};
+use crate::types::{Incarnation, Lsn, PageId};
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
 const CACHE_AT_MOST: u64 = 48 << 20;
@@ -70,6 +70,9 @@ pub struct Opening {
     validity: Option<LogValidity>,
     analysis: Option<Analysis>,
     shared: Option<Arc<Shared>>,
+    cut: Option<Cut>,
+    /// A salvage takes what redo can give.
+    is_lenient: bool,
 }
 
 impl Opening {
@@ -78,7 +81,16 @@ impl Opening {
     pub fn begin(disk: Arc<dyn Disk>, options: OpeningOptions) -> Result<Opening> {
         overlay::settle(&*disk)?;
         let control = Control::open(&*disk, OpenMode::Write)?;
-        Ok(Opening { disk, control, options, validity: None, analysis: None, shared: None })
+        Ok(Opening {
+            disk,
+            control,
+            options,
+            validity: None,
+            analysis: None,
+            shared: None,
+            cut: None,
+            is_lenient: false,
+        })
     }
 
     pub fn control(&self) -> ControlData {
@@ -118,6 +130,17 @@ impl Opening {
             from,
             data.checkpoint_lsn.max(data.clean_end),
         )
+    }
+
+    /// Cuts a damaged log at its last valid record; see [`cut`]. Before `validate_log`, and on an
+    /// overlay only. `RecoveryImpossible` where no checkpoint is complete before the damage.
+    pub fn cut_log(&mut self, beyond: Beyond, progress: &Progress) -> Result<&Cut> {
+        if !self.disk.is_atomic() {
+            return Err(Error::internal("a log is cut on an overlay only"));
+        }
+        let cut = cut::cut(&self.disk, &mut self.control, beyond, progress)?;
+        self.is_lenient = beyond == Beyond::Keep;
+        Ok(self.cut.insert(cut))
     }
 
     /// Checks every entry from the start of redo on, and finds where the valid log ends.
@@ -175,7 +198,13 @@ impl Opening {
     pub fn analyse(&mut self, progress: &Progress) -> Result<&Analysis> {
         let control = self.control();
         let mut reader = self.reader(control.checkpoint_lsn)?;
-        let analysis = analysis::analyse(&mut reader, &control, progress)?;
+        let mut analysis = analysis::analyse(&mut reader, &control, progress)?;
+        if let Some(cut) = self.cut.as_ref().filter(|_| !self.is_lenient) {
+            analysis.dirty.extend(cut.pages.iter().map(|page| (*page, cut.from)));
+            if !cut.pages.is_empty() {
+                analysis.redo_lsn = analysis.redo_lsn.min(cut.from);
+            }
+        }
         Ok(self.analysis.insert(analysis))
     }
 
@@ -184,28 +213,54 @@ impl Opening {
         let analysis = self.analysis.take().ok_or_else(|| Error::internal("redo before analysis"))?;
         let result = self.redo_with(&analysis, progress);
         self.analysis = Some(analysis);
-        let report = result?;
-        if report.damaged.is_empty() {
+        let mut report = result?;
+        report.damaged.extend(self.lost_beyond_cut(&report)?);
+        if report.damaged.is_empty() || self.is_lenient {
             return Ok(report);
         }
         let diagnostics: Vec<String> =
             report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
+        let suggestions = ["restore from backup and roll forward", "salvage what can be read"];
         Err(Error::new(Code::InconsistentState)
             .with("description", format!("{} pages could not be redone", diagnostics.len()))
             .with("diagnostics", diagnostics)
-            .with("recovery_suggestions", vec!["restore from backup and roll forward".to_owned()]))
+            .with("recovery_suggestions", suggestions.map(str::to_owned).to_vec()))
+    }
+
+    /// Pages in use that were emptied, for what they held came from beyond the cut, and of which
+    /// the log has no image.
+    fn lost_beyond_cut(&self, report: &RedoReport) -> Result<Vec<(PageId, String)>> {
+        let (Some(cut), Some(shared)) = (&self.cut, &self.shared) else { return Ok(Vec::new()) };
+        let pool = &shared.core.pool;
+        let mut lost = Vec::new();
+        for page in &cut.pages {
+            let is_told = report.damaged.iter().any(|(known, _)| known == page);
+            if self.is_lenient || is_told || pool.read(*page).is_ok() {
+                continue;
+            }
+            let is_in_use = *page == map_page_of(*page)
+                || pool.read(map_page_of(*page)).map_or(true, |map| is_used(&map, *page));
+            if is_in_use {
+                lost.push((
+                    *page,
+                    "it was written after the cut, and no image of it is left".to_owned(),
+                ));
+            }
+        }
+        Ok(lost)
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
         let found = segments::discover(&*self.disk, self.control().database)?;
-        let highest = segments::highest_incarnation(&found).max(self.control().incarnation);
+        let mut highest = segments::highest_incarnation(&found).max(self.control().incarnation);
+        highest = self.cut.as_ref().map_or(highest, |cut| highest.max(cut.incarnation));
         let incarnation = Incarnation(highest.0 + 1);
         let log = Log::open(
             Arc::clone(&self.disk),
             self.options.log.clone(),
             self.control().database,
             incarnation,
-            analysis.end,
+            self.cut.as_ref().map_or(analysis.end, |cut| cut.start),
         )?;
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
         let shared = self.assemble(log, analysis)?;

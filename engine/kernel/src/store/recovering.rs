@@ -152,6 +152,15 @@ impl Recovering {
         closed.and(dropped).map(|()| bytes)
     }
 
+    /// What a rehearsal came to, open and read-only. Its overlay lasts as long as its scratch disk.
+    pub fn look(self) -> Result<Store> {
+        if !self.is_rehearsal {
+            return Err(Error::internal("only a rehearsal is looked at"));
+        }
+        close(Arc::clone(&self.disk), self.opening, &self.options)?;
+        Store::open(self.disk, &StoreOptions { read_only: true, ..self.options })
+    }
+
     /// Stops here; on an overlay the originals are what they were.
     pub fn abandon(self) -> Result<()> {
         if let Some(shared) = self.opening.shared() {

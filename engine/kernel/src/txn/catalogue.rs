@@ -80,7 +80,7 @@ impl CatalogueEntry {
         value
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<CatalogueEntry> {
+    pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<CatalogueEntry> {
         let kind = key.first().copied().and_then(CatalogueKind::from_byte);
         match (kind, value.len() >= 8) {
             (Some(kind), true) => Ok(CatalogueEntry {

@@ -1,0 +1,289 @@
+"""Other ways when the preferred recovery fails, each with its cost told before it is chosen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from engine import bridge, config
+from engine.config import Config
+from engine.errors import ConfigInvalid, HoldfastError, TargetNotEmpty
+from engine.recovery import failures
+from engine.recovery.ground import Ground, rehearsal_folder
+from engine.tasks import Task
+from engine.units import format_size
+
+
+class FallbackKind(StrEnum):
+    LAST_VALID = "last-valid"
+    BACKUP = "backup"
+    READ_ONLY = "read-only"
+    SALVAGE = "salvage"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """One other way to the data."""
+
+    kind: FallbackKind
+    title: str
+    does: str
+    cost: str
+    """What it loses or takes, in words, as far as that can be told beforehand."""
+    is_possible: bool
+    why_not: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind.value,
+            "title": self.title,
+            "does": self.does,
+            "cost": self.cost,
+            "possible": self.is_possible,
+            "why_not": self.why_not or None,
+            "figures": dict(self.figures),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTree:
+    """What a salvage saved of one tree or table."""
+
+    name: str
+    is_table: bool
+    records: int
+    lost_values: int
+    """Records whose long value could not be read in full."""
+    gaps: int
+    """Stretches of keys of which no page could be read."""
+    lost_indexes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageReport:
+    """What a salvage did. The new database is closed and can be opened."""
+
+    source: Path
+    target: Path
+    pages: int
+    damaged_pages: tuple[int, ...]
+    trees: tuple[SavedTree, ...]
+    without_log: str
+    """Why the log could not be used; empty where it was."""
+    has_unfinished: bool
+    """Changes of transactions that never ended may be among the records."""
+    lost_log_bytes: int
+    lost_commits: int
+
+    @property
+    def is_complete(self) -> bool:
+        """True where nothing that the database held is known to be missing."""
+        whole = all(not (tree.gaps or tree.lost_values) for tree in self.trees)
+        return whole and not (self.damaged_pages or self.lost_log_bytes or self.without_log)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Each loss in words."""
+        found = [f"{len(self.damaged_pages)} pages cannot be read."] if self.damaged_pages else []
+        if self.without_log:
+            found.append("The log could not be used: changes that had not reached the pages are missing.")
+        if self.lost_log_bytes:
+            found.append(_lost_log(self.lost_log_bytes, self.lost_commits))
+        if self.has_unfinished:
+            found.append("Changes of transactions that never ended may be among the records.")
+        for tree in self.trees:
+            what = f"{'Table' if tree.is_table else 'Tree'} {tree.name}:"
+            if tree.gaps:
+                found.append(f"{what} {tree.gaps} stretches of keys are missing.")
+            if tree.lost_values:
+                found.append(
+                    f"{what} {tree.lost_values} records are missing, their long values cannot be read."
+                )
+            found += [f"{what} the index {name} is missing." for name in tree.lost_indexes]
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": str(self.source),
+            "target": str(self.target),
+            "complete": self.is_complete,
+            "losses": list(self.losses),
+            "pages": self.pages,
+            "damaged_pages": list(self.damaged_pages),
+            "has_unfinished": self.has_unfinished,
+            "lost_log_bytes": self.lost_log_bytes,
+            "lost_commits": self.lost_commits,
+            "trees": [
+                {
+                    "name": tree.name,
+                    "table": tree.is_table,
+                    "records": tree.records,
+                    "lost_values": tree.lost_values,
+                    "gaps": tree.gaps,
+                    "lost_indexes": list(tree.lost_indexes),
+                }
+                for tree in self.trees
+            ],
+        }
+
+
+def offers(
+    path: Path | str, settings: Config | None = None, task: Task[tuple[Fallback, ...]] | None = None
+) -> tuple[Fallback, ...]:
+    """Every fallback, the one that loses least first, with its cost for this database.
+
+    Reads the log and the pages; changes nothing. Raises `Cancelled`, and -73 where the database is
+    open elsewhere.
+    """
+    directory = Path(path)
+    job = bridge.Job()
+    if task is not None:
+        task.use(job)
+    return (
+        _last_valid(directory, settings or _settings(directory), job),
+        Fallback(
+            FallbackKind.BACKUP,
+            "Restore a backup and roll forward",
+            "The newest backup is rebuilt in a new directory, then the log kept since is applied to it.",
+            "What was committed after the backup, as far as no kept log holds it. The damaged database "
+            "stays as it is.",
+            is_possible=True,
+        ),
+        Fallback(
+            FallbackKind.READ_ONLY,
+            "Open read-only",
+            "What was recovered up to the last valid record is shown from a copy beside the database.",
+            "Nothing: the database stays as it is, and nothing can be changed.",
+            is_possible=True,
+        ),
+        _salvage_offer(directory),
+    )
+
+
+def offers_task(path: Path | str, settings: Config | None = None) -> Task[tuple[Fallback, ...]]:
+    """`offers` as work with progress and cancel; start it, or run it."""
+    return Task("Ways to recover", lambda task: offers(path, settings, task))
+
+
+def salvage_task(path: Path | str, target: Path | str, settings: Config | None = None) -> Task[SalvageReport]:
+    """Put every record that can be read into a new database in the empty or missing `target`.
+
+    The damaged database is only read, its lock held meanwhile. Cancel and failure leave `target` as
+    it was. Raises `TargetNotEmpty` (-63), -70 where not even the size of a page can be told, -73.
+    """
+    source, place = Path(path).absolute(), Path(target).expanduser().absolute()
+    return Task(f"Salvage to {place.name}", lambda task: _salvage(source, place, settings, task))
+
+
+def _salvage(source: Path, place: Path, settings: Config | None, task: Task[SalvageReport]) -> SalvageReport:
+    existed = place.exists()
+    if existed and (not place.is_dir() or any(place.iterdir())):
+        raise TargetNotEmpty(path=str(place))
+    job = bridge.Job()
+    task.use(job)
+    place.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with rehearsal_folder(source) as folder:
+            raw = bridge.salvage(source, place, folder, settings or _settings(source), job)
+    except BaseException as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if existed:
+            place.mkdir(mode=0o700, exist_ok=True)
+        if isinstance(error, HoldfastError):
+            raise failures.stage_error(error, "Salvage") from error.__cause__
+        raise
+    report = SalvageReport(
+        source=source,
+        target=place,
+        pages=raw["pages"],
+        damaged_pages=tuple(raw["damaged_pages"]),
+        trees=tuple(
+            SavedTree(**{**tree, "lost_indexes": tuple(tree["lost_indexes"])}) for tree in raw["trees"]
+        ),
+        without_log=raw["without_log"],
+        has_unfinished=raw["has_unfinished"],
+        lost_log_bytes=raw["lost_log_bytes"],
+        lost_commits=raw["lost_commits"],
+    )
+    for loss in report.losses:
+        task.warn(loss)
+    return report
+
+
+def _last_valid(directory: Path, settings: Config, job: bridge.Job) -> Fallback:
+    title = "Recover up to the last valid record"
+    does = (
+        "Recovery goes as far as the log can be read; pages that knew later changes are rebuilt as they "
+        "were there. It can be rehearsed, and is all or nothing."
+    )
+    kernel = None
+    with rehearsal_folder(directory) as folder:
+        try:
+            kernel = bridge.begin_recovery(directory, settings, Ground.REHEARSAL, folder)
+            cut = kernel.cut_log(job)
+        except HoldfastError as error:
+            if job.cancelled:
+                raise
+            coded = failures.stage_error(error, title)
+            return Fallback(
+                FallbackKind.LAST_VALID, title, does, "", is_possible=False, why_not=coded.message
+            )
+        finally:
+            if kernel is not None:
+                kernel.abandon()
+    if not cut["reason"]:
+        return Fallback(
+            FallbackKind.LAST_VALID,
+            title,
+            does,
+            "Nothing: the log can be read to its end.",
+            is_possible=True,
+            figures=cut,
+        )
+    return Fallback(FallbackKind.LAST_VALID, title, does, cost_of_cut(cut), is_possible=True, figures=cut)
+
+
+def cost_of_cut(cut: Mapping[str, Any]) -> str:
+    """What a cut of the log loses, in words."""
+    words = _lost_log(int(cut["lost_bytes"]), int(cut["lost_commits"]))
+    if cut["last_commit_at"]:
+        last = datetime.fromtimestamp(cut["last_commit_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        words += f" The last commit that is kept is of {last}."
+    return words
+
+
+def _lost_log(size: int, commits: int) -> str:
+    noun = "commit" if commits == 1 else "commits"
+    return f"{format_size(size)} of log are lost, in which {commits} {noun} can still be recognised."
+
+
+def _salvage_offer(directory: Path) -> Fallback:
+    size = (directory / "database.holdfast").stat().st_size if _has_pages(directory) else 0
+    return Fallback(
+        FallbackKind.SALVAGE,
+        "Salvage what can be read",
+        "Every record of every page that can be read goes into a new database; indexes are built again.",
+        f"Up to {format_size(size)} for the new database. Records on damaged pages are lost, and changes "
+        "of unfinished transactions may be among those that are saved. The damaged database stays as it is.",
+        is_possible=size > 0,
+        why_not="" if size else "the file of the pages is missing or empty",
+        figures={"bytes": size},
+    )
+
+
+def _has_pages(directory: Path) -> bool:
+    return (directory / "database.holdfast").is_file()
+
+
+def _settings(directory: Path) -> Config:
+    try:
+        return config.load(directory)
+    except ConfigInvalid:
+        # Settings are no reason to give records up.
+        return Config()
