@@ -669,7 +669,7 @@ def test_a_killed_process_loses_nothing_that_was_committed(path: str) -> None:
     recovery.redo(job)
     assert recovery.undo(job)["transactions"] == len(analysis["losers"])
     assert bridge.inspect(path)["recovery_needed"]
-    store = recovery.finish()
+    store = recovery.finish(job)
     assert not bridge.inspect(path)["recovery_needed"]
     found = contents(store)
     assert len(found) == 1000

@@ -55,6 +55,10 @@ WRITER_OF_PAGES = """
     with db.transaction() as txn:
         for number in range(3000):
             txn.tree("t")[b"%06d" % number] = b"v" * 200
+    # Log that reaches back to the page's last image would rebuild it.
+    for _ in range(3):
+        db.checkpoint()
+        db.store.rotate_log()
     db.checkpoint()
     with db.transaction() as txn:
         txn.tree("t")[b"000001"] = b"after the checkpoint"
