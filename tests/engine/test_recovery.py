@@ -12,6 +12,7 @@ import pytest
 import engine
 from engine import bridge, errors
 from engine.config import Config
+from engine.recovery import resources
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import StageStatus
 from engine.recovery.stages import STAGES
@@ -196,12 +197,15 @@ def test_wrong_settings_stop_a_recovery_before_it_changes_anything(crashed: Cras
     assert_recoverable(path, 2)
 
 
-def test_too_little_memory_is_told_with_the_need(crashed: Crash, config: Config) -> None:
+def test_too_little_memory_is_told_with_the_need(
+    crashed: Crash, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = crashed(commits=2)
-    # On an overlay a recovery takes little, whatever the settings.
-    greedy = config.changed(max_memory_usage=1 << 60, cache_size=1 << 59, enable_recovery_rollback=False)
-    with pytest.raises(errors.InsufficientResources) as caught:
-        RecoveryManager(path, greedy).run()
+    # Whatever the settings, a recovery needs little: only the machine can have too little of it.
+    with monkeypatch.context() as machine:
+        machine.setattr(resources, "available_memory", lambda: 8 << 20)
+        with pytest.raises(errors.InsufficientResources) as caught:
+            RecoveryManager(path, config).run()
     assert caught.value.fields["resource"] == "memory"
     assert caught.value.fields["required"] > caught.value.fields["available"]
     assert_recoverable(path, 2)
