@@ -24,6 +24,7 @@ __all__ = [
     "describe_source",
     "inspect",
     "restore_backup",
+    "salvage",
     "sniff_csv",
     "verify_backup",
 ]
