@@ -19,9 +19,15 @@ Paint = Tone | str
 """A tone, or the name of a field of `Colors`."""
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=1)
+def _drawings() -> dict[str, str]:
+    """All of them, read with the first one: later the disk may be busy, and painting must not wait."""
+    icons = (files("resources") / "icons").iterdir()
+    return {icon.name.removesuffix(".svg"): icon.read_text("utf-8") for icon in icons if ".svg" in icon.name}
+
+
 def _drawing(name: str) -> str:
-    return (files("resources") / "icons" / f"{name}.svg").read_text("utf-8")
+    return _drawings()[name]
 
 
 @lru_cache(maxsize=1024)
