@@ -112,7 +112,8 @@ def _report_lines(report: RecoveryReport) -> list[str]:
     lines += [
         f"Analysis: {analysis['records']:,} entries, {format_size(analysis['bytes'])} of log; "
         f"{analysis['committed']:,} transactions had been committed, {len(analysis['losers'])} had not.",
-        f"Redo: {redo['applied']:,} of {redo['records']:,} changes applied again to {redo['pages']:,} pages.",
+        f"Redo: {redo['applied']:,} changes of {redo['records']:,} entries applied again "
+        f"to {redo['pages']:,} pages.",
         f"Undo: {undo['records']:,} changes of {undo['transactions']} unfinished transactions taken back.",
         f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s. "
         + ("Nothing that had been committed was lost." if not report.lost else ""),

@@ -265,7 +265,10 @@ impl Opening {
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
         let shared = self.assemble(log, analysis)?;
         shared.core.pool.limit_frames((CACHE_AT_MOST / shared.core.pool.page_size() as u64) as usize);
-        let report = self.redo_passes(&shared, analysis, progress)?;
+        let mut report = self.redo_passes(&shared, analysis, progress)?;
+        let damaged: Vec<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
+        let repaired = Repairs::of(&shared)?.repair_after_redo(&damaged, progress)?;
+        report.damaged.retain(|(page, _)| !repaired.contains(page));
         self.shared = Some(shared);
         Ok(report)
     }

@@ -18,6 +18,7 @@ use crate::buffer::Pool;
 use crate::error::{Code, Error, Result};
 use crate::log::{EntryRef, LogReader, Op};
 use crate::page::{Change, EntryMark, PartReader};
+use crate::repair::looking_only;
 use crate::types::{Lsn, PageId};
 
 /// Bytes of parts that are handed to a worker at a time.
@@ -84,7 +85,8 @@ pub(super) fn redo(
         for _ in 0..workers.max(1) {
             let (feed, work) = sync_channel::<Batch>(WAITING);
             feeds.push(Feed { feed, batch: Batch::default() });
-            threads.push(scope.spawn(move || work_through(&work, pool)));
+            // What a later image brings back is not mended page by page from the same log.
+            threads.push(scope.spawn(move || looking_only(|| work_through(&work, pool))));
         }
         let fed = feed_all(reader, analysis, pass, &mut feeds, &mut report, progress);
         drop(feeds);

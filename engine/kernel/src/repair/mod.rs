@@ -20,6 +20,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::Op;
 use crate::page::{Change, Page};
+use crate::recovery::Progress;
 use crate::space::map_page_of;
 use crate::txn::Shared;
 use crate::types::{Lsn, PageId};
@@ -183,6 +184,27 @@ impl Repairs {
         drop(place);
         self.tell_repaired(shared, &remedy, is_kept, started);
         Ok(remedy)
+    }
+
+    /// Rebuilds pages that redo could not bring up to date, in one pass over the log that is kept;
+    /// returns those that a source reached. None where damage is only to be reported.
+    pub fn repair_after_redo(&self, pages: &[PageId], progress: &Progress) -> Result<Vec<PageId>> {
+        if pages.is_empty() || self.on_damage == OnDamage::Report {
+            return Ok(Vec::new());
+        }
+        let (shared, started) = (self.shared()?, Instant::now());
+        let pool = &shared.core.pool;
+        let mut keep_on = || !progress.is_cancelled();
+        let found = self.rebuild(&shared, pages, Vec::new(), &mut keep_on)?;
+        let mut repaired = Vec::new();
+        for (remedy, page) in found {
+            pool.ensure(remedy.page)?;
+            let is_kept = self.keep_damaged(&shared, &pool.read_raw(remedy.page)?, remedy.page);
+            Self::install(&shared, &mut pool.fresh(remedy.page)?, page)?;
+            self.tell_repaired(&shared, &remedy, is_kept, started);
+            repaired.push(remedy.page);
+        }
+        Ok(repaired)
     }
 
     fn shared(&self) -> Result<Arc<Shared>> {

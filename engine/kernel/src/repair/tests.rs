@@ -186,3 +186,22 @@ fn a_copy_older_than_the_log_that_is_kept_is_never_a_base() {
     let rebuilt = rebuild(log, pool.page_size(), &[id], vec![copy.clone()], &mut || true).unwrap();
     assert_eq!(rebuilt.contains_key(&id), copy.lsn() >= oldest);
 }
+
+#[test]
+fn redo_does_not_mend_one_by_one_what_it_brings_back_itself() {
+    let memory = MemoryDisk::new(9);
+    let disk: Arc<dyn Disk> = memory.clone();
+    let mut options = options();
+    options.opening.cache_bytes = 64 << 20;
+    let store = Store::create(disk, &options).unwrap();
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let tree = txn.tree("t", true).unwrap().unwrap();
+    (0..6000).for_each(|i| assert!(!txn.put(tree, &key(i), &[1; 300]).unwrap()));
+    txn.commit().unwrap();
+    memory.crash(2);
+    let store = Store::open_recovering(memory.reopen(), &options, &Progress::default()).unwrap();
+    let (events, _) = store.shared().events.drain(10_000);
+    assert!(events.iter().all(|event| event.kind != "page_repaired"), "{events:?}");
+    let mut txn = store.begin(Isolation::RepeatableRead, true).unwrap();
+    assert_eq!(txn.count(tree).unwrap(), 6000);
+}
