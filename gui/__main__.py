@@ -29,12 +29,20 @@ def _tour(given: list[str]) -> int:
     parser.add_argument("--offscreen", action="store_true", help="draw without a display")
     parser.add_argument("--out", type=Path, default=Path("artefacts/tour"), help="where the pictures go")
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    parser.add_argument("--size", type=_size, default=(1280, 800), help="WIDTHxHEIGHT, in pixels (1280x800)")
     options = parser.parse_args(given)
     if options.offscreen or not has_display():
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     from gui.tour.play import play
 
-    return play(options.out, options.theme)
+    return play(options.out, options.theme, options.size)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, by, height = text.partition("x")
+    if not (by and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 1280x800")
+    return int(width), int(height)
 
 
 def has_display() -> bool:

@@ -35,7 +35,7 @@ class Evidence(QWidget):
         self._losers = RecordModel(
             (
                 Field(self.tr("Unfinished transaction"), lambda loser: f"T{loser['txn']}"),
-                Field(self.tr("Began"), lambda loser: _moment(loser)),
+                Field(self.tr("Began"), lambda loser: _moment(loser) or self.tr("after the checkpoint")),
                 Field(self.tr("Changes to undo"), lambda loser: formats.count(loser.get("changes", 0)), True),
             ),
             lambda loser: loser["txn"],
@@ -130,5 +130,6 @@ class Evidence(QWidget):
 
 
 def _moment(loser: Mapping[str, Any]) -> str:
+    """When it began; empty where no checkpoint noted it, for it began after the last one."""
     at = float(loser.get("started_at") or 0)
-    return formats.moment(at) if at > 0 else "–"
+    return formats.moment(at) if at > 0 else ""

@@ -15,8 +15,11 @@ from gui.tour.stage import Stage
 from gui.tour.story import Story
 
 
-def play(out: Path, theme: str = "light") -> int:
-    """Play the tour, leave its pictures in `out`; returns the exit status: 0, or 3 where it failed."""
+def play(out: Path, theme: str = "light", size: tuple[int, int] = (1280, 800)) -> int:
+    """Play the tour in a window of so many pixels, and leave its pictures in `out`.
+
+    Returns the exit status: 0, or 3 where it failed.
+    """
     application = QApplication.instance() or make_application(["holdfast"])
     assert isinstance(application, QApplication)
     with tempfile.TemporaryDirectory(prefix="holdfast-tour-", ignore_cleanup_errors=True) as scratch:
@@ -25,7 +28,7 @@ def play(out: Path, theme: str = "light") -> int:
         preferences.theme = ThemeMode(theme)
         preferences.folder = place
         window = MainWindow(preferences, ThemeManager(application, preferences.theme))
-        window.resize(1280, 800)
+        window.resize(*size)
         window.show()
         stage = Stage(window, out)
         errors: list[str] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QPoint, QTimer, Signal
+from PySide6.QtCore import QObject, QPoint, QRect, QTimer, Signal
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QApplication, QDialog
 
@@ -73,6 +73,9 @@ class Stage(QObject):
             painter.fillRect(image.rect(), QColor(10, 16, 26, 110))
             middle = QPoint(self.window.width() - dialog.width(), self.window.height() - dialog.height()) / 2
             painter.drawPixmap(middle, dialog.grab())
+            # The edge that a window manager would draw.
+            painter.setPen(QColor(128, 140, 160, 120))
+            painter.drawRect(QRect(middle, dialog.size()))
             painter.end()
         path = self._out / f"{self._number:02d}-{name}.png"
         image.save(str(path))
