@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Analysis, Beyond, Cut, Progress, RedoReport, analysis, cut, redo};
-use crate::buffer::{DoubleWrite, Pool, PoolOptions};
+use crate::buffer::{DOUBLEWRITE_PATH, DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
 use crate::core::Core;
@@ -362,7 +362,10 @@ impl Opening {
         )?;
         let file = disk.open(DATA_PATH, OpenMode::Read)?;
         let page_size = data.page_size as usize;
-        let doublewrite = DoubleWrite::absent(page_size);
+        let doublewrite = match disk.exists(DOUBLEWRITE_PATH)? {
+            true => DoubleWrite::look(&*disk, page_size)?,
+            false => DoubleWrite::absent(page_size),
+        };
         let shared = build(file, doublewrite, log, page_size, &analysis, &options)?;
         // Damaged pages are mended in memory only.
         shared.read_only.store(true, Ordering::Release);

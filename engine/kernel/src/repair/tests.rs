@@ -205,3 +205,16 @@ fn redo_does_not_mend_one_by_one_what_it_brings_back_itself() {
     let mut txn = store.begin(Isolation::RepeatableRead, true).unwrap();
     assert_eq!(txn.count(tree).unwrap(), 6000);
 }
+
+#[test]
+fn a_damaged_page_is_mended_in_memory_where_the_database_is_only_read() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(10);
+    let mut options = options();
+    let store = filled(&disk, &options);
+    assert!(damage_all(&store, &disk).len() > 150);
+    store.close().unwrap();
+    options.read_only = true;
+    let view = Store::open(Arc::clone(&disk), &options).unwrap();
+    reads_all(&view).unwrap();
+    assert!(disk.list(QUARANTINE).unwrap_or_default().is_empty());
+}
