@@ -123,7 +123,8 @@ class Store:
         Keys of an event: kind, at (Unix seconds), and the kind's own fields; for a deadlock: victim, policy,
         cycle (text), and one place for each participant in transactions, resources, modes, waited_s."""
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
-        """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}]."""
+        """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}], left_out (problems
+        beyond those), skipped (names of what was in use)."""
     def plan_repair(self, pages: Sequence[int], job: Job | None = None) -> list[dict[str, Any]]:
         """What each page could be rebuilt from; one without a source is absent. Keys: page,
         source (memory|doublewrite|log|copy), base_lsn, changes."""

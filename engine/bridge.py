@@ -129,7 +129,8 @@ def wait_for_graph(store: _kernel.Store) -> tuple[types.WaitEdge, ...]:
 
 def check_report(raw: Mapping[str, Any]) -> types.CheckReport:
     """What `Store.check` and `Recovery.check` found."""
-    return _value(types.CheckReport, raw, problems=_problems(raw["problems"]))
+    skipped = tuple(raw.get("skipped", ()))
+    return _value(types.CheckReport, raw, problems=_problems(raw["problems"]), skipped=skipped)
 
 
 def table_info(store: _kernel.Store, name: str) -> types.TableInfo:

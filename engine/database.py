@@ -31,6 +31,7 @@ from engine.errors import (
 )
 from engine.events import EventBus
 from engine.health.report import Health
+from engine.integrity.service import Integrity
 from engine.recovery import detection
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import rehearsal_folder
@@ -203,6 +204,7 @@ class Database:
         self.tables = Tables(self)
         self.backups = Backups(self)
         self.health = Health(self)
+        self.integrity = Integrity(self)
         self._closing = threading.Lock()
         self._closed = False
         self._aborted = 0
@@ -303,6 +305,7 @@ class Database:
             task.use(job)
             report = bridge.check_report(self.store.check(detailed, job))
             self.health.note_check(report)
+            self.integrity.note_check(report, detailed)
             self.events.publish(
                 "check_finished", ok=report.ok, problems=len(report.problems), seconds=report.seconds
             )

@@ -196,6 +196,10 @@ class CheckReport:
     records: int
     seconds: float
     problems: tuple[Problem, ...]
+    left_out: int = 0
+    """Problems beyond those listed."""
+    skipped: tuple[str, ...] = ()
+    """Tables that could not be compared with their indexes because somebody held them."""
 
 
 @dataclass(frozen=True, slots=True)

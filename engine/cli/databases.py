@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from engine import bridge
+from engine.cli.findings import findings_lines, told_findings
 from engine.cli.opening import add_verb, count_argument, open_as_it_is, open_existing, open_for_reading
 from engine.cli.output import FINE, PROBLEMS, Output, columns, pairs
 from engine.config import Config
-from engine.database import inspect, open_database
+from engine.database import Database, inspect, open_database
 from engine.errors import ConfigInvalid, DatabaseExists, HoldfastError, InvalidArgument
+from engine.integrity.repair import advise_task
 from engine.recovery.report import indicator_json
 from engine.types import CheckReport, DatabaseInfo, DatabaseState, TableInfo
 from engine.units import format_duration, format_size
@@ -104,6 +106,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
     """`check PATH [--detailed]`"""
     with open_as_it_is(args.path) as database:
         report = out.follow(database.check_task())
+        found = _findings(database, out) if args.detailed else []
     value = {
         "ok": report.ok,
         "pages": report.pages,
@@ -111,9 +114,16 @@ def check(args: argparse.Namespace, out: Output) -> int:
         "records": report.records,
         "seconds": report.seconds,
         "problems": [asdict(problem) for problem in report.problems],
+        **({"findings": found} if args.detailed else {}),
     }
-    out.result(value, _check_lines(report, None if args.detailed else _SHOWN_PROBLEMS))
+    lines = _check_lines(report, None if args.detailed else _SHOWN_PROBLEMS)
+    out.result(value, [*lines, *findings_lines(found)])
     return FINE if report.ok else PROBLEMS
+
+
+def _findings(database: Database, out: Output) -> list[dict[str, Any]]:
+    plan = out.follow(advise_task(database, database.integrity.findings()))
+    return told_findings(database, plan, out)
 
 
 def checkpoint(args: argparse.Namespace, out: Output) -> int:

@@ -6,45 +6,75 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from engine.cli.findings import findings_lines, told_findings
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
-from engine.integrity.repair import RepairPlan, RepairReport, plan_task, repair_task
+from engine.integrity.repair import RepairPlan, RepairReport, plan_task, rehearse_task, repair_task
+from engine.types import CheckReport
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
     add_verb(verbs, "scan-corruption", scan, "Check everything, and say what damage could be repaired from")
-    parser = add_verb(verbs, "repair", repair, "Repair damaged pages from copies and the log")
+    parser = add_verb(verbs, "repair", repair, "Repair damaged pages and indexes")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="do it in memory and in transactions that are undone"
+    )
 
 
 def scan(args: argparse.Namespace, out: Output) -> int:
     """`scan-corruption PATH`"""
     with open_existing(args.path, out) as database:
         plan = out.follow(plan_task(database))
-    out.result(_plan_json(plan), _plan_lines(plan))
-    return FINE if plan.check.ok else PROBLEMS
+        found = told_findings(database, plan, out)
+    out.result({**_plan_json(plan), "findings": found}, [*_plan_lines(plan), *findings_lines(found)])
+    return FINE if _check(plan).ok else PROBLEMS
 
 
 def repair(args: argparse.Namespace, out: Output) -> int:
-    """`repair PATH [--plan]`"""
+    """`repair PATH [--plan | --rehearse]`"""
     if args.plan:
         return scan(args, out)
     with open_existing(args.path, out) as database:
         plan = out.follow(plan_task(database))
-        if not plan.remedies:
-            out.result({**_plan_json(plan), "repaired": []}, _plan_lines(plan))
-            return FINE if plan.check.ok else PROBLEMS
+        if args.rehearse:
+            plan = out.follow(rehearse_task(database, plan))
+            return _tell_rehearsal(plan, out)
+        if plan.is_empty:
+            out.result({**_plan_json(plan), "repaired": [], "rebuilt": []}, _plan_lines(plan))
+            return FINE if _check(plan).ok else PROBLEMS
         report = out.follow(repair_task(database, plan))
     out.result(_report_json(report, plan), _report_lines(report, plan))
     return FINE if report.check.ok else PROBLEMS
 
 
+def _check(plan: RepairPlan) -> CheckReport:
+    assert plan.check is not None, "the plan of the command line begins with a check"
+    return plan.check
+
+
+def _tell_rehearsal(plan: RepairPlan, out: Output) -> int:
+    value = {
+        "rehearsed": True,
+        "remedies": [asdict(remedy) for remedy in plan.remedies],
+        "indexes": [asdict(index) for index in plan.indexes],
+        "without_source": list(plan.without_source),
+    }
+    lines = [
+        f"Rehearsed: {len(plan.remedies)} pages rebuilt in memory, {len(plan.indexes)} indexes built "
+        "and undone. Nothing was changed."
+    ]
+    out.result(value, [*lines, *_remedy_lines(plan), *_unreached_lines(plan)])
+    return FINE if not plan.findings else PROBLEMS
+
+
 def _plan_json(plan: RepairPlan) -> dict[str, Any]:
     return {
-        "ok": plan.check.ok,
-        "problems": [asdict(problem) for problem in plan.check.problems],
+        "ok": _check(plan).ok,
+        "problems": [asdict(problem) for problem in _check(plan).problems],
         "remedies": [asdict(remedy) for remedy in plan.remedies],
+        "indexes": [asdict(index) for index in plan.indexes],
         "without_source": list(plan.without_source),
     }
 
@@ -53,29 +83,43 @@ def _report_json(report: RepairReport, plan: RepairPlan) -> dict[str, Any]:
     return {
         "ok": report.check.ok,
         "repaired": [asdict(remedy) for remedy in report.repaired],
-        "failed": [{"page": page, "error": str(error)} for page, error in report.failed],
+        "rebuilt": [asdict(index) for index in report.rebuilt],
+        "failed": [{"what": name, "error": str(error)} for name, error in report.failed],
+        "losses": [asdict(loss) for loss in report.losses],
         "without_source": list(plan.without_source),
         "problems": [asdict(problem) for problem in report.check.problems],
     }
 
 
 def _plan_lines(plan: RepairPlan) -> list[str]:
-    if plan.check.ok:
-        return [f"No problem found on {plan.check.pages} pages."]
-    lines = [f"{len(plan.check.problems)} problems found. Pages that can be repaired: {len(plan.remedies)}."]
-    lines += columns([(remedy.page, remedy.words) for remedy in plan.remedies], ("page", "from"))
-    if plan.without_source:
-        pages = ", ".join(map(str, plan.without_source))
-        lines.append(f"Nothing here reaches back far enough for pages {pages}: restore from a backup.")
-    return lines
+    check = _check(plan)
+    if check.ok:
+        return [f"No problem found on {check.pages} pages."]
+    head = (
+        f"{len(check.problems)} problems found. Pages that can be repaired: {len(plan.remedies)}; "
+        f"indexes that can be rebuilt: {len(plan.indexes)}."
+    )
+    return [head, *_remedy_lines(plan), *_unreached_lines(plan)]
+
+
+def _remedy_lines(plan: RepairPlan) -> list[str]:
+    pages = [(str(remedy.page), remedy.words) for remedy in plan.remedies]
+    indexes = [(f"index {index.index}", f"the {index.rows} rows of {index.table}") for index in plan.indexes]
+    return columns([*pages, *indexes], ("page", "from"))
+
+
+def _unreached_lines(plan: RepairPlan) -> list[str]:
+    if not plan.without_source:
+        return []
+    pages = ", ".join(map(str, plan.without_source))
+    return [f"Nothing here reaches back far enough for pages {pages}: restore from a backup."]
 
 
 def _report_lines(report: RepairReport, plan: RepairPlan) -> list[str]:
     lines = [f"{len(report.repaired)} pages repaired; what was damaged is kept in quarantine/."]
-    lines += [f"Page {page} could not be repaired: {error}" for page, error in report.failed]
-    if plan.without_source:
-        pages = ", ".join(map(str, plan.without_source))
-        lines.append(f"Not repaired, nothing reaches back far enough: pages {pages}. Restore from a backup.")
+    lines += [f"Rebuilt: {index.words}." for index in report.rebuilt]
+    lines += [f"Not repaired: {name}: {error}" for name, error in report.failed]
+    lines += _unreached_lines(plan)
     problems = len(report.check.problems)
     lines.append(
         "The check that followed found no problem." if report.check.ok else f"{problems} problems stay."

@@ -1,12 +1,20 @@
-"""Repairing damaged pages: a plan that can be shown before anything is done, then the repair."""
+"""Repairing what was found: a plan that can be shown before anything is done, then the repair.
+
+A damaged page is made whole from the page in memory, the double-write buffer or the log, whatever
+is best; an index whose pages nothing reaches, or that does not agree with its table, is built anew
+from the table. Each repair is checked before its findings are closed.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.errors import Cancelled, HoldfastError
+from engine.integrity.findings import Checker, Finding, Loss
 from engine.tasks import Task
 from engine.types import CheckReport
 
@@ -39,15 +47,46 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
-class RepairPlan:
-    """What a check found, and what can be done about it. Made without changing anything."""
+class IndexRemedy:
+    """An index that can be, or was, built anew from its table. Nothing is lost by it."""
 
-    check: CheckReport
+    table: str
+    index: str
+    rows: int
+    abandoned: tuple[int, ...] = ()
+    """Damaged pages that the old index leaves behind: nothing leads to them afterwards."""
+
+    @property
+    def words(self) -> str:
+        return f"index {self.index}, from the rows of {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """What was found, and what can be done about it. Made without changing anything."""
+
+    findings: tuple[Finding, ...]
     remedies: tuple[Remedy, ...]
+    indexes: tuple[IndexRemedy, ...]
     without_source: tuple[int, ...]
     """Damaged pages that nothing here can rebuild: a backup is needed."""
     others: int
-    """Problems that are not about the bytes of one page."""
+    """Findings that are neither about the bytes of one page nor about an index."""
+    seconds: float
+    """How long it took to rebuild the pages in memory, which the repair will do once more."""
+    check: CheckReport | None = None
+    """The check that the plan is for, where it began with one."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that a repair could do."""
+        return not self.remedies and not self.indexes
+
+    def cures(self, finding: Finding) -> bool:
+        """Whether the repair would get rid of `finding`."""
+        if any(remedy.page == finding.page for remedy in self.remedies):
+            return True
+        return any((finding.table, finding.tree) == (new.table, new.index) for new in self.indexes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,60 +94,250 @@ class RepairReport:
     """What a repair did, and the check that followed it."""
 
     repaired: tuple[Remedy, ...]
-    failed: tuple[tuple[int, HoldfastError], ...]
-    """Pages that stay as they were, with the reason."""
+    rebuilt: tuple[IndexRemedy, ...]
+    failed: tuple[tuple[str, HoldfastError], ...]
+    """Pages and indexes that stay as they were, with the reason."""
+    losses: tuple[Loss, ...]
+    """The lines that the loss ledger got."""
     check: CheckReport
 
 
 def plan_task(database: Database) -> Task[RepairPlan]:
-    """Check everything and say for each damaged page what it can be rebuilt from."""
+    """Check everything and say for each finding what it can be repaired from."""
 
     def work(task: Task[RepairPlan]) -> RepairPlan:
         task.stage("Check", step=1, steps=2)
-        return make_plan(database, database.check_task().run(), task)
+        check = _inner(database.check_task(), task)
+        task.stage("Sources", step=2, steps=2)
+        return make_plan(database, database.integrity.findings(), task, check)
 
     return Task("Repair plan", work)
 
 
-def make_plan(database: Database, check: CheckReport, task: Task[Any]) -> RepairPlan:
-    """The plan for what `check` found."""
-    damaged = sorted({problem.page for problem in check.problems if problem.page is not None})
-    task.stage("Sources", step=2, steps=2)
+def advise_task(database: Database, findings: Sequence[Finding]) -> Task[RepairPlan]:
+    """The plan for findings that are known. Every page is rebuilt in memory, and nothing is written."""
+
+    def work(task: Task[RepairPlan]) -> RepairPlan:
+        task.stage("Sources", step=1, steps=1)
+        return make_plan(database, findings, task)
+
+    return Task("Repair plan", work)
+
+
+def make_plan(
+    database: Database, findings: Sequence[Finding], task: Task[Any], check: CheckReport | None = None
+) -> RepairPlan:
+    """The plan for some open findings; the stage of the task that it runs in is the caller's."""
+    damaged = sorted({finding.page for finding in findings if finding.page is not None})
     job = bridge.Job()
     task.use(job)
+    began = time.monotonic()
     remedies = tuple(Remedy(**found) for found in database.store.plan_repair(damaged, job))
+    seconds = time.monotonic() - began
     reached = {remedy.page for remedy in remedies}
+    indexes = tuple(_index_remedies(database, findings, reached))
+    left_behind = {page for index in indexes for page in index.abandoned}
+    unreached = [page for page in damaged if page not in reached and page not in left_behind]
     return RepairPlan(
-        check=check,
+        findings=tuple(findings),
         remedies=remedies,
-        without_source=tuple(page for page in damaged if page not in reached),
-        others=sum(problem.page is None for problem in check.problems),
+        indexes=indexes,
+        without_source=tuple(unreached),
+        others=sum(finding.page is None and not finding.is_index for finding in findings),
+        seconds=seconds,
+        check=check,
     )
 
 
 def repair_task(database: Database, plan: RepairPlan) -> Task[RepairReport]:
-    """Carry out a plan page by page, then check again. The damaged bytes are kept in `quarantine/`.
+    """Carry out a plan part by part, then check again. The damaged bytes are kept in `quarantine/`.
 
-    Each page is durable and read again before the next one is begun, so that a cancelled repair
-    leaves pages repaired or as they were.
+    Each page is durable and read again before the next one is begun, and an index is replaced in
+    one transaction, so that a cancelled repair leaves each of them repaired or as it was. Findings
+    are closed once the check has not found them any more.
+    """
+    return Task("Repair", lambda task: _Repair(database, plan, task).run())
+
+
+def rehearse_task(database: Database, plan: RepairPlan) -> Task[RepairPlan]:
+    """Do all of a repair that leaves no trace: pages are rebuilt in memory, indexes are built in a
+    transaction that is undone. The tables of these indexes are locked meanwhile.
+
+    Raises what the repair would raise; the answer is the plan as it stands now.
     """
 
-    def work(task: Task[RepairReport]) -> RepairReport:
-        repaired: list[Remedy] = []
-        failed: list[tuple[int, HoldfastError]] = []
-        task.stage("Repair", step=1, steps=2, total=len(plan.remedies), unit="pages")
-        for remedy in plan.remedies:
-            task.proceed()
+    def work(task: Task[RepairPlan]) -> RepairPlan:
+        task.stage("Pages", step=1, steps=2)
+        again = make_plan(database, plan.findings, task)
+        task.stage("Indexes", step=2, steps=2, total=len(again.indexes), unit="indexes")
+        for remedy in again.indexes:
+            txn = database.begin()
             try:
-                repaired.append(Remedy(**database.store.repair_page(remedy.page)))
-            except Cancelled:
-                raise
-            except HoldfastError as error:
-                failed.append((remedy.page, error))
+                _replace_index(database, txn, remedy)
+            finally:
+                txn.abort()
             task.advance()
-        task.stage("Check", step=2, steps=2)
-        report = RepairReport(tuple(repaired), tuple(failed), database.check_task().run())
-        database.events.publish("repair_finished", repaired=len(repaired), failed=len(failed))
-        return report
+        return again
 
-    return Task("Repair", work)
+    return Task("Rehearsal of the repair", work)
+
+
+class _Repair:
+    """One repair under way."""
+
+    def __init__(self, database: Database, plan: RepairPlan, task: Task[RepairReport]) -> None:
+        self._database = database
+        self._plan = plan
+        self._task = task
+        self._repaired: list[Remedy] = []
+        self._rebuilt: list[IndexRemedy] = []
+        self._failed: list[tuple[str, HoldfastError]] = []
+        self._seconds: dict[str, float] = {}
+
+    def run(self) -> RepairReport:
+        plan, task = self._plan, self._task
+        task.stage("Repair", step=1, steps=2, total=len(plan.remedies) + len(plan.indexes), unit="repairs")
+        try:
+            for remedy in plan.remedies:
+                self._attempt(f"page {remedy.page}", lambda remedy=remedy: self._repair_page(remedy))
+            for index in plan.indexes:
+                self._attempt(index.words, lambda index=index: self._rebuild(index))
+            task.stage("Check", step=2, steps=2)
+            with self._database.integrity.holding(plan.findings):
+                check = _inner(self._database.check_task(), task)
+        except Cancelled:
+            # What was repaired is whole; that nothing else is wrong was not looked at.
+            self._close(None)
+            raise
+        losses = self._close(check)
+        self._database.events.publish(
+            "repair_finished", repaired=len(self._repaired) + len(self._rebuilt), failed=len(self._failed)
+        )
+        return RepairReport(tuple(self._repaired), tuple(self._rebuilt), tuple(self._failed), losses, check)
+
+    def _attempt(self, name: str, repair: Any) -> None:
+        self._task.proceed()
+        began = time.monotonic()
+        try:
+            repair()
+        except Cancelled:
+            raise
+        except HoldfastError as error:
+            self._failed.append((name, error))
+        self._seconds[name] = time.monotonic() - began
+        self._task.advance()
+
+    def _repair_page(self, planned: Remedy) -> None:
+        integrity = self._database.integrity
+        integrity.await_repair(planned.page)
+        try:
+            done = Remedy(**self._database.store.repair_page(planned.page))
+        except BaseException:
+            integrity.forget_repair(planned.page)
+            raise
+        if done.source == "memory":
+            integrity.forget_repair(planned.page)
+        self._repaired.append(done)
+
+    def _rebuild(self, remedy: IndexRemedy) -> None:
+        with self._database.transaction() as txn:
+            _replace_index(self._database, txn, remedy)
+        self._database.integrity.note_abandoned(remedy.abandoned)
+        self._rebuilt.append(remedy)
+
+    def _close(self, check: CheckReport | None) -> tuple[Loss, ...]:
+        """Close what was repaired and is not found any more; returns the lines of the ledger."""
+        integrity = self._database.integrity
+        lines = []
+        for finding in self._plan.findings:
+            done = self._done_for(finding)
+            if done is None or (check is not None and _is_found(check, finding, done)):
+                continue
+            line = self._line(finding, done, verified=check is not None)
+            integrity.close_finding(finding, f"repaired from {line.source}", line)
+            lines.append(line)
+        if check is not None:
+            self._tell_abandoned(check)
+        return tuple(lines)
+
+    def _tell_abandoned(self, check: CheckReport) -> None:
+        # The index is whole; the page that it left behind stays damaged, and is said to be.
+        left = {page: done for done in self._rebuilt for page in done.abandoned}
+        for problem in check.problems:
+            if problem.page in left:
+                words = f"left behind when index {left[problem.page].index} was rebuilt; nothing leads to it"
+                self._database.integrity.report_page(problem.page, problem.code, words, Checker.CHECK)
+
+    def _done_for(self, finding: Finding) -> Remedy | IndexRemedy | None:
+        page = next((done for done in self._repaired if done.page == finding.page), None)
+        if page is not None or finding.table is None:
+            return page
+        names = (finding.table, finding.tree)
+        return next((done for done in self._rebuilt if (done.table, done.index) == names), None)
+
+    def _line(self, finding: Finding, done: Remedy | IndexRemedy, verified: bool) -> Loss:
+        if isinstance(done, Remedy):
+            name, restored = f"page {done.page}", f"the whole page, with {done.changes} changes from the log"
+            kept = self._database.integrity.kept_bytes(done.page)
+        else:
+            name, restored, kept = done.words, f"the index, from {done.rows} rows", ""
+        return Loss(
+            at=time.time(),
+            finding=finding.id,
+            where=finding.where,
+            source=done.words,
+            restored=restored,
+            lost="nothing",
+            kept=kept,
+            seconds=self._seconds.get(name, 0.0),
+            verified=verified,
+        )
+
+
+def _index_remedies(
+    database: Database, findings: Iterable[Finding], reached: set[int]
+) -> Iterable[IndexRemedy]:
+    """The indexes to build anew: those with a page that no source reaches, or without a damaged page."""
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        if finding.table is not None and finding.tree is not None:
+            found.setdefault((finding.table, finding.tree), []).append(finding)
+    for (table, index), about in found.items():
+        pages = {finding.page for finding in about if finding.page is not None}
+        if pages and pages <= reached:
+            # Its pages are repaired one by one; if it then differs from its table, the next check says so.
+            continue
+        try:
+            rows = bridge.table_info(database.store, table).rows
+        except HoldfastError:
+            continue
+        yield IndexRemedy(table, index, rows, tuple(sorted(pages - reached)))
+
+
+def _replace_index(database: Database, txn: bridge.Transaction, remedy: IndexRemedy) -> None:
+    table = bridge.table_info(database.store, remedy.table)
+    old = next(index for index in table.indexes if index.name == remedy.index)
+    txn.drop_index(remedy.table, remedy.index)
+    txn.create_index(remedy.table, remedy.index, old.columns, old.unique)
+
+
+def _is_found(check: CheckReport, finding: Finding, done: Remedy | IndexRemedy) -> bool:
+    if isinstance(done, IndexRemedy):
+        # The page that it left behind is found again; the index itself must not be.
+        return any(problem.tree == done.index for problem in check.problems)
+    return any(problem.page == finding.page for problem in check.problems)
+
+
+def _inner(inner: Task[CheckReport], task: Task[Any]) -> CheckReport:
+    """Run a task inside another one: it shows its progress and stops with it."""
+
+    class _Through:
+        def cancel(self) -> None:
+            inner.cancel()
+
+        def progress(self) -> dict[str, Any]:
+            now = inner.progress()
+            return {"stage": "", "done": now.done, "total": now.total, "unit": now.unit}
+
+    task.use(_Through())
+    return inner.run()

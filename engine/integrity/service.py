@@ -1,0 +1,288 @@
+"""Integrity of one open database: what was found, what was repaired, and what was checked when."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import ChecksumMismatch, HoldfastError, InvalidArgument, from_exception
+from engine.files import write_atomically
+from engine.integrity import findings as kept
+from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
+from engine.types import CheckReport, Event, Problem
+
+if TYPE_CHECKING:
+    from engine.database import Database
+
+_LEAKED = -29
+_INDEX_DIFFERS = -75
+_PAGE_CODES = (-10, -20, -21, -22)
+"""Of a page that cannot be read, is missing, or is not what was written."""
+
+
+class Integrity:
+    """The list of findings and the loss ledger of one database. Any thread may use it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.RLock()
+        self._may_write = not bool(database.store.status()["read_only"])
+        self._ledger: Ledger = kept.load(database.path)
+        self._indexes: dict[str, str] = {}
+        self._awaited: set[int] = set()
+        self._held: set[int] = set()
+        database.events.subscribe(self._hear, ("page_repaired", "page_set_apart"))
+
+    # What is known
+
+    def findings(self, *, closed: bool = False) -> tuple[Finding, ...]:
+        """The open findings, most urgent first; with `closed`, those that are closed, newest first."""
+        with self._lock:
+            chosen = [finding for finding in self._ledger.findings if finding.is_open is not closed]
+        if closed:
+            return tuple(sorted(chosen, key=lambda f: f.closed_at or 0.0, reverse=True))
+        return tuple(sorted(chosen, key=lambda f: (f.priority, f.id)))
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """The loss ledger, oldest first."""
+        with self._lock:
+            return tuple(self._ledger.losses)
+
+    @property
+    def last_check(self) -> CheckNote | None:
+        with self._lock:
+            return self._ledger.check
+
+    @property
+    def scrubbed(self) -> ScrubNote:
+        """How far the background check has come."""
+        with self._lock:
+            return self._ledger.scrub
+
+    @property
+    def note(self) -> str:
+        """What has to be said about the kept list itself; empty for nothing."""
+        with self._lock:
+            return self._ledger.note
+
+    @property
+    def left_out(self) -> int:
+        """Findings beyond the most that are kept."""
+        with self._lock:
+            return self._ledger.left_out
+
+    # What checkers tell
+
+    def note_check(self, report: CheckReport, detailed: bool) -> None:
+        """Take in what a check found: new findings open, and what it no longer finds closes."""
+        now = time.time()
+        self._learn_indexes()
+        with self._lock:
+            self._ledger.left_out = report.left_out
+            for problem in report.problems:
+                self._report(problem, Checker.CHECK, now)
+            self._close_what_is_gone(report, detailed, now)
+            self._ledger.check = CheckNote(
+                at=now,
+                ok=report.ok,
+                detailed=detailed,
+                pages=report.pages,
+                bytes=report.bytes,
+                records=report.records,
+                seconds=report.seconds,
+                problems=len(report.problems) + report.left_out,
+            )
+            self._save()
+
+    def report_page(self, page: int, code: int, detail: str, checker: Checker) -> Finding | None:
+        """Open a finding about one page, or see it again."""
+        with self._lock:
+            made = self._report(Problem(code, page, None, detail), checker, time.time())
+            self._save()
+        return made
+
+    def note_scrub(self, note: ScrubNote) -> None:
+        """Remember how far the background check has come."""
+        with self._lock:
+            self._ledger.scrub = note
+            self._save()
+
+    def note_rows(self, finding: Finding, rows: int) -> None:
+        """Remember how many rows a finding keeps from being read."""
+        with self._lock:
+            known = next((f for f in self._ledger.findings if f.id == finding.id), None)
+            if known is not None and known.rows != rows:
+                self._ledger.change(replace(known, rows=rows))
+                self._save()
+
+    def note_abandoned(self, pages: Iterable[int]) -> None:
+        """Remember damaged pages that nothing leads to any more."""
+        with self._lock:
+            self._ledger.abandoned.update(pages)
+            self._save()
+
+    # What repairs tell
+
+    @contextmanager
+    def holding(self, findings: Iterable[Finding]) -> Iterator[None]:
+        """A check in this block verifies repairs: these findings are closed by whoever repaired them."""
+        ids = {finding.id for finding in findings}
+        with self._lock:
+            self._held |= ids
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= ids
+
+    def close_finding(self, finding: Finding, outcome: str, loss: Loss | None = None) -> None:
+        """Close a finding, with its line in the loss ledger where it was repaired."""
+        with self._lock:
+            self._ledger.close(finding, outcome, time.time())
+            if loss is not None:
+                self._ledger.add_loss(loss)
+            self._save()
+        self._database.events.publish("finding_closed", finding=finding.id, outcome=outcome)
+
+    def await_repair(self, page: int) -> None:
+        """Whoever repairs this page now tells of it in full: its event needs no line of its own."""
+        with self._lock:
+            self._awaited.add(page)
+
+    def forget_repair(self, page: int) -> None:
+        """The repair of this page tells no event after all."""
+        with self._lock:
+            self._awaited.discard(page)
+
+    def dismiss(self, finding_id: int, reason: str) -> Finding:
+        """Close a finding by hand; a check that meets it again opens another one."""
+        chosen = next((f for f in self.findings() if f.id == finding_id), None)
+        if chosen is None:
+            raise InvalidArgument(argument="finding", issue=f"no finding {finding_id} is open")
+        self.close_finding(chosen, reason)
+        return chosen
+
+    def export_losses(self, target: str | Path) -> Path:
+        """Write the loss ledger as JSON to the file `target`; returns its path. Holds no stored values."""
+        path = Path(target).expanduser().absolute()
+        content = {
+            "database": str(self._database.path),
+            "written_at": time.time(),
+            "losses": [asdict(loss) for loss in self.losses],
+            "open_findings": [asdict(finding) for finding in self.findings()],
+        }
+        try:
+            write_atomically(path, json.dumps(content, indent=1))
+        except OSError as error:
+            raise from_exception(error, "write the loss ledger to") from error
+        return path
+
+    def kept_bytes(self, page: int) -> str:
+        """The newest file with the damaged bytes of a page, inside the database's directory; else empty."""
+        found = sorted((self._database.path / "quarantine").glob(f"{page:010d}-*.page"))
+        return f"quarantine/{found[-1].name}" if found else ""
+
+    # Inside
+
+    def _hear(self, event: Event) -> None:
+        # On the thread of the subscription.
+        page = int(event.fields["page"])
+        if event.kind == "page_set_apart":
+            code, detail = self._why_set_apart(page)
+            self.report_page(page, code, detail, Checker.READ)
+            return
+        now = time.time()
+        with self._lock:
+            if page in self._awaited:
+                self._awaited.discard(page)
+                return
+            made = self._report(
+                Problem(ChecksumMismatch.code, page, None, "damage met by a read"), Checker.READ, now
+            )
+            if made is None:
+                return
+            source = str(event.fields["source"])
+            loss = Loss(
+                at=now,
+                finding=made.id,
+                where=made.where,
+                source=source,
+                restored=f"the whole page, with {event.fields['changes']} changes from the log",
+                lost="nothing",
+                kept=self.kept_bytes(page),
+                seconds=float(event.fields["seconds"]),
+                verified=True,
+            )
+        self.close_finding(made, f"repaired when it was read, from: {source}", loss)
+
+    def _why_set_apart(self, page: int) -> tuple[int, str]:
+        try:
+            entries = self._database.store.pages_set_apart()
+        except HoldfastError:
+            # Closed meanwhile; that it was set apart is known all the same.
+            entries = []
+        code = next((int(entry["code"]) for entry in entries if entry["page"] == page), ChecksumMismatch.code)
+        return code, "set apart: nothing here could rebuild it when it was read"
+
+    def _report(self, problem: Problem, checker: Checker, at: float) -> Finding | None:
+        table = self._table_of(problem)
+        return self._ledger.report(
+            priority=self._priority(problem, table),
+            code=problem.code,
+            page=problem.page,
+            tree=problem.tree,
+            table=table,
+            summary=problem.detail,
+            checker=checker,
+            at=at,
+        )
+
+    def _table_of(self, problem: Problem) -> str | None:
+        if problem.tree is None:
+            return None
+        known = self._indexes.get(problem.tree)
+        if known is None and problem.code == _INDEX_DIFFERS and problem.detail.startswith("table "):
+            # The list of tables could not be read, but the checker named it.
+            known = problem.detail[len("table ") :].partition(":")[0] or None
+        return known
+
+    def _priority(self, problem: Problem, table: str | None) -> Priority:
+        if problem.code == _LEAKED or problem.page in self._ledger.abandoned:
+            return Priority.P3
+        if table is not None:
+            return Priority.P2
+        return Priority.P0 if problem.code in _PAGE_CODES else Priority.P1
+
+    def _learn_indexes(self) -> None:
+        try:
+            tables = self._database.tables.list()
+        except HoldfastError:
+            # Where the catalogue is damaged, what was learned before has to do.
+            return
+        names = {table.name for table in tables}
+        found = {index.name: table.name for table in tables for index in table.indexes}
+        with self._lock:
+            self._indexes = {index: table for index, table in found.items() if index not in names}
+
+    def _close_what_is_gone(self, report: CheckReport, detailed: bool, now: float) -> None:
+        if report.left_out:
+            # What is not listed may be among those that were left out.
+            return
+        for finding in [f for f in self._ledger.findings if f.is_open]:
+            is_seen = finding.last_seen >= now or finding.id in self._held
+            if is_seen or finding.tree in report.skipped or finding.table in report.skipped:
+                continue
+            is_checked = detailed or (finding.page is not None and finding.code in _PAGE_CODES)
+            if is_checked:
+                self._ledger.close(finding, "a later check did not find it any more", now)
+
+    def _save(self) -> None:
+        if self._may_write:
+            kept.save(self._ledger, self._database.path)
