@@ -1,0 +1,140 @@
+"""One finding in words: where it is, what it touches, what it means, and what can be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
+
+from engine.errors import by_code
+from engine.integrity.findings import Finding
+from gui.integrity.words import PRIORITY_TONES, checker_words, priority_words, rows_words
+from gui.theme import Space, Tone
+from gui.widgets import ConfirmBar, Pill, button, column, formats, label, row
+
+if TYPE_CHECKING:
+    from engine.integrity.extent import Extent
+
+
+class FindingDetail(QFrame):
+    """Shows the chosen finding. Its buttons ask; the page does."""
+
+    extent_wanted = Signal(object)
+    """The `Finding` whose rows and keys are to be told."""
+    close_wanted = Signal(object)
+    """The `Finding` to close by hand."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("surface", "sunken")
+        self.finding: Finding | None = None
+        self._title = label("", "section")
+        self._priority = Pill()
+        self._means = label("", "muted", wrap=True)
+        self._lines: dict[str, QLabel] = {}
+        self.extent = button(self.tr("Find out which rows"), self._ask_extent, "", "search")
+        self._close = button(self.tr("Close by hand"), self._question, "quiet")
+        self._confirm = ConfirmBar()
+        self._confirm.confirmed.connect(self._agree)
+        whole = column(
+            row(self._title, self._priority, None),
+            self._means,
+            self._make_grid(),
+            row(self.extent, None, self._close),
+            self._confirm,
+            gap=Space.S,
+            margin=(Space.M, Space.M, Space.M, Space.M),
+        )
+        self.setLayout(whole)
+        self.hide()
+
+    def _make_grid(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.XS)
+        grid.setColumnStretch(1, 1)
+        names = {
+            "found": self.tr("What was found"),
+            "rows": self.tr("Rows out of reach"),
+            "keys": self.tr("Keys"),
+            "when": self.tr("Found"),
+            "outcome": self.tr("Closed"),
+        }
+        for line, (name, title) in enumerate(names.items()):
+            self._lines[name] = label("", wrap=True)
+            title_label = label(title, "caption")
+            title_label.setBuddy(self._lines[name])
+            grid.addWidget(title_label, line, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(self._lines[name], line, 1)
+        self._titles = [grid.itemAtPosition(line, 0).widget() for line in range(len(names))]
+        return grid
+
+    def show_finding(self, finding: Finding | None) -> None:
+        """Show a finding; None for none."""
+        if finding is None or self.finding is None or finding.id != self.finding.id:
+            self._tell("keys", "")
+            self._confirm.hide()
+        self.finding = finding
+        self.setVisible(finding is not None)
+        if finding is None:
+            return
+        where = finding.where
+        self._title.setText(where[:1].upper() + where[1:])
+        self._priority.show_state(
+            f"{finding.priority} · {priority_words(finding.priority)}", PRIORITY_TONES[finding.priority]
+        )
+        kind = by_code().get(finding.code)
+        self._means.setText("" if kind is None else kind().answers.how_serious)
+        self._means.setVisible(kind is not None)
+        self._tell("found", f"{finding.summary} ({finding.code})")
+        self._tell("rows", rows_words(finding) if finding.tree and not finding.is_index else "")
+        when = self.tr("{first} by {who}").format(
+            first=formats.moment(finding.first_seen), who=checker_words(finding.checker)
+        )
+        if finding.last_seen - finding.first_seen > 1:
+            when += self.tr(", last seen {last}").format(last=formats.moment(finding.last_seen))
+        self._tell("when", when)
+        closed = finding.closed_at
+        self._tell("outcome", "" if closed is None else f"{formats.moment(closed)}: {finding.outcome}")
+        self._close.setVisible(finding.is_open)
+        has_rows = finding.tree not in (None, "catalogue") and not finding.is_index
+        self.extent.setVisible(finding.is_open and has_rows)
+
+    def show_extent(self, finding: Finding, extent: Extent | None) -> None:
+        """Show which rows a finding keeps from being read."""
+        if self.finding is None or finding.id != self.finding.id:
+            return
+        if extent is None:
+            self._tell("keys", self.tr("cannot be told"))
+            return
+        self._tell(
+            "rows",
+            self.tr("up to {n} of {total}").format(
+                n=formats.count(extent.unreadable), total=formats.count(extent.total)
+            ),
+        )
+        self._tell("keys", extent.range_words)
+
+    def _tell(self, name: str, words: str) -> None:
+        self._lines[name].setText(words)
+        place = list(self._lines).index(name)
+        for widget in (self._titles[place], self._lines[name]):
+            if widget is not None:
+                widget.setVisible(bool(words))
+
+    def _ask_extent(self) -> None:
+        if self.finding is not None:
+            self.extent_wanted.emit(self.finding)
+
+    def _question(self) -> None:
+        self._confirm.ask(
+            self.tr("Nothing is repaired by closing it. A check that meets it again opens it anew."),
+            self.tr("Close this finding"),
+            self.tr("Keep it open"),
+            Tone.WARN,
+        )
+
+    def _agree(self) -> None:
+        if self.finding is not None:
+            self.close_wanted.emit(self.finding)
