@@ -71,7 +71,7 @@ class Config:
 
     auto_recovery_enabled: bool = flag(True, Section.RECOVERY, "Recover on open without asking")
     recovery_timeout: float = duration(
-        "300 s", Section.RECOVERY, "Time that a whole recovery may take", min="1 s"
+        "300 s", Section.RECOVERY, "Time that a whole recovery may stand still in all", min="1 s"
     )
     recovery_stage_timeout: float = duration(
         "60 s", Section.RECOVERY, "Time that a stage may take without progress", min="1 s"

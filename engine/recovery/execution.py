@@ -21,13 +21,14 @@ from engine.errors import (
     RecoveryTimeout,
     from_exception,
 )
-from engine.recovery import failures
+from engine.recovery import failures, history, resources
+from engine.recovery.estimate import Estimator, Work
 from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.recovery.rollback import Rollback
 from engine.recovery.stages import STAGES, RecoveryContext, Stage
 from engine.recovery.state import RecoveryState
-from engine.recovery.watch import StageWatch, progress_text
+from engine.recovery.watch import StageWatch, Standstill, progress_text
 from engine.tasks import Task
 from engine.types import Indicator, Outcome
 
@@ -65,8 +66,10 @@ class Execution:
         self._report = RecoveryReport(
             indicators=indicators, stages=pending_stages(), rehearsal=ground is Ground.REHEARSAL
         )
-        self._began = time.monotonic()
         self._spent = 0.0
+        self._standstill = Standstill(settings.recovery_timeout)
+        self._peak = resources.Peak()
+        self._estimator = Estimator(_work(facts))
         self.context = RecoveryContext(
             path=path,
             facts=facts,
@@ -76,6 +79,7 @@ class Execution:
             rollback=rollback,
             report=lambda: self._report,
             warn=self._warn,
+            noted=self._note_results,
             ground=ground,
             beside=beside,
             plan_hash=plan_hash,
@@ -93,10 +97,9 @@ class Execution:
         Raises an error of -70 to -83, or `Cancelled`.
         """
         began = time.monotonic()
-        deadline = began - self._spent + self.context.config.recovery_timeout
         try:
             for number in numbers:
-                self._run_stage(number, STAGES[number], task, deadline)
+                self._run_stage(number, STAGES[number], task)
         except HoldfastError as error:
             self._spent += time.monotonic() - began
             told = self._end(error)
@@ -113,6 +116,7 @@ class Execution:
                 self._report,
                 outcome=Outcome.WARNINGS if self._report.warnings else Outcome.SUCCEEDED,
                 seconds=self._spent,
+                remaining_s=None,
                 overlay_bytes=results["overlay"]["bytes"],
                 analysis=results["analysis"],
                 redo=results["redo"],
@@ -129,6 +133,7 @@ class Execution:
             except HoldfastError as error:
                 # The database is open and sound; only the account of it could not be kept.
                 self._warn(error.message)
+        self._note_history()
         return self._report
 
     def note_plan(self, plan_hash: str) -> RecoveryReport:
@@ -144,27 +149,28 @@ class Execution:
             raise told
         return self._report
 
-    def _run_stage(
-        self, number: int, stage: Stage, task: Task[RecoveryReport] | None, deadline: float
-    ) -> None:
+    def _run_stage(self, number: int, stage: Stage, task: Task[RecoveryReport] | None) -> None:
         job = bridge.Job()
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
+        self._peak.take()
         if task is not None:
             task.stage(stage.name, step=number + 1, steps=len(STAGES))
             task.use(job)
         self._change(number, status=StageStatus.RUNNING)
         try:
             self._require(stage)
-            if began > deadline:
-                limit = self.context.config.recovery_timeout
+            if self._standstill.is_over(0.0):
+                limit = self._standstill.limit_s
                 raise RecoveryTimeout(stage=stage.name, timeout_seconds=limit, progress="it was not begun")
             if self.context.kernel is not None:
                 self._persist("running", stage.name)
-            metrics = self._watched(number, stage, job, deadline)
+            metrics = self._watched(number, stage, job)
         except Exception as failure:
+            self._measure(number, used)
             error = self._failed(stage, from_exception(failure, stage.name))
             self._settle(number, stage, error, time.monotonic() - began)
         else:
+            self._measure(number, used)
             self._change(
                 number,
                 status=StageStatus.SUCCEEDED,
@@ -173,16 +179,24 @@ class Execution:
                 progress={},
             )
 
-    def _watched(self, number: int, stage: Stage, job: bridge.Job, deadline: float) -> Mapping[str, Any]:
+    def _measure(self, number: int, used_before: float) -> None:
+        used = time.process_time() - used_before
+        self._change(number, processor_seconds=used, memory_bytes=self._peak.take())
+
+    def _watched(self, number: int, stage: Stage, job: bridge.Job) -> Mapping[str, Any]:
         settings = self.context.config
         guard = self.context.guard
+
+        def violation() -> HoldfastError | None:
+            self._peak.sample()
+            return guard.violation() if guard is not None else None
+
         watch = StageWatch(
             job,
             idle_s=stage.idle_s or settings.recovery_stage_timeout,
-            deadline=deadline,
-            total_s=settings.recovery_timeout,
-            tell=lambda progress: self._change(number, progress=progress),
-            guard=guard.violation if guard is not None else lambda: None,
+            standstill=self._standstill,
+            tell=lambda progress: self._tell_progress(number, progress),
+            guard=violation,
         )
         try:
             with watch:
@@ -193,6 +207,29 @@ class Execution:
             if watch.expired is None:
                 raise
             raise failures.timed_out(stage.name, watch.expired, progress_text(watch.last), error) from error
+
+    def _tell_progress(self, number: int, progress: Mapping[str, Any]) -> None:
+        left = self._estimator.remaining_s(time.monotonic(), number + 1, progress)
+        with self._lock:
+            self._report = replace(self._report, remaining_s=left)
+        self._change(number, progress=progress)
+
+    def _note_results(self) -> None:
+        results = self.context.results
+        analysis = results["analysis"]
+        self._estimator.work = replace(
+            self._estimator.work,
+            dirty_bytes=int(analysis["dirty_pages"]) * int(self.context.facts["page_size"]),
+            redo_bytes=max(0, int(analysis["end_lsn"]) - int(analysis["redo_lsn"])),
+            undo_changes=sum(int(loser["changes"]) for loser in analysis["losers"]),
+        )
+        with self._lock:
+            self._report = replace(
+                self._report,
+                analysis=analysis,
+                redo=results.get("redo", {}),
+                undo=results.get("undo", {}),
+            )
 
     def _require(self, stage: Stage) -> None:
         """Raise unless every stage that this one builds on has succeeded."""
@@ -236,6 +273,7 @@ class Execution:
                 self._report,
                 outcome=Outcome.CANCELLED if status == "cancelled" else Outcome.FAILED,
                 seconds=self._spent,
+                remaining_s=None,
                 error=error,
                 stages=tuple(
                     replace(entry, status=StageStatus.SKIPPED)
@@ -247,9 +285,13 @@ class Execution:
                 redo=results.get("redo", {}),
                 undo=results.get("undo", {}),
             )
+        held = self.context.kernel is not None or self.context.store is not None
         told = self._roll_back(error, status)
         with self._lock:
             self._report = replace(self._report, error=told)
+        if held:
+            # What was never begun, because the database is another's, is not this database's history.
+            self._note_history()
         return told
 
     def _roll_back(self, error: HoldfastError, status: str) -> HoldfastError:
@@ -281,6 +323,16 @@ class Execution:
         with self._lock:
             self._report = replace(self._report, rolled_back=tuple(reversed(undone)))
 
+    def _note_history(self) -> None:
+        if self._report.rehearsal:
+            return
+        context = self.context
+        try:
+            history.append(context.path, self._report, at=time.time(), fallback=context.fallback)
+        except HoldfastError as error:
+            # It only tells: a recovery does not fail for it.
+            _log.warning("the history of recoveries could not be kept: %s (%s)", error.name, error.code)
+
     def _persist(self, status: str, stage: str | None) -> None:
         if not self._report.rehearsal:
             self.context.state.write(status, self._report, stage)
@@ -294,3 +346,10 @@ class Execution:
             stages = list(self._report.stages)
             stages[number] = replace(stages[number], **values)
             self._report = replace(self._report, stages=tuple(stages))
+
+
+def _work(facts: Mapping[str, Any]) -> Work:
+    """What is known of it before the log is read."""
+    begin, end = int(facts.get("redo_lsn") or 0), int(facts.get("last_lsn") or 0)
+    page_bytes = int(facts.get("pages") or 0) * int(facts.get("page_size") or 0)
+    return Work(log_bytes=max(0, end - begin), page_bytes=page_bytes)

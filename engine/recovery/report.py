@@ -10,6 +10,11 @@ from typing import Any
 from engine.errors import HoldfastError
 from engine.types import Indicator, Outcome
 
+_THROUGH_BYTES = ("WAL Validation", "Transaction Recovery", "Consistency Validation")
+_BUSY = 0.7
+"""The share of one processor from which a stage is held up by it rather than by the disk."""
+_TOO_SHORT_S = 0.02
+
 
 class StageStatus(StrEnum):
     PENDING = "pending"
@@ -37,6 +42,23 @@ class StageReport:
     progress: Mapping[str, Any] = field(default_factory=dict)
     """While it runs: `stage` (what it is at), `done`, `total`, `unit`."""
     error: HoldfastError | None = None
+    processor_seconds: float = 0.0
+    """That this program has used meanwhile, on all its threads."""
+    memory_bytes: int = 0
+    """The most that this program has taken meanwhile, beyond what it had when the recovery began."""
+
+    @property
+    def bytes_per_s(self) -> float:
+        """How fast it went through log and pages; 0 for a stage that does not."""
+        size = float(self.metrics.get("bytes") or 0) if self.name in _THROUGH_BYTES else 0.0
+        return size / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """What it mostly waited for, "processor" or "disk"; empty for one too short to tell."""
+        if self.seconds < _TOO_SHORT_S:
+            return ""
+        return "processor" if self.processor_seconds >= _BUSY * self.seconds else "disk"
 
     def to_json(self) -> dict[str, Any]:
         """The shape of one element of `stages` in `recover --json`."""
@@ -45,6 +67,10 @@ class StageReport:
             "status": self.status.value,
             "seconds": round(self.seconds, 6),
             "metrics": dict(self.metrics),
+            "processor_seconds": round(self.processor_seconds, 6),
+            "memory_bytes": self.memory_bytes,
+            "bytes_per_s": round(self.bytes_per_s),
+            "bottleneck": self.bottleneck or None,
         }
         if self.error is not None:
             value["error"] = self.error.to_dict()
@@ -99,6 +125,20 @@ class RecoveryReport:
     """Written beside the originals before they were replaced."""
     rolled_back: tuple[str, ...] = ()
     """The stages that were taken back after a failure or on request, the last one first."""
+    remaining_s: float | None = None
+    """While it runs: how long the rest will take; None while that cannot be told."""
+
+    @property
+    def slowest(self) -> StageReport | None:
+        """The stage that took longest: what it waited for held up the whole. None before one has ended."""
+        return max(
+            (stage for stage in self.stages if stage.seconds > 0), key=lambda s: s.seconds, default=None
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory taken in any stage."""
+        return max((stage.memory_bytes for stage in self.stages), default=0)
 
     @property
     def recovered(self) -> bool:
@@ -122,9 +162,21 @@ class RecoveryReport:
             "warnings": list(self.warnings),
             "overlay_bytes": self.overlay_bytes,
             "rolled_back": list(self.rolled_back),
+            "memory_bytes": self.memory_bytes,
+            "bottleneck": _bottleneck_json(self.slowest),
             "error": self.error.to_dict() if self.error else None,
         }
 
 
 def indicator_json(indicator: Indicator) -> dict[str, str]:
     return {"name": indicator.name, "title": indicator.title, "detail": indicator.detail}
+
+
+def _bottleneck_json(slowest: StageReport | None) -> dict[str, Any] | None:
+    if slowest is None:
+        return None
+    return {
+        "stage": slowest.name,
+        "resource": slowest.bottleneck or None,
+        "seconds": round(slowest.seconds, 6),
+    }

@@ -82,6 +82,24 @@ def overlay_need(folder: Path, *, dirty_pages: int, page_size: int, segment_byte
     return Need("disk", required, shutil.disk_usage(folder).free, "bytes")
 
 
+class Peak:
+    """The most memory that this process has taken beyond what it had at first. Asked some times a second."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+        self._most = 0
+
+    def sample(self) -> None:
+        self._most = max(self._most, self._process.memory_info().rss - self._before)
+
+    def take(self) -> int:
+        """The most since it was taken last."""
+        self.sample()
+        most, self._most = self._most, 0
+        return most
+
+
 class Guard:
     """Holds a running recovery to the bounds that it stated. Asked some times a second."""
 

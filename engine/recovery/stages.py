@@ -58,6 +58,8 @@ class RecoveryContext:
     rollback: Rollback
     report: Callable[[], RecoveryReport]
     warn: Callable[[str], None]
+    noted: Callable[[], None] = lambda: None
+    """Called when one of `results` is there, so that it is seen before its stage has ended."""
     ground: Ground = Ground.OVERLAY
     beside: Path | None = None
     """The folder of a rehearsal."""
@@ -264,7 +266,9 @@ def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
             segment_bytes=context.config.segment_size,
         )
         _ensure_met([need])
+    context.noted()
     results["redo"] = {**kernel.redo(job)}
+    context.noted()
     results["undo"] = {**kernel.undo(job)}
     results["overlay"] = {"bytes": kernel.overlay_bytes}
     return {
@@ -275,6 +279,7 @@ def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
         "losers": len(results["analysis"]["losers"]),
         "undone": results["undo"]["records"],
         "overlay_bytes": results["overlay"]["bytes"],
+        "bytes": results["analysis"]["bytes"],
     }
 
 

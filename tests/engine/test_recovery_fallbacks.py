@@ -39,7 +39,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(path)): file.read_bytes()
         for file in files
-        if file.name not in ("LOCK", "recovery.state")
+        if file.name not in ("LOCK", "recovery.state", "recoveries.jsonl")
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from engine import errors
 from engine.recovery import failures, resources
-from engine.recovery.watch import StageWatch, progress_text
+from engine.recovery.watch import StageWatch, Standstill, progress_text
 
 
 class Work:
@@ -34,8 +33,7 @@ def watch(
     work: Work, idle_s: float = 60.0, total_s: float = 60.0
 ) -> tuple[StageWatch, list[Mapping[str, Any]]]:
     told: list[Mapping[str, Any]] = []
-    deadline = time.monotonic() + total_s
-    return StageWatch(work, idle_s=idle_s, deadline=deadline, total_s=total_s, tell=told.append), told
+    return StageWatch(work, idle_s=idle_s, standstill=Standstill(total_s), tell=told.append), told
 
 
 def test_a_stage_without_progress_is_cancelled_after_its_limit() -> None:
@@ -65,6 +63,27 @@ def test_a_recovery_has_a_limit_as_a_whole() -> None:
         while not work.cancelled.wait(0.02):
             work.done += 1
     assert watching.expired == 0.2
+
+
+def test_the_limit_of_a_whole_recovery_is_time_without_progress_in_all() -> None:
+    standstill = Standstill(0.3)
+    for _stage in range(2):
+        work = Work()
+        watching = StageWatch(work, idle_s=60, standstill=standstill, tell=lambda progress: None)
+        with watching:
+            expired = work.cancelled.wait(0.2)
+    # Neither stage stood still for as long; both together did.
+    assert expired
+    assert watching.expired == 0.3
+
+
+def test_a_recovery_that_goes_on_never_reaches_the_limit_of_the_whole() -> None:
+    standstill = Standstill(2.0)
+    for _pause in range(1000):
+        standstill.end(0.15)
+    assert not standstill.is_over(0.15)
+    standstill.end(1.5)
+    assert standstill.is_over(0.7)
 
 
 def test_progress_reads_in_words() -> None:

@@ -30,7 +30,7 @@ Crash = Callable[..., Path]
 ROOT = Path(engine.__file__).resolve().parent.parent
 
 # Who has it open, who did what, figures over time, and the account of recoveries: all else counts.
-EXCEPTED = ("LOCK", "audit.log", "history.db", "recovery.state")
+EXCEPTED = ("LOCK", "audit.log", "history.db", "recovery.state", "recoveries.jsonl")
 
 
 def hashes(path: Path) -> dict[str, str]:
