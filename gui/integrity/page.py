@@ -117,7 +117,7 @@ class IntegrityPage(Page):
     def add_actions(self, actions: Actions) -> None:
         for action_id, words, handler, keys, drawing in (
             ("integrity.check", self.tr("Check the whole database"), self.check, "Ctrl+Shift+I", "integrity"),
-            ("integrity.map", self.tr("Look at every page"), self._show_map, "Ctrl+Shift+M", "search"),
+            ("integrity.map", self.tr("Look at every page"), self._show_map, "Ctrl+Alt+M", "search"),
         ):
             actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
 
