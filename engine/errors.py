@@ -358,8 +358,16 @@ class BackupTargetInUse(HoldfastError):
     code = -66
 
 
+class BackupFolderGone(HoldfastError):
+    code = -67
+
+
 class RecoveryPlanOutdated(HoldfastError):
     code = -68
+
+
+class RehearsalFailed(HoldfastError):
+    code = -69
 
 
 class RecoveryImpossible(HoldfastError):

@@ -1,11 +1,16 @@
-"""The one way in which Python writes a file that must never be seen half written."""
+"""The one way in which Python writes a file that must never be seen half written, and its scratch folders."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 _TRIES = 20
 _PAUSE_S = 0.05
@@ -43,6 +48,23 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A private folder in `parent` that goes afterwards; so do those that crashed programs left.
+
+    Raises `OSError` where none can be made.
+    """
+    for left in parent.glob(f"{prefix}*"):
+        owner = left.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace(source: Path, target: Path) -> None:

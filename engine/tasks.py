@@ -19,6 +19,7 @@ from engine.errors import Cancelled, HoldfastError, from_exception
 from engine.types import Outcome
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _TICK_S = 0.1
 _WINDOW_S = 10.0
@@ -279,6 +280,11 @@ class Task(Generic[T]):
             if self._cancel.is_set():
                 job.cancel()
 
+    def carry(self, part: Task[U]) -> U:
+        """Run another task as a part of this one: progress is taken from it, cancel passed on to it."""
+        self.use(_Part(part))
+        return part.run()
+
     def _begin(self) -> None:
         with self._lock:
             if self._state is not TaskState.WAITING:
@@ -328,3 +334,21 @@ class Task(Generic[T]):
             self.run()
         except HoldfastError:
             _log.info("%s: %s", self.name, self._outcome)
+
+
+class _Part:
+    """A task seen as a job of the task that carries it."""
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    def progress(self) -> dict[str, Any]:
+        told = self._task.progress()
+        share = told.share
+        if share is None:
+            return {"done": told.done, "total": told.total, "unit": told.unit, "stage": told.stage}
+        # Its stages count in different units.
+        return {"done": round(100 * share, 1), "total": 100.0, "unit": "%", "stage": told.stage}

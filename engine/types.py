@@ -265,6 +265,40 @@ class BackupInfo:
     verified_at: float | None
 
 
+class BackupOrigin(StrEnum):
+    """Who asked for a backup. Only scheduled ones are ever removed by retention."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    EMERGENCY = "emergency"
+
+
+class ProofStep(StrEnum):
+    """What is known of a backup, each step proving more than the one before."""
+
+    TAKEN = "taken"
+    CHECKSUMMED = "checksummed"
+    RESTORED = "restored"
+    QUERIED = "queried"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStanding:
+    """How well a database is backed up, as far as its last look at the folder goes."""
+
+    folder: str
+    since: float
+    """Since when the database could have been backed up, Unix seconds, as are the others."""
+    taken_at: float = 0.0
+    """Of the newest backup; 0 for none."""
+    proved_at: float = 0.0
+    """When the newest backup that was restored and queried was taken; 0 for none."""
+    next_at: float | None = None
+    """When the schedule takes the next one; None where none is set."""
+    failure: str = ""
+    """Why the last scheduled one failed, in a sentence; empty where it did not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened in the engine; `fields` are the kind's own."""

@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
-from engine.errors import BackupDamaged, BackupTargetInUse, InvalidArgument, IoError, from_exception
+from engine.backups.claim import UNFINISHED, claimed
+from engine.backups.history import noted
+from engine.errors import BackupDamaged, InvalidArgument, IoError, from_exception
 from engine.files import write_atomically
 from engine.tasks import Task
-from engine.types import BackupInfo
+from engine.types import BackupInfo, BackupOrigin
 
 if TYPE_CHECKING:
     from engine.database import Database
 
 _RECORD_ENDING = ".backup.json"
-_UNFINISHED = ".partial"
 
 
 class Backups:
@@ -38,7 +39,7 @@ class Backups:
         self.last: BackupInfo | None = None
         """The latest one taken since the database was opened."""
 
-    def full_task(self, target: str | Path) -> Task[BackupInfo]:
+    def full_task(self, target: str | Path, origin: BackupOrigin = BackupOrigin.MANUAL) -> Task[BackupInfo]:
         """Add a full backup to the chain in `target`, while the database is in use.
 
         Start the task, or run it. It is verified against its manifest before it counts. Cancel
@@ -48,28 +49,30 @@ class Backups:
         chain = Path(target).expanduser().absolute()
         if chain == self._database.path or self._database.path in chain.parents:
             raise InvalidArgument(argument="the target", issue="a backup cannot be inside its database")
-        return Task(f"Backup to {chain.name}", lambda task: self._take(chain, task))
+        return Task(
+            f"Backup to {chain.name}",
+            lambda task: noted(self._database, origin, lambda: self._take(chain, task)),
+        )
 
     def _take(self, chain: Path, task: Task[BackupInfo]) -> BackupInfo:
         name = f"full-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-        unfinished = chain / f"{name}{_UNFINISHED}"
-        claim = _claim(chain)
-        try:
-            unfinished.mkdir(mode=0o700)
-            job = bridge.Job()
-            task.use(job)
-            self._database.store.backup(str(unfinished), job)
-            # Where cancel came after the last page, what was taken is dropped all the same.
-            task.proceed()
-            proof = _verify(unfinished, task)
-            info = _info(chain / name, proof, verified_at=time.time())
-            unfinished.rename(chain / name)
-            _write_record(info)
-        except OSError as error:
-            raise from_exception(error, "write the backup to") from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            claim.unlink(missing_ok=True)
+        unfinished = chain / f"{name}{UNFINISHED}"
+        with claimed(chain):
+            try:
+                unfinished.mkdir(mode=0o700)
+                job = bridge.Job()
+                task.use(job)
+                self._database.store.backup(str(unfinished), job)
+                # Where cancel came after the last page, what was taken is dropped all the same.
+                task.proceed()
+                proof = _verify(unfinished, task)
+                info = _info(chain / name, proof, verified_at=time.time())
+                unfinished.rename(chain / name)
+                _write_record(info)
+            except OSError as error:
+                raise from_exception(error, "write the backup to") from error
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
         self.last = info
         self._database.events.publish(
             "backup_finished", path=info.path, pages=info.pages, bytes=info.bytes, end_lsn=info.end_lsn
@@ -99,7 +102,7 @@ def newest(target: str | Path) -> Path:
     path = Path(target).expanduser().absolute()
     if not path.is_dir():
         raise IoError(operation="read", path=str(path), os_error="there is no such directory")
-    if any(entry.suffix == _UNFINISHED for entry in path.iterdir()):
+    if any(entry.suffix == UNFINISHED for entry in path.iterdir()):
         raise BackupDamaged(path=str(path), detail="it holds only a backup that was not finished")
     return path
 
@@ -137,19 +140,6 @@ def _info(path: Path, proof: dict[str, Any], verified_at: float) -> BackupInfo:
         bytes=int(proof["bytes"]),
         verified_at=verified_at,
     )
-
-
-def _claim(chain: Path) -> Path:
-    """Reserve a chain for one backup at a time; returns the file to remove afterwards."""
-    claim = chain / ".backup-under-way"
-    try:
-        chain.mkdir(mode=0o700, parents=True, exist_ok=True)
-        claim.open("x").close()
-    except FileExistsError:
-        raise BackupTargetInUse(path=str(chain)) from None
-    except OSError as error:
-        raise from_exception(error, "write the backup to") from error
-    return claim
 
 
 def _record_path(backup: Path) -> Path:

@@ -6,11 +6,11 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from engine.backups.backup import verify_task
+from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
-from engine.errors import BackupDamaged, NotSupported
+from engine.errors import BackupDamaged, NotSupported, RehearsalFailed
 from engine.types import BackupInfo
 from engine.units import format_size
 
@@ -21,8 +21,14 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("target", metavar="TARGET", help="the directory of the chain")
     for name in ("--incremental", "--emergency"):
         parser.add_argument(name, action="store_true", help="not in this version")
-    parser = add_verb(verbs, "verify-backup", verify, "Check a backup without restoring it", path=False)
-    parser.add_argument("target", metavar="TARGET")
+    parser = add_verb(verbs, "verify-backup", verify, "Check a backup against its checksums", path=False)
+    parser.add_argument("target", metavar="TARGET", help="the backup, or the directory of the chain")
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="restore it into a scratch folder, check that, count its rows, and remove it again",
+    )
+    parser.add_argument("--scratch", metavar="DIR", help="where the scratch folder goes")
     parser = add_verb(verbs, "restore", restore, "Restore a backup into a new directory", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup")
     parser.add_argument("path", metavar="PATH", help="the new directory")
@@ -42,14 +48,42 @@ def backup(args: argparse.Namespace, out: Output) -> int:
 def verify(args: argparse.Namespace, out: Output) -> int:
     """`verify-backup TARGET`"""
     try:
-        info = out.follow(verify_task(args.target))
-    except BackupDamaged as error:
+        if args.restore:
+            return _rehearsed(out.follow(rehearse_task(args.target, scratch=args.scratch)), out)
+        info = out.follow(checksum_task(args.target))
+    except (BackupDamaged, RehearsalFailed) as error:
         # Damage is what this verb looks for: it is a finding, not a failure to look.
         out.result({"ok": False, "backup": None, "error": error.to_dict()}, [])
         if not out.as_json:
             out.card(error)
         return PROBLEMS
     out.result({"ok": True, "backup": asdict(info)}, [f"{_described(info)}: it is whole."])
+    return FINE
+
+
+def _rehearsed(found: Rehearsal, out: Output) -> int:
+    counts = {"tables": dict(found.counted.tables), "trees": dict(found.counted.trees)}
+    value = {
+        "ok": True,
+        "path": str(found.path),
+        "end_lsn": found.end_lsn,
+        "pages": found.pages,
+        "records": found.records,
+        "rows": counts,
+        "compared": found.is_compared,
+        "seconds": found.seconds,
+    }
+    places = len(found.counted.tables) + len(found.counted.trees)
+    lines = [
+        f"{found.path} was restored into a scratch folder, opened and checked: {found.pages:,} pages.",
+        f"It holds {found.counted.total:,} rows in {places} tables and trees"
+        + (", as noted when it was taken." if found.is_compared else "."),
+    ]
+    if found.noted is None:
+        lines.append("Nobody noted the numbers of rows when it was taken, so they were not compared.")
+    elif not found.is_compared:
+        lines.append("Rows were committed while it was taken, so the numbers were not compared with it.")
+    out.result(value, lines)
     return FINE
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-import psutil
-
 from engine.errors import RecoveryPermissionError
+from engine.files import scratch_folder
 
 
 class Ground(StrEnum):
@@ -32,17 +30,10 @@ def rehearsal_folder(database: Path) -> Iterator[Path]:
 
     Removed afterwards; so are those that crashed rehearsals of this database left.
     """
-    prefix = f".{database.name}.rehearsal-"
     parent = database.parent if os.access(database.parent, os.W_OK) else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{prefix}*"):
-        owner = left.name.removeprefix(prefix).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=parent))
-    except OSError as error:
-        raise RecoveryPermissionError(path=str(parent), required_permissions="write") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(parent, f".{database.name}.rehearsal-"))
+        except OSError as error:
+            raise RecoveryPermissionError(path=str(parent), required_permissions="write") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

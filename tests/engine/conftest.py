@@ -73,6 +73,12 @@ def crashed(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def until_killed() -> Callable[..., None]:
+    """`run_until_killed`, for tests that bring a program of their own."""
+    return run_until_killed
+
+
 def run_until_killed(program: str, *arguments: str) -> None:
     """Run a Python program until it prints a line, then kill it at once."""
     command = [sys.executable, "-c", textwrap.dedent(program), *arguments]

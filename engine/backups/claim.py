@@ -1,0 +1,89 @@
+"""One writer at a time in a folder of backups, and what a writer that was killed left behind.
+
+The claim is a file that says who holds it. One whose holder no longer runs on this machine is
+taken over, so that a killed backup never blocks those after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from engine.errors import BackupTargetInUse, DiskFull, from_exception
+
+CLAIM = ".backup-under-way"
+UNFINISHED = ".partial"
+REMOVING = ".removing"
+"""What a backup is called while it is written, and while it is removed."""
+
+_NAMELESS_S = 3600.0
+"""A claim that names no holder, of this age, is nobody's."""
+
+
+@contextmanager
+def claimed(chain: Path) -> Iterator[None]:
+    """Hold the folder `chain` for one writer; it is made where it is missing.
+
+    What a killed writer left unfinished goes first. Raises `BackupTargetInUse` (-66), and what the
+    file system says.
+    """
+    claim = chain / CLAIM
+    try:
+        chain.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _take(claim)
+    except OSError as error:
+        raise from_exception(error, "write the backup to") from error
+    try:
+        _sweep(chain)
+        yield
+    except DiskFull as error:
+        advice = "Free space on the disk that holds the backups, or choose another folder for them."
+        raise DiskFull(**{**error.fields, "suggested_action": advice}) from error
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _take(claim: Path) -> None:
+    for _ in range(2):
+        try:
+            with claim.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(_holder(os.getpid())))
+            return
+        except FileExistsError:
+            if not _is_abandoned(claim):
+                break
+            claim.unlink(missing_ok=True)
+    raise BackupTargetInUse(path=str(claim.parent))
+
+
+def _holder(pid: int) -> dict[str, object]:
+    # A process id comes again; together with its start it does not.
+    return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _is_abandoned(claim: Path) -> bool:
+    try:
+        told = json.loads(claim.read_text("utf-8"))
+        if told["host"] != socket.gethostname():
+            return False
+        return bool(_holder(int(told["pid"])) != told)
+    except psutil.NoSuchProcess:
+        return True
+    except (ValueError, TypeError, LookupError):
+        return time.time() - claim.stat().st_mtime > _NAMELESS_S
+    except (OSError, psutil.Error):
+        return False
+
+
+def _sweep(chain: Path) -> None:
+    for ending in (UNFINISHED, REMOVING):
+        for left in chain.glob(f"*{ending}"):
+            shutil.rmtree(left, ignore_errors=True)
