@@ -8,13 +8,13 @@ from the table. Each repair is checked before its findings are closed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.errors import Cancelled, HoldfastError
-from engine.integrity.findings import Checker, Finding, Loss
+from engine.integrity.findings import Checker, Finding, Loss, Priority
 from engine.tasks import Task
 from engine.types import CheckReport
 
@@ -295,14 +295,21 @@ class _Repair:
 
 
 def _index_remedies(
-    database: Database, findings: Iterable[Finding], reached: set[int]
-) -> Iterable[IndexRemedy]:
-    """The indexes to build anew: those with a page that no source reaches, or without a damaged page."""
+    database: Database, findings: Sequence[Finding], reached: set[int]
+) -> Iterator[IndexRemedy]:
+    """The indexes to build anew: those with a page that no source reaches, or without a damaged page.
+
+    Only where every row of their table can be read."""
     found: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         if finding.table is not None and finding.tree is not None:
             found.setdefault((finding.table, finding.tree), []).append(finding)
+    damaged = [f for f in findings if f.page is not None and f.priority is not Priority.P3]
+    lost = {f.tree for f in damaged if f.page not in reached and f.table is None}
     for (table, index), about in found.items():
+        if table in lost or None in lost or "catalogue" in lost:
+            # Its rows cannot all be read, so an index made of them would hide what is missing.
+            continue
         pages = {finding.page for finding in about if finding.page is not None}
         if pages and pages <= reached:
             # Its pages are repaired one by one; if it then differs from its table, the next check says so.

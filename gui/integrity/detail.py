@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class FindingDetail(QFrame):
     """Shows the chosen finding. Its buttons ask; the page does."""
 
+    repair_wanted = Signal(object)
+    """The `Finding` to repair."""
     extent_wanted = Signal(object)
     """The `Finding` whose rows and keys are to be told."""
     close_wanted = Signal(object)
@@ -33,6 +35,8 @@ class FindingDetail(QFrame):
         self._priority = Pill()
         self._means = label("", "muted", wrap=True)
         self._lines: dict[str, QLabel] = {}
+        self._titles: dict[str, QLabel] = {}
+        self.repair = button(self.tr("Repair…"), self._ask_repair, "primary", "recovery")
         self.extent = button(self.tr("Find out which rows"), self._ask_extent, "", "search")
         self._close = button(self.tr("Close by hand"), self._question, "quiet")
         self._confirm = ConfirmBar()
@@ -41,7 +45,7 @@ class FindingDetail(QFrame):
             row(self._title, self._priority, None),
             self._means,
             self._make_grid(),
-            row(self.extent, None, self._close),
+            row(self.repair, self.extent, None, self._close),
             self._confirm,
             gap=Space.S,
             margin=(Space.M, Space.M, Space.M, Space.M),
@@ -65,9 +69,9 @@ class FindingDetail(QFrame):
             self._lines[name] = label("", wrap=True)
             title_label = label(title, "caption")
             title_label.setBuddy(self._lines[name])
+            self._titles[name] = title_label
             grid.addWidget(title_label, line, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(self._lines[name], line, 1)
-        self._titles = [grid.itemAtPosition(line, 0).widget() for line in range(len(names))]
         return grid
 
     def show_finding(self, finding: Finding | None) -> None:
@@ -97,6 +101,7 @@ class FindingDetail(QFrame):
         self._tell("when", when)
         closed = finding.closed_at
         self._tell("outcome", "" if closed is None else f"{formats.moment(closed)}: {finding.outcome}")
+        self.repair.setVisible(finding.is_open)
         self._close.setVisible(finding.is_open)
         has_rows = finding.tree not in (None, "catalogue") and not finding.is_index
         self.extent.setVisible(finding.is_open and has_rows)
@@ -118,10 +123,12 @@ class FindingDetail(QFrame):
 
     def _tell(self, name: str, words: str) -> None:
         self._lines[name].setText(words)
-        place = list(self._lines).index(name)
-        for widget in (self._titles[place], self._lines[name]):
-            if widget is not None:
-                widget.setVisible(bool(words))
+        for widget in (self._titles[name], self._lines[name]):
+            widget.setVisible(bool(words))
+
+    def _ask_repair(self) -> None:
+        if self.finding is not None:
+            self.repair_wanted.emit(self.finding)
 
     def _ask_extent(self) -> None:
         if self.finding is not None:

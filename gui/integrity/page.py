@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtWidgets import QCheckBox, QComboBox, QStackedWidget, QWidget
@@ -10,8 +11,10 @@ from engine.errors import Cancelled
 from engine.integrity.findings import Finding
 from engine.types import CheckReport
 from gui.actions import Actions
+from gui.backups.dialogs import RestoreDialog
 from gui.integrity.detail import FindingDetail
 from gui.integrity.map_card import MapCard
+from gui.integrity.repair_dialog import RepairDialog
 from gui.integrity.state import Snapshot, snapshot
 from gui.integrity.words import PRIORITY_TONES, tr
 from gui.models.record_view import RecordView
@@ -111,12 +114,14 @@ class IntegrityPage(Page):
         inner = column(self.errors, tiles, self.banner, gap=Space.M)
         inner.addLayout(lower, 1)
         self.body.addLayout(inner, 1)
+        self.detail.repair_wanted.connect(self.repair)
         self.detail.extent_wanted.connect(self._find_extent)
         self.detail.close_wanted.connect(self._close_finding)
 
     def add_actions(self, actions: Actions) -> None:
         for action_id, words, handler, keys, drawing in (
             ("integrity.check", self.tr("Check the whole database"), self.check, "Ctrl+Shift+I", "integrity"),
+            ("integrity.repair", self.tr("Repair what was found…"), self.repair, "Ctrl+Alt+I", "recovery"),
             ("integrity.map", self.tr("Look at every page"), self._show_map, "Ctrl+Alt+M", "search"),
         ):
             actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
@@ -235,6 +240,13 @@ class IntegrityPage(Page):
     def _show_clean(self, seen: Snapshot, wants_closed: bool) -> None:
         if wants_closed:
             self._clean.set_words(self.tr("None closed yet"), self.tr("What is repaired is listed here."))
+        elif seen.check is not None and not seen.check.ok:
+            self._clean.set_words(
+                self.tr("Nothing is open"),
+                self.tr(
+                    "The check of {when} found {n} problems, which were closed since then. Check again to be sure."
+                ).format(when=formats.moment(seen.check.at), n=formats.count(seen.check.problems)),
+            )
         elif seen.check is not None:
             self._clean.set_words(
                 self.tr("All is well"),
@@ -292,6 +304,28 @@ class IntegrityPage(Page):
 
     def _show_map(self) -> None:
         self.map_card.look()
+
+    def repair(self, chosen: Finding | None = None) -> None:
+        """Open the guide that repairs; `chosen` is the finding that it began with."""
+        seen = self._seen
+        if self.session is None or seen is None:
+            return
+        if not seen.findings:
+            self.shell.tell(self.tr("Nothing is open: there is nothing to repair."))
+            return
+        dialog = RepairDialog(self.shell, self.session, seen.findings, chosen, self)
+        dialog.repaired.connect(self._has_repaired)
+        dialog.restore_wanted.connect(self._restore_beside)
+        dialog.open()
+
+    def _has_repaired(self) -> None:
+        self.refresh()
+        self._show_map()
+
+    def _restore_beside(self, backup: str) -> None:
+        if self.session is not None:
+            beside = self.session.path.with_name(f"{self.session.path.stem} restored.holdfast")
+            RestoreDialog(self.shell, Path(backup), beside, self).open()
 
     def _find_extent(self, finding: Finding) -> None:
         if self.session is None:

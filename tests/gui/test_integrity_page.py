@@ -113,6 +113,8 @@ def test_a_finding_closed_by_hand_moves_to_the_closed_ones(
     page.detail._question()
     page.detail._confirm.confirmed.emit()
     until(lambda: page._stack.currentIndex() == CLEAN)
+    # A check that found damage is never called a good one.
+    assert page._clean._title.text() == "Nothing is open"
     page._which.setCurrentIndex(1)
     assert page.model.rowCount() == 1
     assert page.detail.extent.isHidden()

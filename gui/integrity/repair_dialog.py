@@ -1,0 +1,273 @@
+"""The repair guide: list, advise, preview, repair, verify, close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QDialog, QFileDialog, QStackedWidget, QWidget
+
+from engine.errors import Cancelled
+from engine.integrity.advice import Option, options
+from engine.integrity.findings import Finding
+from gui.integrity.repair_steps import AdviceStep, ListStep, OutcomeStep, PreviewStep
+from gui.page import Shell
+from gui.tasks import EngineSession
+from gui.tasks.error_slot import ErrorSlot
+from gui.tasks.job_bar import JobBar
+from gui.theme import Space, Tone
+from gui.widgets import CommandLine, Pill, button, column, label, row
+
+if TYPE_CHECKING:
+    from engine.integrity.repair import RepairPlan, RepairReport
+
+LIST, ADVISE, PREVIEW, REPAIR, VERIFY, CLOSE = range(6)
+_SHOWN = {LIST: 0, ADVISE: 1, PREVIEW: 2, REPAIR: 2, VERIFY: 2, CLOSE: 3}
+"""The part of the dialog that shows each step: while it repairs, the plan stays in view."""
+
+
+class RepairDialog(QDialog):
+    """Guides through the repair of findings. The work is a job; closing the dialog does not stop it."""
+
+    repaired = Signal()
+    """A repair has ended, well or not: findings have changed."""
+    restore_wanted = Signal(str)
+    """Restore this backup beside the database."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        session: EngineSession,
+        findings: Sequence[Finding],
+        chosen: Finding | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(self.tr("Repair {name}").format(name=session.name))
+        self.resize(900, 600)
+        self.shell = shell
+        self._session = session
+        self._plan: RepairPlan | None = None
+        self.step = LIST
+        self.list = ListStep(findings, chosen)
+        self.advice = AdviceStep()
+        self.preview = PreviewStep()
+        self.outcome = OutcomeStep()
+        self.errors = ErrorSlot()
+        self.bar = JobBar()
+        self.command = CommandLine()
+        self.command.show_command("repair", session.path)
+        self.back = button(self.tr("Back"), self._go_back)
+        self.close_button = button(self.tr("Close"), self.close)
+        self.go = button("", self._go_on, "primary")
+        self.go.setDefault(True)
+        self._marks = self._make_marks()
+        self._build()
+        self.advice.restore_wanted.connect(self.restore_wanted)
+        self.preview.rehearsal_wanted.connect(self.rehearse)
+        self.outcome.export_wanted.connect(self._ask_export)
+        self._show_step(LIST)
+
+    def _make_marks(self) -> list[Pill]:
+        names = (
+            self.tr("1 List"),
+            self.tr("2 Advise"),
+            self.tr("3 Preview"),
+            self.tr("4 Repair"),
+            self.tr("5 Verify"),
+            self.tr("6 Close"),
+        )
+        return [Pill(name) for name in names]
+
+    def _build(self) -> None:
+        self._stack = QStackedWidget()
+        for part in (self.list, self.advice, self.preview, self.outcome):
+            self._stack.addWidget(part)
+        whole = column(
+            label(self.windowTitle(), "title"),
+            row(*self._marks, None),
+            self.errors,
+            gap=Space.M,
+            margin=Space.XL,
+        )
+        whole.addWidget(self._stack, 1)
+        whole.addWidget(self.bar)
+        whole.addWidget(self.command)
+        whole.addLayout(row(self.back, None, self.close_button, self.go))
+        self.setLayout(whole)
+
+    def _show_step(self, step: int) -> None:
+        self.step = step
+        self._stack.setCurrentIndex(_SHOWN[step])
+        for place, mark in enumerate(self._marks):
+            tone = Tone.GOOD if place < step else Tone.ACCENT if place == step else Tone.NEUTRAL
+            mark.show_state(mark.text(), tone)
+        self._marks[step].setAccessibleName(self.tr("Step {name}, now").format(name=self._marks[step].text()))
+        self.back.setVisible(step in (ADVISE, PREVIEW))
+        self.preview.rehearse.setVisible(step == PREVIEW)
+        words = {
+            LIST: self.tr("Find out what helps"),
+            ADVISE: self.tr("Show the plan"),
+            PREVIEW: self._repair_words(),
+            CLOSE: self.tr("Done"),
+        }
+        self.go.setVisible(step in words)
+        self.go.setText(words.get(step, ""))
+        self.go.setEnabled(step != PREVIEW or (self._plan is not None and not self._plan.is_empty))
+        self.close_button.setVisible(step != CLOSE)
+        self.close_button.setText(
+            self.tr("Go on in the background") if step in (REPAIR, VERIFY) else self.tr("Close")
+        )
+
+    def _repair_words(self) -> str:
+        plan = self._plan
+        if plan is None or plan.is_empty:
+            return self.tr("Repair")
+        parts = []
+        if len(plan.remedies) == 1:
+            parts.append(self.tr("replace page {n}").format(n=plan.remedies[0].page))
+        elif plan.remedies:
+            parts.append(self.tr("replace {n} pages").format(n=len(plan.remedies)))
+        if len(plan.indexes) == 1:
+            parts.append(self.tr("rebuild index {name}").format(name=plan.indexes[0].index))
+        elif plan.indexes:
+            parts.append(self.tr("rebuild {n} indexes").format(n=len(plan.indexes)))
+        words = self.tr(" and ").join(parts)
+        return words[:1].upper() + words[1:]
+
+    def _go_on(self) -> None:
+        if self.step == LIST:
+            self.advise()
+        elif self.step == ADVISE:
+            self._show_step(PREVIEW)
+        elif self.step == PREVIEW:
+            self.repair()
+        else:
+            self.accept()
+
+    def _go_back(self) -> None:
+        self.errors.clear()
+        self._show_step(self.step - 1)
+
+    # Work
+
+    def advise(self) -> None:
+        """Rebuild in memory what can be rebuilt, and show every source."""
+        findings = self.list.wanted()
+        folder = self.shell.preferences.backup_folder(self._session.path)
+        self._start(lambda db: _advise(db, findings), lambda plan: self._fetch_backups(plan, folder))
+
+    def _fetch_backups(self, plan: RepairPlan, folder: Path) -> None:
+        self.bar.hide()
+        answer = self._session.run(lambda _db: _options(plan, folder), self, channel="files")
+        answer.done(lambda lines: self._show_advice(plan, lines)).failed(self._has_failed)
+
+    def _show_advice(self, plan: RepairPlan, lines: list[tuple[Finding, Option]]) -> None:
+        self._plan = plan
+        self.advice.show_options(lines)
+        self.preview.show_plan(plan)
+        self._show_step(ADVISE)
+
+    def rehearse(self) -> None:
+        """Do all that leaves no trace."""
+        plan = self._plan
+        if plan is not None:
+            self._start(lambda db: _rehearse(db, plan), self._has_rehearsed)
+
+    def _has_rehearsed(self, plan: RepairPlan) -> None:
+        self.bar.hide()
+        self._show_step(PREVIEW)
+        self.preview.show_rehearsed(plan)
+
+    def repair(self) -> None:
+        """Carry the plan out, and check everything afterwards."""
+        plan = self._plan
+        if plan is None:
+            return
+        self._show_step(REPAIR)
+        self._start(lambda db: _repair(db, plan), lambda report: self._has_repaired(report, plan))
+
+    def _has_repaired(self, report: RepairReport, plan: RepairPlan) -> None:
+        self.bar.hide()
+        self.outcome.show_report(report, plan)
+        self._show_step(CLOSE)
+        self.go.setFocus()
+        self.repaired.emit()
+
+    def _start(self, make: Any, done: Any) -> None:
+        """Make a task on a worker and follow it as a job."""
+        self.errors.clear()
+        self.go.setEnabled(False)
+        self.back.setEnabled(False)
+        answer = self._session.run(make, self, channel="files")
+        answer.done(lambda task: self._follow(task, done)).failed(self._has_failed)
+
+    def _follow(self, task: Any, done: Any) -> None:
+        job = self.shell.jobs.start(task, self)
+        self.bar.follow(job)
+        job.progressed.connect(self._show_progress)
+
+        def finish(result: Any) -> None:
+            self.back.setEnabled(True)
+            done(result)
+
+        job.answer.done(finish).failed(self._has_failed)
+
+    def _show_progress(self, progress: Any) -> None:
+        if self.step == REPAIR and progress.step == 2:
+            self._show_step(VERIFY)
+
+    def _has_failed(self, error: BaseException) -> None:
+        self.back.setEnabled(True)
+        was_repairing = self.step in (REPAIR, VERIFY)
+        self._show_step(PREVIEW if was_repairing else self.step)
+        if was_repairing:
+            self.repaired.emit()
+        if not isinstance(error, Cancelled):
+            self.bar.hide()
+            self.errors.show_error(error, self.windowTitle())
+
+    # The ledger
+
+    def _ask_export(self) -> None:
+        name = f"{self._session.name} losses.json"
+        dialog = QFileDialog(self, self.tr("Export the loss ledger"), str(self._session.path.parent / name))
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(name)
+        dialog.fileSelected.connect(self.export_to)
+        dialog.open()
+
+    def export_to(self, path: str) -> None:
+        """Write the loss ledger to a file."""
+        answer = self._session.run(lambda db: db.integrity.export_losses(path), self, channel="files")
+        answer.done(lambda made: self.shell.tell(self.tr("Written: {path}").format(path=made)))
+        answer.failed(self._has_failed)
+
+
+def _advise(database: Any, findings: tuple[Finding, ...]) -> Any:
+    # Imported here, as below: the kernel is loaded on the worker.
+    from engine.integrity.repair import advise_task
+
+    return advise_task(database, findings)
+
+
+def _options(plan: RepairPlan, folder: Path) -> list[tuple[Finding, Option]]:
+    from engine.backups.backup import list_backups
+
+    backups = list_backups(folder)
+    return [(finding, option) for finding in plan.findings for option in options(plan, finding, backups)]
+
+
+def _rehearse(database: Any, plan: RepairPlan) -> Any:
+    from engine.integrity.repair import rehearse_task
+
+    return rehearse_task(database, plan)
+
+
+def _repair(database: Any, plan: RepairPlan) -> Any:
+    from engine.integrity.repair import repair_task
+
+    return repair_task(database, plan)
