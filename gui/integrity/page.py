@@ -244,7 +244,7 @@ class IntegrityPage(Page):
             self._clean.set_words(
                 self.tr("Nothing is open"),
                 self.tr(
-                    "The check of {when} found {n} problems, which were closed since then. Check again to be sure."
+                    "The check of {when} found {n} problems, which were closed since. Check again to be sure."
                 ).format(when=formats.moment(seen.check.at), n=formats.count(seen.check.problems)),
             )
         elif seen.check is not None:
