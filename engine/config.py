@@ -7,6 +7,7 @@ durations may be written with a unit ("64 MiB", "30 s"); here they are bytes and
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.files import write_atomically
 from engine.settings import KEY, Problem, Section, Setting, choice, count, duration, flag, size, text, words
 
 FILE_NAME = "reliability.toml"
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):[0-5]\d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,32 @@ class Config:
         100, Section.INTEGRITY, "Pages per second that the background check reads at least", min=1
     )
     audit_log_enabled: bool = flag(True, Section.INTEGRITY, "Record who did what to the database")
+
+    backup_folder: str = text("", Section.BACKUPS, "Where backups go; empty for a folder beside the database")
+    proved_backup_within: float = duration(
+        "7 d", Section.BACKUPS, "Age of the newest proved backup that costs health", min="1 h"
+    )
+    backup_schedule: str = choice(
+        "off", ("off", "interval", "daily"), Section.BACKUPS, "When backups are taken without being asked for"
+    )
+    backup_interval: float = duration(
+        "1 d", Section.BACKUPS, 'Time between backups of schedule "interval"', min="1 min", max="366 d"
+    )
+    backup_time: str = text("02:00", Section.BACKUPS, 'Time of day of schedule "daily", such as "02:00"')
+    rehearse_backups: bool = flag(
+        True, Section.BACKUPS, "Rehearse the restore of each scheduled backup at once"
+    )
+    prune_backups: bool = flag(True, Section.BACKUPS, "Remove scheduled backups that no rule keeps")
+    keep_last_backups: int = count(7, Section.BACKUPS, "Newest backups that are kept", min=1, max=10_000)
+    keep_daily_backups: int = count(
+        7, Section.BACKUPS, "Days of which the newest backup is kept", min=0, max=10_000
+    )
+    keep_weekly_backups: int = count(
+        5, Section.BACKUPS, "Weeks of which the newest backup is kept", min=0, max=10_000
+    )
+    keep_monthly_backups: int = count(
+        12, Section.BACKUPS, "Months of which the newest backup is kept", min=0, max=10_000
+    )
 
     max_memory_usage: int = size("1 GiB", Section.LIMITS, "Memory that the engine may use", min="64 MiB")
     max_file_handles: int = count(10_000, Section.LIMITS, "Files that may be open at once", min=64)
@@ -195,6 +223,9 @@ class Config:
         if self.cache_size > self.max_memory_usage:
             fix = "Set it to at most max_memory_usage."
             found.append(Problem("cache_size", "it is larger than max_memory_usage", fix))
+        if not _TIME_OF_DAY.fullmatch(self.backup_time):
+            fix = 'Write hours and minutes, such as "02:00".'
+            found.append(Problem("backup_time", f"{self.backup_time!r} is not a time of day", fix))
         return found
 
 

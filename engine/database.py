@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 from engine import bridge
 from engine import config as configuration
 from engine.backups.backup import Backups
+from engine.backups.keeper import BackupKeeper
 from engine.config import Config
 from engine.data.tables import Tables
 from engine.errors import (
@@ -203,6 +204,7 @@ class Database:
         self.events = EventBus(store.drain_events)
         self.tables = Tables(self)
         self.backups = Backups(self)
+        self.keeper = BackupKeeper(self)
         self.health = Health(self)
         self.integrity = Integrity(self)
         self._closing = threading.Lock()
@@ -210,6 +212,8 @@ class Database:
         self._aborted = 0
         self._on_close = on_close
         self.events.start()
+        if config.backup_schedule != "off":
+            self.keeper.start()
         _OPEN.add(self)
 
     @classmethod
@@ -333,6 +337,7 @@ class Database:
             if self._closed:
                 return self._aborted
             self._closed = True
+            self.keeper.close()
             try:
                 self._aborted = int(self.store.close()["aborted"])
                 self.events.publish("database_closed", aborted=self._aborted)

@@ -23,6 +23,7 @@ class Section(StrEnum):
     LOG = "Log and checkpoints"
     RECOVERY = "Recovery"
     INTEGRITY = "Integrity"
+    BACKUPS = "Backups"
     LIMITS = "Limits"
     HEALTH = "Health"
     HEALING = "Healing"

@@ -297,6 +297,8 @@ class BackupStanding:
     """When the schedule takes the next one; None where none is set."""
     failure: str = ""
     """Why the last scheduled one failed, in a sentence; empty where it did not."""
+    is_running: bool = False
+    """The schedule takes one now."""
 
 
 @dataclass(frozen=True, slots=True)

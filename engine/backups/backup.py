@@ -51,12 +51,18 @@ class Backups:
             raise InvalidArgument(argument="the target", issue="a backup cannot be inside its database")
         return Task(
             f"Backup to {chain.name}",
-            lambda task: noted(self._database, origin, lambda: self._take(chain, task)),
+            lambda task: self._noted(chain, task, origin),
         )
+
+    def _noted(self, chain: Path, task: Task[BackupInfo], origin: BackupOrigin) -> BackupInfo:
+        info = noted(self._database, origin, lambda: self._take(chain, task))
+        self._database.keeper.look(chain)
+        return info
 
     def _take(self, chain: Path, task: Task[BackupInfo]) -> BackupInfo:
         name = f"full-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
         unfinished = chain / f"{name}{UNFINISHED}"
+        self._database.keeper.check_folder(chain)
         with claimed(chain):
             try:
                 unfinished.mkdir(mode=0o700)

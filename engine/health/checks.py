@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from engine.health.score import Component, Deduction, Evidence, Score
 from engine.types import Severity
+from engine.units import format_duration
 
 
 class Answer(StrEnum):
@@ -32,6 +33,8 @@ class HealthCheck:
 # What a deduction of this size means for the check that it belongs to.
 _CRITICAL_POINTS = 25
 
+_ABOUT_BACKUPS = ("no_proved_backup", "backup_failed")
+
 
 def checks(evidence: Evidence, score: Score) -> tuple[HealthCheck, ...]:
     """All checks, most critical first."""
@@ -50,9 +53,22 @@ def _data_integrity(evidence: Evidence, deductions: Sequence[Deduction]) -> Heal
 
 
 def _storage(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
-    found = [d for d in deductions if d.component is Component.DISK]
+    found = [d for d in deductions if d.component is Component.DISK and d.name not in _ABOUT_BACKUPS]
     found += _named(deductions, "engine_failed")
     return _worst("storage", "Storage", Severity.CRITICAL, found, "The disk answers and has room")
+
+
+def _backups(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
+    name, title, severity = "backups", "Backups", Severity.HIGH
+    standing = evidence.backups
+    if standing is None:
+        return HealthCheck(name, title, severity, Answer.UNKNOWN, "Nobody has looked at the backups yet")
+    found = _named(deductions, *_ABOUT_BACKUPS)
+    if not found and not standing.proved_at:
+        detail = "There is a backup, not yet proved" if standing.taken_at else "There is no backup yet"
+        return HealthCheck(name, title, severity, Answer.UNKNOWN, detail, "Take one and rehearse it.")
+    age = format_duration(max(0.0, evidence.figures.at - standing.proved_at))
+    return _worst(name, title, severity, found, f"The newest proved backup is {age} old")
 
 
 def _resources(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
@@ -100,6 +116,7 @@ def _worst(
 _CHECKS: tuple[Callable[[Evidence, Sequence[Deduction]], HealthCheck], ...] = (
     _data_integrity,
     _storage,
+    _backups,
     _resources,
     _concurrency,
     _performance,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.health.checks import HealthCheck, checks
 from engine.health.figures import Figures, Gauge
 from engine.health.score import Deduction, Evidence, HealthState, Part, score
-from engine.types import CheckReport, StoreStatus
+from engine.types import BackupStanding, CheckReport, StoreStatus
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -29,6 +29,7 @@ class HealthReport:
     checks: tuple[HealthCheck, ...]
     figures: Figures
     status: StoreStatus
+    backups: BackupStanding | None = None
 
 
 class Health:
@@ -48,7 +49,9 @@ class Health:
                 # So short a time says little of a processor, but the first answer must not be 0.
                 time.sleep(0.05)
             figures = self._gauge.read()
-        evidence = Evidence(figures, self._database.status(), self._database.config, self._last_check)
+        database = self._database
+        standing = database.keeper.standing()
+        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing)
         judged = score(evidence)
         return HealthReport(
             at=figures.at,
@@ -59,6 +62,7 @@ class Health:
             checks=checks(evidence, judged),
             figures=figures,
             status=evidence.status,
+            backups=standing,
         )
 
     def note_check(self, report: CheckReport) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from engine.config import Config
 from engine.health.figures import Figures
-from engine.types import CheckReport, StoreStatus, SyncMode
+from engine.types import BackupStanding, CheckReport, StoreStatus, SyncMode
 from engine.units import format_duration, format_size
 
 
@@ -72,6 +72,8 @@ class Evidence:
     status: StoreStatus
     config: Config
     last_check: CheckReport | None = None
+    backups: BackupStanding | None = None
+    """None where nobody has looked."""
 
 
 def score(evidence: Evidence) -> Score:
@@ -277,6 +279,39 @@ def _checkpoint_debt(evidence: Evidence) -> Iterator[Deduction]:
     )
 
 
+def _proved_backup(evidence: Evidence) -> Iterator[Deduction]:
+    backups, within = evidence.backups, evidence.config.proved_backup_within
+    if backups is None:
+        return
+    age = evidence.figures.at - (backups.proved_at or backups.since)
+    if age <= within:
+        return
+    if backups.proved_at:
+        reason = f"The newest proved backup is {format_duration(age)} old"
+        fix = "Take a backup and rehearse it."
+    elif backups.taken_at:
+        reason = f"No backup was proved for {format_duration(age)}: none was restored and queried"
+        fix = "Rehearse the newest backup, or take one and rehearse it."
+    else:
+        reason = f"There was no backup for {format_duration(age)}"
+        fix = "Take a backup, to another disk than the database's."
+    points = 15 if age > 4 * within or not backups.taken_at else 8
+    yield Deduction("no_proved_backup", Component.DISK, points, reason, fix, "back_up")
+
+
+def _failed_backup(evidence: Evidence) -> Iterator[Deduction]:
+    if evidence.backups is None or not evidence.backups.failure:
+        return
+    yield Deduction(
+        "backup_failed",
+        Component.DISK,
+        8,
+        f"The last scheduled backup failed: {evidence.backups.failure.rstrip('.')}",
+        "See on the Backups page what to do about it.",
+        "backups",
+    )
+
+
 def _cache(evidence: Evidence) -> Iterator[Deduction]:
     cache = evidence.status.cache
     asked = cache.hits + cache.misses
@@ -305,4 +340,6 @@ _RULES: tuple[Callable[[Evidence], Iterator[Deduction]], ...] = (
     _oldest_transaction,
     _waiters,
     _checkpoint_debt,
+    _proved_backup,
+    _failed_backup,
 )

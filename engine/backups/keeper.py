@@ -1,0 +1,257 @@
+"""Looks after the backups of one open database: where they are, how new, when the next is due.
+
+A thread of its own looks at the folders and takes the backups of the schedule. It begins with the
+schedule, or when somebody first asks how things stand, so that a script that opens a database for a
+moment has no part in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import config as configuration
+from engine.backups.history import kept_backups
+from engine.backups.retention import prune_task
+from engine.backups.schedule import Schedule
+from engine.backups.standing import Memory, read_memory, write_memory
+from engine.errors import BackupFolderGone, Cancelled, DiskFull, HoldfastError
+from engine.tasks import Task
+from engine.types import BackupInfo, BackupOrigin, BackupStanding
+
+if TYPE_CHECKING:
+    from engine.database import Database
+
+SETTLE_S = 20.0
+"""A backup that was missed is not taken in the first moments after the database was opened."""
+_LOOK_EVERY_S = 60.0
+_LONGEST_WAIT_S = 20.0
+"""A clock that was changed is noticed this soon."""
+_CLOSE_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class BackupKeeper:
+    """Any thread may ask. What touches the folders runs on the keeper's thread, or on the caller's."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._clock, self._monotonic = clock, monotonic
+        self._memory: Memory | None = None
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._opened = monotonic()
+        self._looked: float | None = None
+        self._running: Task[BackupInfo] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the backups of this database go."""
+        chosen, path = self._database.config.backup_folder, self._database.path
+        return Path(chosen).expanduser().absolute() if chosen else path.with_name(f"{path.stem} backups")
+
+    def start(self) -> None:
+        """Begin to look after things; returns at once. May be called again."""
+        with self._lock:
+            if self._thread is None and not self._over.is_set() and not self._database.status().read_only:
+                self._thread = threading.Thread(target=self._serve, name="holdfast-backups", daemon=True)
+                self._thread.start()
+
+    def standing(self) -> BackupStanding:
+        """How things stood at the last look. Reads no folder; the first call reads a small file."""
+        self.start()
+        with self._lock:
+            memory = self._remember()
+            seen = memory.folders.values()
+            error = memory.error()
+            return BackupStanding(
+                folder=str(self.folder),
+                since=memory.since,
+                taken_at=max((folder.taken_at for folder in seen), default=0.0),
+                proved_at=max((folder.proved_at for folder in seen), default=0.0),
+                next_at=self._next_at(memory),
+                failure="" if error is None else error.message,
+                is_running=self._running is not None,
+            )
+
+    def failure(self) -> HoldfastError | None:
+        """Why the schedule's last backup failed; None where it did not."""
+        with self._lock:
+            return self._remember().error()
+
+    def look(self, *more: Path) -> None:
+        """Look at the folders now, and at some that were not known."""
+        with self._lock:
+            known = [Path(name) for name in self._remember().folders]
+        for folder in dict.fromkeys((*known, self.folder, *more)):
+            try:
+                # One that is not there now keeps what was seen of it: its disk may be in a drawer.
+                found = kept_backups(folder) if folder.is_dir() else None
+            except HoldfastError as error:
+                _log.warning("a folder of backups could not be read: %s", error.message)
+                continue
+            if found is not None:
+                with self._lock:
+                    self._remember().note(folder, found)
+        with self._lock:
+            self._looked = self._monotonic()
+            self._keep()
+
+    def change(self, **values: Any) -> None:
+        """Change settings of backups in `reliability.toml`, in force at once.
+
+        Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
+        """
+        database = self._database
+        changed = database.config.changed(**values)
+        configuration.save(database.path, configuration.load(database.path).changed(**values))
+        with self._lock:
+            if changed.backup_schedule != database.config.backup_schedule:
+                self._remember().scheduled_since = self._clock()
+                self._keep()
+            database.config = changed
+        if changed.backup_schedule != "off":
+            self.start()
+        self._wake.set()
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise `BackupFolderGone` (-67) where backups went to `folder` before and it is not there.
+
+        It would be made on whatever disk is there instead, and nobody would notice.
+        """
+        with self._lock:
+            is_known = str(folder) in self._remember().folders
+        if is_known and not folder.exists() and folder.parent != self._database.path.parent:
+            raise BackupFolderGone(path=str(folder))
+
+    def scheduled_task(self) -> Task[BackupInfo]:
+        """What the schedule does: a backup, its rehearsal, and the removal of what no rule keeps."""
+        # Imported here: the database owns the backups, and a rehearsal opens a database.
+        from engine.backups.rehearsal import rehearse_task
+
+        database, folder = self._database, self.folder
+
+        def work(task: Task[BackupInfo]) -> BackupInfo:
+            config = database.config
+            task.stage("Backing up", step=1, steps=3)
+            info = task.carry(database.backups.full_task(folder, BackupOrigin.SCHEDULED))
+            task.stage("Rehearsing a restore", step=2, steps=3)
+            if config.rehearse_backups:
+                try:
+                    task.carry(rehearse_task(info.path))
+                except DiskFull as error:
+                    task.warn(f"It was not rehearsed: {error.message}")
+            task.stage("Removing what no rule keeps", step=3, steps=3)
+            if config.prune_backups:
+                task.carry(prune_task(folder, config))
+            return info
+
+        return Task("Scheduled backup", work)
+
+    def tick(self) -> float:
+        """Do what is due now; returns the seconds until there may be more to do."""
+        now = self._clock()
+        if self._looked is None or self._monotonic() - self._looked >= _LOOK_EVERY_S:
+            self.look()
+        with self._lock:
+            memory = self._remember()
+            if max(memory.attempted_at, memory.scheduled_since) > now:
+                # The clock was set back. Counted from now, the schedule neither storms nor falls silent.
+                memory.attempted_at = min(memory.attempted_at, now)
+                memory.scheduled_since = min(memory.scheduled_since, now)
+                self._keep()
+            due = self._next_at(memory)
+        if due is None:
+            return _LOOK_EVERY_S
+        settling = SETTLE_S - (self._monotonic() - self._opened)
+        if due <= now and settling <= 0:
+            self._run_scheduled()
+            return 0.0
+        return min(max(due - now, settling, 0.0), _LONGEST_WAIT_S)
+
+    def close(self) -> None:
+        """Cancel a scheduled backup that runs, and end the thread."""
+        with self._lock:
+            self._over.set()
+            running, thread = self._running, self._thread
+        if running is not None:
+            running.cancel()
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            # A folder on a share that does not answer must not keep a database from closing.
+            thread.join(_CLOSE_S)
+
+    def _serve(self) -> None:
+        while not self._over.is_set():
+            try:
+                wait = self.tick()
+            except Exception:
+                _log.exception("the backups could not be looked after")
+                wait = _LOOK_EVERY_S
+            if not self._over.is_set() and wait > 0:
+                self._wake.wait(wait)
+            self._wake.clear()
+
+    def _run_scheduled(self) -> None:
+        task = self.scheduled_task()
+        with self._lock:
+            if self._over.is_set():
+                return
+            # Kept first: an attempt that takes the program down is not made again at once.
+            self._remember().attempted_at = self._clock()
+            self._keep()
+            self._running = task
+        try:
+            task.run()
+        except Cancelled:
+            _log.info("the scheduled backup was cancelled")
+        except HoldfastError as error:
+            self._note(error)
+        else:
+            self._note(None)
+        finally:
+            with self._lock:
+                self._running = None
+
+    def _note(self, error: HoldfastError | None) -> None:
+        with self._lock:
+            memory = self._remember()
+            if error is None:
+                memory.note_success()
+            else:
+                memory.note_failure(error)
+            self._keep()
+        if error is not None:
+            self._database.events.publish("backup_failed", code=error.code, message=error.message)
+        if not self._over.is_set():
+            self.look()
+
+    def _next_at(self, memory: Memory) -> float | None:
+        schedule = Schedule.of(self._database.config)
+        if not memory.attempted_at:
+            if schedule.kind == "interval":
+                return memory.scheduled_since or memory.since
+            return schedule.next_at(memory.scheduled_since or memory.since)
+        return schedule.retry_at(memory.attempted_at, memory.failures)
+
+    def _remember(self) -> Memory:
+        if self._memory is None:
+            self._memory = read_memory(self._database.path)
+        return self._memory
+
+    def _keep(self) -> None:
+        if not self._database.status().read_only:
+            write_memory(self._database.path, self._remember())
