@@ -18,6 +18,7 @@ from tomlkit.exceptions import ParseError
 
 from engine.errors import ConfigInvalid, from_exception
 from engine.files import write_atomically
+from engine.hours import Hours
 from engine.settings import KEY, Problem, Section, Setting, choice, count, duration, flag, size, text, words
 
 FILE_NAME = "reliability.toml"
@@ -93,6 +94,15 @@ class Config:
     )
     scrub_rate: int = count(
         100, Section.INTEGRITY, "Pages per second that the background check reads at least", min=1
+    )
+    scrub_cover_within: float = duration(
+        "5 min", Section.INTEGRITY, "Time in which the background check covers everything", min="10 s"
+    )
+    scrub_pause: float = duration(
+        "10 min", Section.INTEGRITY, "Time between two rounds of the background check", min="0 s"
+    )
+    scrub_hours: str = text(
+        "always", Section.INTEGRITY, 'When the background check may run: "always", or hours as "22:00-06:00"'
     )
     audit_log_enabled: bool = flag(True, Section.INTEGRITY, "Record who did what to the database")
 
@@ -214,6 +224,11 @@ class Config:
         if self.recovery_stage_timeout > self.recovery_timeout:
             fix = "Set it to at most recovery_timeout."
             found.append(Problem("recovery_stage_timeout", "it is longer than recovery_timeout", fix))
+        try:
+            Hours.parse(self.scrub_hours)
+        except ValueError as error:
+            fix = 'Write "always", or hours of the day such as "22:00-06:00".'
+            found.append(Problem("scrub_hours", str(error), fix))
         if self.health_check_timeout > self.health_check_interval:
             fix = "Set it to at most health_check_interval."
             found.append(Problem("health_check_timeout", "it is longer than health_check_interval", fix))

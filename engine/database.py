@@ -214,6 +214,7 @@ class Database:
         self.events.start()
         if config.backup_schedule != "off":
             self.keeper.start()
+        self.integrity.scrubber.start()
         _OPEN.add(self)
 
     @classmethod
@@ -339,6 +340,7 @@ class Database:
             self._closed = True
             self.keeper.close()
             try:
+                self.integrity.scrubber.stop()
                 self._aborted = int(self.store.close()["aborted"])
                 self.events.publish("database_closed", aborted=self._aborted)
             finally:

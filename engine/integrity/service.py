@@ -15,6 +15,7 @@ from engine.errors import ChecksumMismatch, HoldfastError, InvalidArgument, from
 from engine.files import write_atomically
 from engine.integrity import findings as kept
 from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
+from engine.integrity.scrubber import Scrubber
 from engine.types import CheckReport, Event, Problem
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Integrity:
         self._indexes: dict[str, str] = {}
         self._awaited: set[int] = set()
         self._held: set[int] = set()
+        self.scrubber = Scrubber(database)
+        """The background check of the pages; `Database` starts and stops it."""
         database.events.subscribe(self._hear, ("page_repaired", "page_set_apart"))
 
     # What is known
@@ -106,6 +109,8 @@ class Integrity:
         with self._lock:
             made = self._report(Problem(code, page, None, detail), checker, time.time())
             self._save()
+        if made is not None:
+            self._database.events.publish("finding_opened", finding=made.id, page=page)
         return made
 
     def note_scrub(self, note: ScrubNote) -> None:
