@@ -156,6 +156,21 @@ class Config:
     log_buffer: int = size(
         "16 MiB", Section.LOG, "Recent log that is kept in memory", min="1 MiB", max="1 GiB"
     )
+    snapshot_log_limit: int = size(
+        "1 GiB",
+        Section.LOG,
+        "Log that is kept for one snapshot; beyond, its reader has to begin again",
+        min="1 MiB",
+    )
+    transaction_log_limit: int = size(
+        "8 GiB", Section.LOG, "Log that one transaction may hold back for its undo", min="1 MiB"
+    )
+    long_transaction_action: str = choice(
+        "report",
+        ("report", "abort"),
+        Section.LOG,
+        "What happens to a transaction beyond that limit: it is told of, or rolled back",
+    )
     checkpoint_interval: float = duration("300 s", Section.LOG, "Time between checkpoints", min="1 s")
     checkpoint_log_volume: int = size(
         "256 MiB", Section.LOG, "Log after which a checkpoint is made sooner", min="1 MiB"

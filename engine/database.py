@@ -298,6 +298,13 @@ class Database:
         """
         return self.store.abort_transaction(txn_id)
 
+    def abort_all_transactions(self) -> int:
+        """Roll back every transaction in flight, at once; returns how many.
+
+        Their owners learn it with their next calls: `TransactionAborted` (-36).
+        """
+        return self.store.abort_all()
+
     def check(self, detailed: bool = True) -> CheckReport:
         """Check every invariant of the database; see `check_task` for progress and cancel."""
         return self.check_task(detailed).run()

@@ -77,6 +77,7 @@ _SENTENCES = {
     "import_finished": "Import: {rows} rows",
     "export_finished": "Export: {rows} rows",
     "check_finished": "Check: {problems} problems, {seconds}",
+    "log_held": "Transaction {txn} holds {bytes} of log for its {what}, the limit is {limit}: {action}",
     "background_error": "The engine reports: {error}",
     "events_missed": "{count} events were too many to show",
 }
