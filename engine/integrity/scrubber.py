@@ -135,7 +135,8 @@ class Scrubber:
     def _start(self) -> None:
         if self._thread is not None or self._stop.is_set():
             return
-        self._show(state=ScrubState.WAITING, note=self._database.integrity.scrubbed)
+        note, first = self._database.integrity.scrubbed, time.time() + self._settle_s
+        self._show(state=ScrubState.WAITING, note=note, next_round_at=first)
         self._thread = threading.Thread(target=self._serve, name="holdfast-scrubber", daemon=True)
         self._thread.start()
 

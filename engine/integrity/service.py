@@ -16,7 +16,7 @@ from engine.files import write_atomically
 from engine.integrity import findings as kept
 from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
 from engine.integrity.scrubber import Scrubber
-from engine.types import CheckReport, Event, Problem
+from engine.types import CheckReport, Event, IntegrityStanding, Problem
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -80,6 +80,18 @@ class Integrity:
         """Findings beyond the most that are kept."""
         with self._lock:
             return self._ledger.left_out
+
+    def standing(self) -> IntegrityStanding:
+        """All of it in a few figures, for whoever judges the database."""
+        with self._lock:
+            check = self._ledger.check
+            priorities = [finding.priority for finding in self._ledger.findings if finding.is_open]
+        return IntegrityStanding(
+            checked_at=0.0 if check is None else check.at,
+            is_checked_well=check is not None and check.ok,
+            urgent=sum(priority in (Priority.P0, Priority.P1) for priority in priorities),
+            indexes=priorities.count(Priority.P2),
+        )
 
     # What checkers tell
 

@@ -75,6 +75,7 @@ class IntegrityPage(Page):
         self.detail = FindingDetail()
         self.map_card = MapCard(shell)
         self.map_card.page_chosen.connect(self._choose_page)
+        self.map_card.looked.connect(lambda: self._mark(self.view.current()))
         self._which = QComboBox()
         self._when = StatTile(self.tr("Last check"))
         self._records = StatTile(self.tr("Records checked"))
@@ -265,6 +266,9 @@ class IntegrityPage(Page):
 
     def _show_chosen(self, finding: Finding | None) -> None:
         self.detail.show_finding(finding)
+        self._mark(finding)
+
+    def _mark(self, finding: Finding | None) -> None:
         if finding is not None and finding.page is not None:
             self.map_card.view.choose_page(finding.page)
 

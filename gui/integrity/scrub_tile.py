@@ -104,9 +104,10 @@ def _words(now: ScrubProgress) -> tuple[str, str]:
         return tr("paused"), before
     if state == "off":
         return tr("off"), tr("turned off in the settings")
-    wait = max(0.0, now.next_round_at - time.time())
+    wait = max(1.0, now.next_round_at - time.time())
     value = formats.ago(last) if last else tr("waiting")
-    return value, tr("next round in {s}").format(s=formats.duration(max(1.0, wait)))
+    shown = tr("{n} s").format(n=round(wait)) if wait < 60 else formats.duration(wait)
+    return value, tr("next round in {s}").format(s=shown)
 
 
 def _progress(database: Any) -> ScrubProgress:
