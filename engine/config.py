@@ -300,6 +300,22 @@ def save(directory: Path, config: Config) -> None:
         raise from_exception(error, "write") from error
 
 
+def use_default(directory: Path, name: str) -> None:
+    """Take the line of one setting out of the file, so that its default holds; the rest stays as it is.
+
+    For a setting whose value cannot be used, and so cannot be loaded and saved. Raises `ConfigInvalid`
+    where the file is no TOML, and what a file that cannot be written raises.
+    """
+    path = directory / FILE_NAME
+    try:
+        document = _parse(path.read_text("utf-8") if path.exists() else "", path)
+        if name in document:
+            del document[name]
+            write_atomically(path, tomlkit.dumps(document))
+    except OSError as error:
+        raise from_exception(error, "write") from error
+
+
 def _put(document: tomlkit.TOMLDocument, name: str, setting: Setting, value: Any) -> None:
     if name in document:
         if setting.read(name, document[name]) != value:

@@ -270,6 +270,7 @@ def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
     results["redo"] = {**kernel.redo(job)}
     context.noted()
     results["undo"] = {**kernel.undo(job)}
+    context.noted()
     results["overlay"] = {"bytes": kernel.overlay_bytes}
     return {
         "pages_restored": doublewrite["pages_restored"],

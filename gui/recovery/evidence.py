@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
@@ -11,7 +10,8 @@ from PySide6.QtWidgets import QLabel, QWidget
 from engine.recovery.report import RecoveryPlan
 from engine.types import Indicator
 from gui.models.record_view import RecordView
-from gui.models.records import Field, RecordModel
+from gui.models.records import RecordModel
+from gui.recovery.losers import loser_fields
 from gui.recovery.words import end_text, reassurance
 from gui.theme import Space, Tone, pixmap
 from gui.widgets import Card, StatTile, column, formats, label, row, set_look
@@ -32,15 +32,8 @@ class Evidence(QWidget):
         self._records = StatTile(self.tr("Log records"))
         self._kept = StatTile(self.tr("Committed, applied again"))
         self._undone = StatTile(self.tr("Unfinished, undone"))
-        self._losers = RecordModel(
-            (
-                Field(self.tr("Unfinished transaction"), lambda loser: f"T{loser['txn']}"),
-                Field(self.tr("Began"), lambda loser: _moment(loser) or self.tr("after the checkpoint")),
-                Field(self.tr("Changes to undo"), lambda loser: formats.count(loser.get("changes", 0)), True),
-            ),
-            lambda loser: loser["txn"],
-            parent=self,
-        )
+        self._tiles = (self._log, self._records, self._kept, self._undone)
+        self._losers = RecordModel(loser_fields(self), lambda loser: loser["txn"], parent=self)
         self._loser_view = RecordView(self._losers, self.tr("Unfinished transactions"), (170, 170, 120))
         self._end = label("", "caption", wrap=True)
         self._planned.add(
@@ -76,22 +69,24 @@ class Evidence(QWidget):
 
     def show_reading(self) -> None:
         """The log is being read; the plan comes later."""
+        self._planned.title.setText(self.tr("What will be done"))
         self._words.setText(
             self.tr("Reading the log to see what has to be done. Nothing is changed by this.")
         )
         set_look(self._words, role="muted")
-        for widget in (self._log, self._records, self._kept, self._undone):
-            widget.show_value("–", "")
+        for tile in self._tiles:
+            tile.show_value("–", "")
+            tile.show()
         self._loser_view.hide()
         self._end.hide()
 
-    def show_unplanned(self) -> None:
-        """The log could not be read to its end beforehand."""
-        self._words.setText(
-            self.tr(
-                "The plan could not be made. A recovery can still be tried: it stops at the first problem."
-            )
-        )
+    def show_unplanned(self, words: str) -> None:
+        """The log could not be read to its end beforehand; `words` say what that means for the data."""
+        self._planned.title.setText(self.tr("What this means"))
+        self._words.setText(words)
+        set_look(self._words, role="strong")
+        for tile in self._tiles:
+            tile.hide()
 
     def show_plan(self, plan: RecoveryPlan) -> None:
         """Show the figures of the plan and the unfinished transactions by name."""
@@ -127,9 +122,3 @@ class Evidence(QWidget):
             )
         )
         self._end.show()
-
-
-def _moment(loser: Mapping[str, Any]) -> str:
-    """When it began; empty where no checkpoint noted it, for it began after the last one."""
-    at = float(loser.get("started_at") or 0)
-    return formats.moment(at) if at > 0 else ""

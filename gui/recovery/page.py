@@ -1,35 +1,46 @@
-"""The recovery page: a guide in four steps, from what happened to the proof."""
+"""The recovery page: a guide from what happened to the proof, and the recoveries of the past."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PySide6.QtWidgets import QScrollArea, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFileDialog, QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
 
-from engine.errors import Cancelled, RecoveryNeeded
+from engine.errors import Cancelled, HoldfastError, RecoveryNeeded, RecoveryPlanOutdated, from_exception
+from engine.files import write_atomically
+from engine.recovery import history
+from engine.recovery.choices import Choice, ChoiceKind, root_cause
+from engine.recovery.ledger import ledger
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.tasks import TaskProgress
 from gui.actions import Actions
 from gui.page import Page, Shell
 from gui.recovery.evidence import Evidence
-from gui.recovery.proof import Proof
+from gui.recovery.failure import Failure
+from gui.recovery.foot import Foot
+from gui.recovery.past import Past
+from gui.recovery.proof import Proof, ProofOf
+from gui.recovery.remedies import Remedies
+from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
+from gui.recovery.ways import Ways
+from gui.recovery.words import data_words
+from gui.recovery.work import RecoveryWork
 from gui.tasks import EngineSession, Job
+from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
-from gui.widgets import CommandLine, EmptyState, button, column, formats, row
+from gui.widgets import column, formats
 
-if TYPE_CHECKING:
-    from engine.recovery.manager import RecoveryManager
-
-QUIET, EVIDENCE, RUNNING, PROOF = range(4)
+QUIET, EVIDENCE, RUNNING, PROOF, WAYS, FAILED, SAVED = range(7)
 
 
 class RecoveryPage(Page):
     """Guides through the recovery of the database that could not simply be opened.
 
-    The order is fixed: what was found and what would be done (the log is read, nothing is
-    changed); the twelve stages as they run; the proof. The person decides between the first two.
+    What was found and would be done; the ways out with their costs; a rehearsal; the twelve stages as
+    they run; the proof, or what was taken back and why. Nothing is changed before a person asks for it.
     """
 
     page_id = "recovery"
@@ -37,44 +48,93 @@ class RecoveryPage(Page):
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, self.tr("Recovery"), "")
-        self._path: Path | None = None
-        self._manager: RecoveryManager | None = None
-        self._plan: RecoveryPlan | None = None
-        self._job: Job | None = None
-        self._round = 0
-        self.errors = self.make_errors(self.begin)
+        self.work = RecoveryWork(shell, self)
+        self.remedies = Remedies(shell, self.work, self)
+        self.errors = self._make_errors()
+        self.past = Past()
         self.evidence = Evidence()
         self.theatre = Theatre()
         self.proof = Proof()
-        self._quiet = EmptyState(
-            "success",
-            self.tr("No recovery is needed"),
-            self.tr("The database was closed properly, or has been recovered."),
-        )
-        self._command = CommandLine()
-        self._later = button(self.tr("Not now"), self.leave)
-        self._start = button(self.tr("Recover"), self.start, "primary", "recovery")
-        self._again = button(self.tr("Look again"), self.begin, "primary", "refresh")
-        self._open = button(self.tr("Show the data"), self.show_data, "primary", "open")
+        self.ways = Ways()
+        self.failure = Failure()
+        self.saved = Saved()
+        self.foot = Foot()
+        self._proof_of = ProofOf.RECOVERED
+        self._was_rehearsal = False
         self._build()
-        shell.recovery_needed.connect(self.guide)
+        self._connect()
+        self._show_part(QUIET)
+
+    def _make_errors(self) -> ErrorSlot:
+        """Every suggested action is carried out here where it concerns this database, else by the window."""
+        slot = ErrorSlot(lambda action: self.remedies.can_do(action) or self.shell.can_do(action))
+
+        def act(action: str) -> None:
+            slot.clear()
+            if self.remedies.can_do(action):
+                self.remedies.do(action)
+            else:
+                self.shell.action_requested.emit(action)
+
+        slot.action_requested.connect(act)
+        return slot
 
     def _build(self) -> None:
         self._stack = QStackedWidget()
-        for part in (self._quiet, self.evidence, self.theatre, self.proof):
-            self._stack.addWidget(_scrolling(part) if part in (self.evidence, self.proof) else part)
-        self._foot = QWidget()
-        foot = row(gap=Space.S)
-        foot.addWidget(self._command, 1)
-        for choice in (self._later, self._start, self._again, self._open):
-            foot.addWidget(choice)
-        self._foot.setLayout(foot)
-        inner = column(self.errors, gap=Space.M)
-        inner.addWidget(self._stack, 1)
-        inner.addWidget(self._foot)
+        parts = (self.past, self.evidence, self.theatre, self.proof, self.ways, self.failure, self.saved)
+        for part in parts:
+            self._stack.addWidget(part)
+        upper = QFrame()
+        inside = column(self.errors, gap=Space.M)
+        inside.addWidget(self._stack, 1)
+        upper.setLayout(inside)
+        # The foot stays in view, however much there is to read above it.
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(upper)
+        self._area = area
+        for ground in (upper, area.viewport()):
+            ground.setAutoFillBackground(False)
+        inner = column(gap=Space.M)
+        inner.addWidget(area, 1)
+        inner.addWidget(self.foot)
         self.body.addLayout(inner, 1)
+
+    def _connect(self) -> None:
+        work, foot, remedies = self.work, self.foot, self.remedies
+        self.shell.recovery_needed.connect(self.guide)
+        work.looked.connect(lambda manager: self.evidence.show_indicators(manager.indicators))
+        work.planned.connect(self._show_plan)
+        work.troubled.connect(self._show_trouble)
+        work.offered.connect(self._show_choices)
+        work.began.connect(self._show_running)
+        work.followed.connect(self._follow)
+        work.progressed.connect(self._show_progress)
+        work.rehearsed.connect(self._show_rehearsed)
+        work.prepared.connect(self._show_prepared)
+        work.recovered.connect(self._offer)
+        work.rolled_back.connect(self._show_stopped)
+        work.saved.connect(self._show_saved)
+        work.opened.connect(self._show_opened)
+        work.failed.connect(self._has_failed)
+        remedies.retry_wanted.connect(self.again)
+        remedies.freed.connect(self.begin)
+        remedies.waiting.connect(self._show_waiting)
+        self.ways.chosen.connect(self._show_chosen)
         self.theatre.cancel.clicked.connect(self.cancel)
-        self._show_part(QUIET)
+        self.proof.export.clicked.connect(self._ask_export)
+        foot.later.clicked.connect(self.leave)
+        foot.ways.clicked.connect(self.show_ways)
+        foot.ways_first.clicked.connect(self.show_ways)
+        foot.look_again.clicked.connect(self.begin)
+        foot.rehearse.clicked.connect(self.rehearse)
+        foot.start.clicked.connect(self.start)
+        foot.again.clicked.connect(self.again)
+        foot.use_default.clicked.connect(remedies.use_default)
+        foot.roll_back.clicked.connect(work.roll_back)
+        foot.install.clicked.connect(work.install)
+        foot.past.clicked.connect(self.show_past)
+        foot.open.clicked.connect(self.show_data)
 
     def add_actions(self, actions: Actions) -> None:
         self._action = actions.add(
@@ -88,177 +148,347 @@ class RecoveryPage(Page):
 
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
+        self.remedies.stop_waiting()
+        self.work.forget()
+        answer = session.run(lambda database: history.read(database.path), self, channel="files")
+        answer.done(self.past.show_history)
         report = getattr(session.database, "recovery_report", None)
-        if report is not None:
-            self.show_proof(report)
-        else:
+        if report is None:
             self._show_part(QUIET)
+        else:
+            self.show_proof(report, ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED)
 
     def detach(self) -> None:
         super().detach()
         self.errors.clear()
+        self.past.show_history(history.History())
         self._show_part(QUIET)
+
+    def unsaved(self) -> str:
+        if self.work.is_prepared:
+            return self.tr("A recovery waits to be put in place; it is rolled back.")
+        return ""
+
+    # What happened
 
     def guide(self, path: Path, error: RecoveryNeeded) -> None:
         """Begin with a database that needs recovery: show the signs, read the log, plan."""
-        self._path = path
+        self.evidence.show_indicators(error.indicators)
+        self._look_at(path)
+
+    def begin(self) -> None:
+        """Look at the database again and make the plan; changes nothing."""
+        if self.work.path is not None:
+            self._look_at(self.work.path)
+
+    def _look_at(self, path: Path) -> None:
+        self.remedies.stop_waiting()
+        self.errors.clear()
         self.header.set_subtitle(
             self.tr("{name} was not closed properly. Look first, then decide.").format(name=path.stem)
         )
-        self.evidence.show_indicators(error.indicators)
-        self.begin()
-
-    def begin(self) -> None:
-        """Look at the database and make the plan; changes nothing."""
-        if self._path is None:
-            return
-        self._round += 1
-        this, path = self._round, self._path
-        self.errors.clear()
-        self._manager = self._plan = None
         self.evidence.show_reading()
-        self._command.show_command("recover", path)
+        self.foot.command.show_command("recover", path)
+        self.foot.start.setText(self.tr("Recover {name}").format(name=path.stem))
         self._show_part(EVIDENCE)
-        self._start.setEnabled(False)
-        self._start.setText(self.tr("Recover {name}").format(name=path.stem))
-        answer = self.shell.run(lambda: _manager(path), self)
-        answer.done(lambda manager: self._make_plan(manager) if this == self._round else None)
-        answer.failed(lambda error: self._show_error(error, self.tr("look at the database")))
-
-    def _make_plan(self, manager: RecoveryManager) -> None:
-        self._manager = manager
-        this = self._round
-        self.evidence.show_indicators(manager.indicators)
-        job = self.shell.jobs.start(manager.plan_task(), self)
-        job.answer.done(lambda plan: self._show_plan(plan) if this == self._round else None)
-        job.answer.failed(lambda error: self._show_unplanned(error) if this == self._round else None)
+        self.foot.show_only(self.foot.later)
+        self.work.look_at(path)
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
-        self._plan = plan
         self.evidence.show_plan(plan)
-        self._start.setText(self.tr("Replay {size} of log and recover").format(size=formats.size(plan.bytes)))
-        self._allow_start()
+        size = formats.size(plan.bytes)
+        self.foot.start.setText(self.tr("Replay {size} of log and recover").format(size=size))
+        self._offer_start(self.foot.later, self.foot.ways, self.foot.rehearse)
 
-    def _show_unplanned(self, error: BaseException) -> None:
-        self.evidence.show_unplanned()
-        if not isinstance(error, Cancelled):
-            self._show_error(error, self.tr("plan the recovery"))
-        self._allow_start()
-
-    def _allow_start(self) -> None:
-        self._start.setEnabled(True)
+    def _offer_start(self, *beside: QWidget) -> None:
+        self.foot.show_only(*beside, self.foot.stop_before, self.foot.start)
+        self.foot.start.setEnabled(True)
         self._action.setEnabled(True)
-        if self._stack.currentIndex() == EVIDENCE:
-            self._start.setFocus()
+        self.foot.start.setFocus()
+
+    def _show_trouble(self, error: BaseException, operation: str) -> None:
+        if isinstance(error, Cancelled):
+            self.evidence.show_unplanned(self.tr("The log was not read to its end."))
+        else:
+            _tone, title, words = data_words(from_exception(error, operation))
+            self.evidence.show_unplanned(f"{title}. {words}")
+            self.errors.show_error(error, operation)
+        self._offer_ways()
+
+    def _offer_ways(self) -> None:
+        """What can be done where something stands in the way: put it right, or take another way."""
+        foot, work = self.foot, self.work
+        if work.path is not None:
+            foot.command.show_command("recover", work.path)
+        foot.again.setText(self.tr("Look again") if self._part() == EVIDENCE else self.tr("Try again"))
+        name = self.remedies.wrong_setting()
+        foot.use_default.setText(self.tr("Use the default of {name}").format(name=name))
+        if work.trouble is None or root_cause(work.trouble).is_retryable():
+            foot.show_only(foot.later, foot.ways, foot.again, *([foot.use_default] if name else []))
+        else:
+            # Another attempt would end in the same way.
+            foot.show_only(foot.later, foot.look_again, foot.ways_first)
+
+    def _show_waiting(self, holder: str) -> None:
+        self.header.set_subtitle(
+            self.tr("Waiting for {holder} to let go of the database").format(holder=holder)
+        )
+        self.foot.show_only(self.foot.later, self.foot.again)
+
+    # The ways out
+
+    def show_ways(self) -> None:
+        """Say what each way would cost."""
+        path = self.work.path
+        if path is not None and not self.work.is_busy:
+            self.errors.clear()
+            self.ways.show_weighing(path)
+            self._show_part(WAYS)
+            self.work.weigh()
+
+    def _show_choices(self, choices: tuple[Choice, ...]) -> None:
+        self.header.set_subtitle(self.tr("Each way says what it costs; nothing is done before you choose"))
+        self.ways.show_choices(choices)
+
+    def _show_chosen(self, choice: Choice | None) -> None:
+        foot, path = self.foot, self.work.path
+        if choice is None or path is None:
+            foot.show_only(foot.later)
+            return
+        is_recovery = choice.kind in (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID)
+        self.work.choose_fallback("last-valid" if choice.kind is ChoiceKind.LAST_VALID else "")
+        foot.start.setText(self._start_words(choice.kind))
+        foot.show_only(
+            foot.later,
+            *((foot.rehearse, foot.stop_before) if is_recovery else ()),
+            foot.start,
+        )
+        foot.start.setEnabled(True)
+        self._action.setEnabled(True)
+        self._show_command(choice.kind, path)
+
+    def _start_words(self, kind: ChoiceKind) -> str:
+        return {
+            ChoiceKind.RECOVER: self.tr("Recover everything"),
+            ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
+            ChoiceKind.READ_ONLY: self.tr("Open read-only"),
+            ChoiceKind.BACKUP: self.tr("Restore the backup…"),
+            ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
+        }[kind]
+
+    def _show_command(self, kind: ChoiceKind, path: Path) -> None:
+        more: tuple[str | Path, ...] = {
+            ChoiceKind.LAST_VALID: ("--fallback", "last-valid"),
+            ChoiceKind.SALVAGE: ("--fallback", "salvage", "--to", Path(self.ways.target.text())),
+        }.get(kind, ())
+        self.foot.command.show_command("recover", path, *more)
+
+    # Rehearsing and recovering
+
+    def rehearse(self) -> None:
+        """Do everything beside the database, check it, and drop it."""
+        if not self.work.is_busy:
+            self.errors.clear()
+            self.work.rehearse()
 
     def start(self) -> None:
-        """Carry the twelve stages out."""
-        manager = self._manager
-        if manager is None or self._job is not None or self._stack.currentIndex() != EVIDENCE:
+        """Do what the button says: recover, or the way that was chosen."""
+        part, work = self._part(), self.work
+        if work.is_busy or part not in (EVIDENCE, WAYS, PROOF) or not self._action.isEnabled():
             return
-        self.errors.clear()
         self._action.setEnabled(False)
-        self.theatre.show_start()
-        self.theatre.show_report(manager.report)
-        self._show_part(RUNNING)
-        job = self._job = self.shell.jobs.start(manager.run_task(), self)
-        job.progressed.connect(self._show_progress)
-        job.answer.done(lambda _report: self._has_recovered(manager))
-        job.answer.failed(lambda error: self._has_failed(manager, error))
+        self.errors.clear()
+        choice = self.ways.current() if part == WAYS else None
+        if choice is None or choice.kind in (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID):
+            work.recover(stop_before_install=self.foot.stop_before.isChecked())
+        elif choice.kind is ChoiceKind.READ_ONLY:
+            work.open_read_only()
+        elif choice.kind is ChoiceKind.SALVAGE:
+            work.salvage(Path(self.ways.target.text().strip()).expanduser())
+        else:
+            self._action.setEnabled(True)
+            self.remedies.restore()
+
+    def again(self) -> None:
+        """Try again what failed; without a failure, look again."""
+        self.errors.clear()
+        if self._part() != FAILED:
+            self.begin()
+        elif self._was_rehearsal or self.work.fallback or isinstance(self.work.trouble, RecoveryPlanOutdated):
+            # What was agreed on is void; what would happen now has to be seen again.
+            self.work.rehearse()
+        else:
+            self.begin()
 
     def cancel(self) -> None:
-        """Ask the recovery to stop; the database stays one that needs recovery."""
-        if self._job is not None:
-            self._job.cancel()
+        """Ask what runs to stop; every byte is then as it was."""
+        self.theatre.show_cancelling()
+        self.work.cancel()
+
+    def _show_running(self, job: Job, is_rehearsal: bool) -> None:
+        manager = self.work.manager
+        if manager is None:
+            return
+        self._was_rehearsal = is_rehearsal
+        self._action.setEnabled(False)
+        self.errors.clear()
+        is_undoable = manager.settings.enable_recovery_rollback or bool(self.work.fallback)
+        self.theatre.show_start(is_rehearsal=is_rehearsal, is_undoable=is_undoable)
+        self.theatre.show_report(manager.report)
+        self.header.set_subtitle(
+            self.tr("Everything is done beside the database and dropped; nothing is changed")
+            if is_rehearsal
+            else self.tr("All or nothing: what fails or is cancelled is taken back")
+        )
+        self._show_part(RUNNING)
+
+    def _follow(self, job: Job) -> None:
+        self.ways.bar.follow(job)
+        self.foot.show_only()
 
     def _show_progress(self, progress: TaskProgress) -> None:
-        if self._manager is not None and self._stack.currentIndex() == RUNNING:
-            self.theatre.show_report(self._manager.report)
-            self.theatre.show_progress(progress)
+        report = self.work.report
+        if report is not None and self._part() == RUNNING:
+            self.theatre.show_report(report)
+            self.theatre.show_progress(progress, report.remaining_s)
 
-    def _has_recovered(self, manager: RecoveryManager) -> None:
-        self._job = None
-        self.theatre.show_report(manager.report)
-        self.theatre.show_over()
-        answer = self.shell.run(lambda: _take_database(manager), self)
-        answer.done(lambda database: self._offer(database, manager.report))
-        answer.failed(lambda error: self._show_error(error, self.tr("open the recovered database")))
+    def _show_rehearsed(self, report: RecoveryReport) -> None:
+        self.show_proof(report, ProofOf.REHEARSED)
+        self.foot.start.setText(self.tr("Carry this plan out"))
+        path = self.work.path
+        if path is not None:
+            more = ("--fallback", self.work.fallback) if self.work.fallback else ()
+            self.foot.command.show_command("recover", path, *more, "--plan-hash", report.plan_hash)
+        self._offer_start(self.foot.later, self.foot.ways)
+
+    def _show_prepared(self, report: RecoveryReport) -> None:
+        self.show_proof(report, ProofOf.PREPARED)
+        self.foot.show_only(self.foot.roll_back, self.foot.install)
+        self.foot.install.setFocus()
 
     def _offer(self, database: Any, report: RecoveryReport) -> None:
         """Hand the open database to the window, and stay here for the proof."""
-        assert self._path is not None
-        self.shell.session_opened.emit(database, self._path)
+        path = self.work.path
+        assert path is not None
+        self.shell.session_opened.emit(database, path)
         self.shell.show_page(self.page_id)
         self.show_proof(report)
-        self._open.setFocus()
+        self.foot.open.setFocus()
         self.shell.tell(self.tr("Recovered"))
 
-    def show_proof(self, report: RecoveryReport) -> None:
-        """Show what a recovery has done."""
+    def _show_opened(self, database: Any) -> None:
+        self.shell.session_opened.emit(database, database.path)
+        self.shell.show_page(self.page_id)
+        self.shell.tell(self.tr("Open read-only"))
+
+    def _show_saved(self, report: Any) -> None:
+        self.saved.show_report(report)
+        self.header.set_subtitle(self.tr("What could be read is in a new database"))
+        self._show_part(SAVED)
+        self.foot.open.setText(self.tr("Open {name}").format(name=report.target.stem))
+        self.foot.show_only(self.foot.later, self.foot.open)
+
+    # How it ended
+
+    def show_proof(self, report: RecoveryReport, of: ProofOf = ProofOf.RECOVERED) -> None:
+        """Show what a recovery or a rehearsal has done."""
+        self._proof_of = of
+        states = {
+            ProofOf.RECOVERED: (self.tr("recovered"), Tone.GOOD),
+            ProofOf.REHEARSED: (self.tr("rehearsed"), Tone.NEUTRAL),
+            ProofOf.PREPARED: (self.tr("not in place yet"), Tone.WARN),
+            ProofOf.SHOWN: (self.tr("read-only"), Tone.WARN),
+        }
         self.header.set_subtitle(self.tr("What was done, what was checked, and what was lost, if anything"))
-        self.header.state.show_state(self.tr("recovered"), Tone.GOOD if report.recovered else Tone.BAD)
-        self.header.state.show()
-        self.proof.show_report(report)
+        self.proof.show_report(report, of)
         self._show_part(PROOF)
+        self.header.state.show_state(*states[of])
+        self.header.state.show()
+        if self.session is not None:
+            self.foot.open.setText(self.tr("Show the data"))
+            self.foot.command.show_command("recover", self.session.path)
+            self.foot.show_only(self.foot.past, self.foot.open)
+
+    def show_past(self) -> None:
+        """Leave the proof for the recoveries before."""
+        self._show_part(QUIET)
 
     def show_data(self) -> None:
-        """Leave the proof for the data."""
-        self.shell.show_page("tables")
+        """Leave the proof for the data: of the open database, or of the one that was salvaged."""
+        if self._part() == SAVED and self.saved.report is not None:
+            self.shell.open(self.saved.report.target)
+        else:
+            self.shell.show_page("tables")
 
-    def _has_failed(self, manager: RecoveryManager, error: BaseException) -> None:
-        self._job = None
-        self.theatre.show_report(manager.report)
+    def _show_stopped(self, report: RecoveryReport) -> None:
+        self.failure.show_rolled_back(report)
+        self.header.set_subtitle(self.tr("The database still needs recovery"))
+        self._show_part(FAILED)
+        self._offer_ways()
+
+    def _has_failed(self, error: BaseException, operation: str) -> None:
+        report = self.work.report
         self.theatre.show_over()
+        if self._part() != RUNNING or report is None:
+            if not isinstance(error, Cancelled):
+                self.errors.show_error(error, operation)
+            if self._part() == WAYS:
+                self._show_chosen(self.ways.current())
+            else:
+                self._offer_ways()
+            return
+        self.theatre.show_report(report)
         if isinstance(error, Cancelled):
             self.shell.tell(self.tr("Cancelled; the database still needs recovery."))
-            self.begin()
+            self._show_stopped(report)
             return
-        self._show_error(error, self.tr("recover the database"))
-        self._foot.show()
-        self._later.show()
-        self._again.show()
+        self._show_failure(from_exception(error, operation), operation, report)
 
-    def _show_error(self, error: BaseException, operation: str) -> None:
+    def _show_failure(self, error: HoldfastError, operation: str, report: RecoveryReport) -> None:
+        self.failure.show_failure(error, report)
         self.errors.show_error(error, operation)
+        self.header.set_subtitle(self.tr("The database still needs recovery"))
+        self._show_part(FAILED)
+        self._offer_ways()
 
     def leave(self) -> None:
         """Go back without a recovery; nothing was changed."""
-        self._round += 1
-        for job in self.shell.jobs.running():
-            if self._manager is not None and job is not self._job:
-                job.cancel()
+        self.remedies.stop_waiting()
+        self.work.forget()
         self.shell.show_page("welcome")
 
+    def _ask_export(self) -> None:
+        name = self.work.path or (self.session.path if self.session is not None else Path("database"))
+        dialog = QFileDialog(self, self.tr("Export the loss ledger"), str(name.parent))
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{name.stem} recovery.txt")
+        dialog.fileSelected.connect(lambda text: self.export(Path(text)))
+        dialog.open()
+
+    def export(self, target: Path) -> None:
+        """Write the loss ledger that is shown to a file."""
+        report = self.proof.report
+        path = self.work.path or (self.session.path if self.session is not None else None)
+        if report is not None and path is not None:
+            text = ledger(report, path, time.time())
+            answer = self.shell.run(lambda: write_atomically(target, text, private=False), self)
+            answer.done(lambda _none: self.shell.tell(self.tr("The loss ledger is saved")))
+            answer.failed(lambda error: self.errors.show_error(error, self.tr("export the loss ledger")))
+
+    def _part(self) -> int:
+        return self._stack.currentIndex()
+
     def _show_part(self, part: int) -> None:
+        # Only the part in view may ask for room.
+        for place in range(self._stack.count()):
+            policy = QSizePolicy.Policy.Preferred if place == part else QSizePolicy.Policy.Ignored
+            self._stack.widget(place).setSizePolicy(policy, policy)
         self._stack.setCurrentIndex(part)
-        self._foot.setVisible(part in (EVIDENCE, PROOF))
-        self._again.hide()
-        self._start.setVisible(part == EVIDENCE)
-        self._later.setVisible(part == EVIDENCE)
-        self._open.setVisible(part == PROOF and self.session is not None)
-        if part != PROOF:
+        self._area.verticalScrollBar().setValue(0)
+        self.foot.setVisible(part not in (QUIET, RUNNING))
+        if part not in (PROOF,):
             self.header.state.hide()
         if part == QUIET:
             self.header.set_subtitle(
                 self.tr("What was done the last time the database was not closed properly")
             )
-
-
-def _scrolling(part: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(part)
-    return area
-
-
-def _manager(path: Path) -> RecoveryManager:
-    # Imported here: the kernel is loaded on the worker.
-    from engine.recovery.manager import RecoveryManager
-
-    return RecoveryManager(path)
-
-
-def _take_database(manager: RecoveryManager) -> Any:
-    from engine.database import Database
-
-    return Database.recovered(manager)

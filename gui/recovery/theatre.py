@@ -1,7 +1,8 @@
-"""The recovery as it runs: twelve stages, and the three passes over the log."""
+"""The recovery as it runs: twelve stages, and the three passes over the log, with who loses."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,33 +10,40 @@ from PySide6.QtWidgets import QFrame, QProgressBar, QScrollArea, QWidget
 
 from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.tasks import TaskProgress, TaskState
-from gui.recovery.words import amount, step
+from gui.recovery.losers import Losers
+from gui.recovery.words import amount, left_words, pass_result, safety_words, step
+from gui.tasks.rates import Rate
 from gui.theme import Space, Tone
 from gui.widgets import Card, Pill, Stepper, button, column, formats, label, row, set_look
+from gui.widgets.basics import ElidedLabel
 
 PASSES = ("analysis", "redo", "undo")
 _TRANSACTIONS = 7
 """The stage in which the three passes run."""
+_INSTALLS = 12
+"""The stage in which the result takes the place of the originals."""
 
 
 class Pass(QFrame):
-    """One of the three passes: a bar, a figure, and what it means."""
+    """One of the three passes: a bar, how far it is, how fast, and what it means."""
 
     def __init__(self, title: str, meaning: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("surface", "sunken")
-        self._title = title
         self._state = Pill(self.tr("waiting"))
         self._figure = label("–", "section")
+        self._detail = ElidedLabel("", "caption")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setRange(0, 1000)
         self._bar.setAccessibleName(title)
+        self._rate = Rate()
         self.setLayout(
             column(
                 row(label(title, "strong"), None, self._state),
                 label(meaning, "caption", wrap=True),
                 self._figure,
+                self._detail,
                 self._bar,
                 margin=Space.M,
                 gap=Space.XS + 2,
@@ -45,25 +53,36 @@ class Pass(QFrame):
     def show_waiting(self) -> None:
         self._state.show_state(self.tr("waiting"), Tone.NEUTRAL)
         self._figure.setText("–")
+        self._detail.setText("")
         self._bar.setRange(0, 1000)
         self._bar.setValue(0)
+        set_look(self._bar, tone="")
+        self._rate = Rate()
 
-    def show_running(self, progress: Mapping[str, Any]) -> None:
-        """The kernel's progress: done and total in units."""
+    def show_running(self, progress: Mapping[str, Any], detail: str) -> None:
+        """The kernel's progress: done and total in units. `detail` says of how much."""
         done, total = float(progress.get("done") or 0), float(progress.get("total") or 0)
         unit = str(progress.get("unit") or "")
         self._state.show_state(self.tr("running"), Tone.ACCENT)
         self._figure.setText(f"{amount(done, unit)} / {amount(total, unit)}" if total else amount(done, unit))
+        speed = self._rate.add(time.monotonic(), done)
+        parts = [formats.rate(speed, unit)] if speed > 0 else []
+        self._detail.setText(" · ".join([*parts, detail] if detail else parts))
         self._bar.setRange(0, 1000 if total else 0)
         if total:
             self._bar.setValue(round(1000 * min(1.0, done / total)))
 
-    def show_done(self, words: str) -> None:
+    def show_done(self, figure: str, detail: str) -> None:
         self._state.show_state(self.tr("done"), Tone.GOOD)
-        self._figure.setText(words)
+        self._figure.setText(figure)
+        self._detail.setText(detail)
         self._bar.setRange(0, 1000)
         self._bar.setValue(1000)
         set_look(self._bar, tone="good")
+
+    def words(self) -> str:
+        """What it shows, in one line."""
+        return f"{self._state.text()}: {self._figure.text()} {self._detail.text()}"
 
 
 class Theatre(QWidget):
@@ -71,22 +90,34 @@ class Theatre(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._what = Pill("")
         self._now = label("", "strong")
         self._time = label("", "caption")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setRange(0, 1000)
         self._bar.setAccessibleName(self.tr("Progress of the recovery"))
+        self._safety = label("", "caption", wrap=True)
         self.cancel = button(self.tr("Cancel"))
         self._stepper = Stepper()
-        self._passes = {
+        self._losers = Losers()
+        self._is_undoable = True
+        self.passes = {
             "analysis": Pass(self.tr("Analysis"), self.tr("who had committed, which pages may be old")),
             "redo": Pass(self.tr("Redo"), self.tr("repeats history, page by page")),
             "undo": Pass(self.tr("Undo"), self.tr("takes back what was never committed")),
         }
         top = Card()
-        head = row(self._now, None, self._time, self.cancel, gap=Space.M)
-        top.add(head, self._bar, row(*self._passes.values(), gap=Space.M))
+        head = row(self._what, self._now, None, self._time, self.cancel, gap=Space.M)
+        top.add(head, self._bar, self._safety, row(*self.passes.values(), gap=Space.M))
+        lower = row(gap=Space.M)
+        lower.addWidget(self._losers, 2)
+        lower.addWidget(self._stages(), 3)
+        whole = column(top, gap=Space.M)
+        whole.addLayout(lower, 1)
+        self.setLayout(whole)
+
+    def _stages(self) -> Card:
         stages = Card(self.tr("Twelve stages"))
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -96,9 +127,21 @@ class Theatre(QWidget):
         for ground in (inner, area.viewport()):
             ground.setAutoFillBackground(False)
         stages.body.addWidget(area, 1)
-        whole = column(top, gap=Space.M)
-        whole.addWidget(stages, 1)
-        self.setLayout(whole)
+        return stages
+
+    def show_start(self, *, is_rehearsal: bool, is_undoable: bool = True) -> None:
+        """A rehearsal or a recovery begins."""
+        self._is_undoable = is_undoable
+        words = self.tr("rehearsal") if is_rehearsal else self.tr("recovery")
+        self._what.show_state(words, Tone.NEUTRAL if is_rehearsal else Tone.ACCENT)
+        self.cancel.show()
+        self.cancel.setEnabled(True)
+        self._bar.setValue(0)
+        self._now.setText(self.tr("Starting"))
+        self._time.setText("")
+        self._losers.show_losers(None)
+        for shown in self.passes.values():
+            shown.show_waiting()
 
     def show_report(self, report: RecoveryReport) -> None:
         """Show every stage as it stands."""
@@ -106,51 +149,64 @@ class Theatre(QWidget):
         stage = report.stages[_TRANSACTIONS - 1]
         for place, name in enumerate(PASSES):
             self._show_pass(place, name, stage, report)
+        self._losers.show_losers(report.analysis.get("losers"))
+        running = next((s.number for s in report.stages if s.status is StageStatus.RUNNING), 0)
+        is_installing = running == _INSTALLS and not report.rehearsal
+        self._safety.setText(safety_words(running, report, is_undoable=self._is_undoable))
+        if is_installing:
+            self.cancel.setEnabled(False)
 
     def _show_pass(self, place: int, name: str, stage: StageReport, report: RecoveryReport) -> None:
-        shown = self._passes[name]
+        shown = self.passes[name]
         if stage.status is StageStatus.SUCCEEDED:
-            shown.show_done(_result(name, stage.metrics))
+            shown.show_done(*pass_result(name, report, stage.metrics))
             return
         running = str(stage.progress.get("stage") or "").lower()
         at = next((i for i, known in enumerate(PASSES) if running.startswith(known)), -1)
         if stage.status is StageStatus.RUNNING and at == place:
-            shown.show_running(stage.progress)
+            shown.show_running(stage.progress, self._of_how_much(name, report))
         elif stage.status is StageStatus.RUNNING and at > place:
-            shown.show_done(self.tr("complete"))
-        else:
+            shown.show_done(*pass_result(name, report, stage.metrics))
+        elif stage.status is not StageStatus.RUNNING or at < place:
             shown.show_waiting()
 
-    def show_progress(self, progress: TaskProgress) -> None:
-        """The share of the whole, the time it took and what is left of this stage."""
+    def _of_how_much(self, name: str, report: RecoveryReport) -> str:
+        analysis = report.analysis
+        if name == "redo" and analysis:
+            return self.tr("{records} records, {pages} pages").format(
+                records=formats.count(analysis["records"]), pages=formats.count(analysis["dirty_pages"])
+            )
+        return ""
+
+    def show_progress(self, progress: TaskProgress, remaining_s: float | None) -> None:
+        """The share of the whole, the time it took and what is left of the whole."""
         share = progress.share
         self._bar.setValue(round(1000 * (share or 0.0)))
         if progress.state is TaskState.CANCELLING:
-            self._now.setText(self.tr("Cancelling: stops at the next safe point"))
-        elif progress.steps:
+            self.show_cancelling()
+            return
+        if progress.steps:
             words = self.tr("Stage {step} of {steps}: {name}")
             self._now.setText(words.format(step=progress.step, steps=progress.steps, name=progress.stage))
         parts = [formats.duration(progress.elapsed_s)]
-        if progress.remaining_s is not None:
-            parts.append(
-                self.tr("{left} left of this stage").format(left=formats.duration(progress.remaining_s))
-            )
+        if remaining_s is not None and progress.outcome is None:
+            parts.append(left_words(remaining_s))
         self._time.setText(" · ".join(parts))
-        self.cancel.setEnabled(progress.state is TaskState.RUNNING)
+
+    def show_cancelling(self) -> None:
+        """It was asked to stop, and has not yet."""
+        self._now.setText(self.tr("Cancelling: stops at the next safe point"))
+        self.cancel.setEnabled(False)
 
     def show_over(self) -> None:
         """The run has ended; there is nothing left to cancel."""
         self.cancel.hide()
 
-    def show_start(self) -> None:
-        self.cancel.show()
-        self._bar.setValue(0)
-        self._now.setText(self.tr("Starting"))
-        for shown in self._passes.values():
-            shown.show_waiting()
+    def now(self) -> str:
+        return self._now.text()
 
+    def time_words(self) -> str:
+        return self._time.text()
 
-def _result(name: str, metrics: Mapping[str, Any]) -> str:
-    keys = {"analysis": ("records", "records"), "redo": ("applied", "changes"), "undo": ("undone", "changes")}
-    key, unit = keys[name]
-    return amount(float(metrics.get(key) or 0), unit)
+    def safety(self) -> str:
+        return self._safety.text()

@@ -7,7 +7,18 @@ from typing import Any
 
 from PySide6.QtCore import QCoreApplication
 
+from engine.errors import (
+    HoldfastError,
+    InconsistentState,
+    PartialRecoveryFailure,
+    RecoveryImpossible,
+    RecoveryRollbackFailed,
+    RecoveryVerificationFailed,
+    WalCorrupted,
+)
+from engine.recovery.choices import root_cause
 from engine.recovery.report import RecoveryPlan, RecoveryReport, StageReport, StageStatus
+from gui.theme import Tone
 from gui.widgets import Step, StepState, formats
 
 
@@ -27,6 +38,9 @@ _STATES = {
 }
 
 _SHOWN_METRICS = 4
+_CHANGES_FROM = 7
+_INSTALLS = 12
+_LONGEST_CHAIN = 8
 
 
 def step(stage: StageReport) -> Step:
@@ -71,6 +85,11 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
             shown = formats.count if is_count else formats.size
             words = tr("{name}: {required} of {available}")
             parts.append(words.format(name=_name(name), required=shown(required), available=shown(available)))
+        elif name == "pid":
+            parts.append(tr("process {pid}").format(pid=value))
+        elif name == "settled":
+            # What an earlier recovery had left; mostly nothing.
+            parts += [] if value == "nothing" else [tr("an earlier recovery: {what}").format(what=value)]
         elif name == "end_reason":
             parts.append(end_text(str(value)))
         elif name == "released_with":
@@ -130,3 +149,148 @@ def outcome_text(report: RecoveryReport) -> str:
     return sentence.format(
         records=formats.count(redone), undone=formats.count(undone), time=formats.duration(report.seconds)
     )
+
+
+_LOSES = (RecoveryImpossible, WalCorrupted, InconsistentState, RecoveryVerificationFailed)
+"""What may not be brought back by another attempt."""
+
+
+def data_words(error: HoldfastError) -> tuple[Tone, str, str]:
+    """Whether the data is lost, as a tone, a title and a sentence: what somebody looks for first."""
+    root = root_cause(error)
+    if isinstance(error, RecoveryRollbackFailed):
+        return (
+            Tone.BAD,
+            tr("Change nothing: copy the database directory first"),
+            tr("The log is kept and holds what was committed, but the return to the state before failed."),
+        )
+    if isinstance(root, WalCorrupted):
+        return (
+            Tone.WARN,
+            tr("What was committed before the damage is not lost"),
+            tr("Commits in the damaged part of the log, and after it, may be. The other ways say how many."),
+        )
+    if isinstance(root, _LOSES):
+        return (
+            Tone.WARN,
+            tr("A part of the data may be lost"),
+            tr(
+                "What can still be read can be saved, and the newest backup restored beside it. Nothing was "
+                "changed here."
+            ),
+        )
+    return (
+        Tone.GOOD,
+        tr("Your data is not lost"),
+        tr(
+            "The log is kept and holds everything that was committed. Recovery can be repeated as often as "
+            "needed."
+        ),
+    )
+
+
+def rollback_words(error: HoldfastError | None, report: RecoveryReport) -> str:
+    """What was taken back, and how the files are now."""
+    if isinstance(error, RecoveryRollbackFailed):
+        by_hand = error.fields.get("manual_intervention_needed")
+        words = tr("What {stage} had done could not be put back: {reason}.").format(
+            stage=error.fields.get("stage"), reason=error.fields.get("reason")
+        )
+        return f"{words} {tr('A person has to do it.')}" if by_hand else words
+    if isinstance(error, PartialRecoveryFailure) and not error.fields.get("rollback_available"):
+        return tr(
+            "Nothing could be taken back: what was done stays. The database is no worse than before, and the "
+            "next recovery does the rest."
+        )
+    untouched = tr("Every file of the database is byte for byte as it was.")
+    if report.rehearsal:
+        return f"{untouched} {tr('It was a rehearsal, beside the database.')}"
+    if not report.rolled_back:
+        return f"{untouched} {tr('There was nothing to take back.')}"
+    return f"{untouched} {tr('Taken back: {stages}.').format(stages=', '.join(report.rolled_back))}"
+
+
+def cause_chain(error: HoldfastError) -> list[str]:
+    """The error and each of its causes in words, the outermost first."""
+    chain: list[str] = []
+    at: BaseException | None = error
+    while at is not None and len(chain) < _LONGEST_CHAIN:
+        if isinstance(at, HoldfastError):
+            chain.append(f"{at.message} ({at.name}, {at.code})")
+        else:
+            chain.append(f"{type(at).__name__}: {at}")
+        at = at.__cause__
+    return chain
+
+
+def measured_words(report: RecoveryReport) -> str:
+    """Memory, and what held it up."""
+    parts = [tr("{size} of memory").format(size=formats.size(report.memory_bytes))]
+    slowest = report.slowest
+    if slowest is not None:
+        parts.append(bottleneck_words(slowest.name, slowest.bottleneck))
+    return " · ".join(parts)
+
+
+def bottleneck_words(stage: str, resource: str) -> str:
+    """ "longest in Transaction Recovery, held up by the disk"."""
+    words = {
+        "disk": tr("longest in {stage}, held up by the disk"),
+        "processor": tr("longest in {stage}, held up by the processor"),
+    }.get(resource, tr("longest in {stage}"))
+    return words.format(stage=stage)
+
+
+def pass_result(name: str, report: RecoveryReport, metrics: Mapping[str, Any]) -> tuple[str, str]:
+    """What a pass has done: its main figure, and the rest with its speed."""
+    found = {"analysis": report.analysis, "redo": report.redo, "undo": report.undo}[name]
+    seconds = float(found.get("seconds") or 0)
+    size = float(found.get("bytes") or 0)
+    speed = [formats.rate(size / seconds, "bytes")] if seconds > 0 and size else []
+    if name == "analysis":
+        figure = amount(float(found.get("records") or metrics.get("records") or 0), tr("records"))
+        rest = [tr("{n} pages may be old").format(n=formats.count(found.get("dirty_pages") or 0))]
+    elif name == "redo":
+        figure = amount(float(found.get("applied") or metrics.get("applied") or 0), tr("changes"))
+        rest = [tr("{n} pages").format(n=formats.count(found.get("pages") or metrics.get("pages") or 0))]
+    else:
+        undone = float(found.get("records") or metrics.get("undone") or 0)
+        figure = amount(undone, tr("changes"))
+        rest = [tr("{n} transactions").format(n=formats.count(found.get("transactions") or 0))]
+        speed = [formats.rate(undone / seconds, tr("changes"))] if seconds > 0 and undone else []
+    return figure, " · ".join([*rest, *speed])
+
+
+def safety_words(running: int, report: RecoveryReport, *, is_undoable: bool) -> str:
+    """Whether it is safe to cancel at the stage that runs (1 to 12; 0 for none)."""
+    if report.rehearsal:
+        return tr("Safe to cancel: a rehearsal only reads the database.")
+    if running >= _INSTALLS:
+        return tr(
+            "Being put in place: this cannot be cancelled any more. If the power failed now, the next "
+            "opening would do the rest."
+        )
+    if is_undoable or running < _CHANGES_FROM:
+        return tr("Safe to cancel: until the last stage, everything is done beside the database.")
+    return tr("Safe to cancel: what was done stays, and the next recovery does the rest.")
+
+
+def rehearsal_text(report: RecoveryReport) -> str:
+    """What a rehearsal has shown, in a sentence or two."""
+    sentence = tr(
+        "{records} changes would be applied again, {undone} changes of unfinished transactions undone, in "
+        "about {time}. Nothing has been changed. The same plan can now be carried out; it is refused if "
+        "anything changes until then."
+    )
+    return sentence.format(
+        records=formats.count(int(report.redo.get("applied", 0))),
+        undone=formats.count(int(report.undo.get("records", 0))),
+        time=formats.duration(report.seconds),
+    )
+
+
+def left_words(remaining_s: float) -> str:
+    """An estimate, no more exact than it is."""
+    if remaining_s < 1:
+        return tr("less than a second left")
+    return tr("about {left} left").format(left=formats.duration(round(remaining_s)))

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from gui.theme import Space, Tone, pixmap
-from gui.widgets.basics import column, label, set_look
+from gui.widgets.basics import ElidedLabel, column, label, set_look
 
 
 class StepState(StrEnum):
@@ -80,7 +80,8 @@ class Stepper(QWidget):
         super().changeEvent(event)
 
     def _add_line(self) -> None:
-        line = (QLabel(), label(), label("", "caption"), label("", "caption"))
+        detail = ElidedLabel("", "caption", where=Qt.TextElideMode.ElideRight)
+        line = (QLabel(), label(), detail, label("", "caption"))
         line[3].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         for place, widget in enumerate(line):
             self._grid.addWidget(widget, len(self._lines), place)

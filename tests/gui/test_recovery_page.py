@@ -57,10 +57,10 @@ def test_a_killed_database_is_guided_back_to_all_that_was_committed(
 ) -> None:
     with watch.watching():  # type: ignore[attr-defined]
         window.shell.open(crashed)
-        until(lambda: page._plan is not None)
+        until(lambda: page.work.plan is not None)
         assert window.current_page_id() == "recovery"
         assert page._stack.currentIndex() == EVIDENCE
-        assert len(page._plan.losers) == 1
+        assert len(page.work.plan.losers) == 1
         assert window.opening.session is None
         page.start()
         until(lambda: window.opening.session is not None and page._stack.currentIndex() == PROOF)
@@ -79,7 +79,7 @@ def test_looking_changes_nothing_and_leaving_keeps_it_recoverable(
     window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
 ) -> None:
     window.shell.open(crashed)
-    until(lambda: page._plan is not None)
+    until(lambda: page.work.plan is not None)
     page.leave()
     assert window.current_page_id() == "welcome"
     with engine.open(crashed) as database, database.transaction() as txn:

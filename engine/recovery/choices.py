@@ -1,0 +1,134 @@
+"""The ways out of a database that needs recovery, the one that loses least first, one of them advised.
+
+Only weighs what others have found: the plan or what stood in its way, the fallbacks with their costs,
+and the newest backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from engine.errors import HoldfastError, WalCorrupted
+from engine.recovery.report import RecoveryPlan
+
+if TYPE_CHECKING:
+    # At run time it would load the kernel, and this is asked on the interface's thread.
+    from engine.recovery.fallbacks import Fallback
+
+
+class ChoiceKind(StrEnum):
+    RECOVER = "recover"
+    READ_ONLY = "read-only"
+    LAST_VALID = "last-valid"
+    BACKUP = "backup"
+    SALVAGE = "salvage"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way, as it is put to a person."""
+
+    kind: ChoiceKind
+    title: str
+    does: str
+    cost: str
+    """What it loses or takes; empty where it is not possible."""
+    is_possible: bool
+    why_not: str = ""
+    is_advised: bool = False
+    loses_nothing: bool = False
+
+
+def choices(
+    plan: RecoveryPlan | None,
+    trouble: HoldfastError | None,
+    offers: Sequence[Fallback],
+    *,
+    backup_at: float | None = None,
+) -> tuple[Choice, ...]:
+    """Every way, ranked by loss, those that are not possible last; at most one is advised.
+
+    `trouble` is what a plan, a rehearsal or a recovery has ended with, None where nothing stands in the
+    way. `backup_at` is when the newest backup was taken, in Unix seconds; without one, none is offered.
+    """
+    ways = [_recover(plan, trouble)]
+    for offer in offers:
+        if offer.kind.value != ChoiceKind.BACKUP:
+            ways.append(_of_fallback(offer))
+    if backup_at is not None:
+        ways.append(_backup(backup_at))
+    order = list(ChoiceKind)
+    ranked = sorted(ways, key=lambda way: (not way.is_possible, order.index(way.kind)))
+    advised = _advised({way.kind for way in ranked if way.is_possible}, trouble)
+    return tuple(replace(way, is_advised=True) if way.kind is advised else way for way in ranked)
+
+
+def root_cause(error: HoldfastError) -> HoldfastError:
+    """The first error of the chain that recovery itself has a name for: what really stood in the way."""
+    cause = error.__cause__
+    while isinstance(cause, HoldfastError) and -83 <= cause.code <= -70:
+        error, cause = cause, cause.__cause__
+    return error
+
+
+def _recover(plan: RecoveryPlan | None, trouble: HoldfastError | None) -> Choice:
+    is_possible = trouble is None or root_cause(trouble).is_retryable()
+    cost = "Nothing that was committed."
+    losers = len(plan.losers) if plan is not None else 0
+    if losers == 1:
+        cost += " One unfinished transaction is undone."
+    elif losers:
+        cost += f" {losers} unfinished transactions are undone."
+    if trouble is not None and is_possible:
+        cost += f" First, this has to be put right: {root_cause(trouble).message}"
+    return Choice(
+        ChoiceKind.RECOVER,
+        "Recover everything",
+        "What was committed is applied again from the log, what was unfinished is undone; all of it beside "
+        "the database, checked, and put in place as a whole.",
+        cost if is_possible else "",
+        is_possible,
+        "" if is_possible or trouble is None else root_cause(trouble).message,
+        loses_nothing=is_possible,
+    )
+
+
+def _of_fallback(offer: Fallback) -> Choice:
+    kind = ChoiceKind(offer.kind.value)
+    loses_nothing = kind is ChoiceKind.READ_ONLY or (
+        kind is ChoiceKind.LAST_VALID and offer.is_possible and not offer.figures.get("reason")
+    )
+    return Choice(
+        kind,
+        offer.title,
+        offer.does,
+        offer.cost if offer.is_possible else "",
+        offer.is_possible,
+        offer.why_not,
+        loses_nothing=loses_nothing,
+    )
+
+
+def _backup(at: float) -> Choice:
+    when = datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+    return Choice(
+        ChoiceKind.BACKUP,
+        f"Restore the backup of {when}",
+        "The newest backup is rebuilt in a new directory and checked in full. The damaged database stays as "
+        "it is.",
+        f"Everything that was committed after {when}.",
+        is_possible=True,
+    )
+
+
+def _advised(possible: set[ChoiceKind], trouble: HoldfastError | None) -> ChoiceKind | None:
+    """The way that loses least of those that bring back a database that can be worked with."""
+    order = [ChoiceKind.RECOVER, ChoiceKind.BACKUP, ChoiceKind.SALVAGE]
+    if trouble is not None and isinstance(root_cause(trouble), WalCorrupted):
+        # Damage to the log only: the pages up to it are sound, and newer than any backup.
+        order.insert(1, ChoiceKind.LAST_VALID)
+    return next((kind for kind in order if kind in possible), None)

@@ -1,0 +1,144 @@
+"""Carries out what the card of a recovery error suggests.
+
+| action | what it does here |
+| --- | --- |
+| retry, recover | tries again what failed |
+| wait | waits until nobody has the database open, then looks again |
+| free_space | shows the disk of the database in the file manager |
+| show_path | shows the file that may not be used |
+| settings | opens the file of settings; a button beside it takes the default of the one that is wrong |
+| restore_backup | opens the dialog that restores, filled in with the newest backup |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QWidget
+
+from engine.errors import HoldfastError, RecoveryConfigurationError, RecoveryPermissionError
+from engine.recovery.choices import root_cause
+from gui.backups.dialogs import RestoreDialog
+from gui.page import Shell
+from gui.recovery.work import RecoveryWork, newest_backup
+
+_ASK_EVERY_MS = 500
+
+
+class Remedies(QObject):
+    """Does it for the database that `work` is at."""
+
+    retry_wanted = Signal()
+    """What failed is to be tried again."""
+    freed = Signal()
+    """Nobody has the database open any more."""
+    waiting = Signal(str)
+    """It is open; who has it, in words."""
+
+    def __init__(self, shell: Shell, work: RecoveryWork, over: QWidget) -> None:
+        super().__init__(over)
+        self._shell = shell
+        self._work = work
+        self._over = over
+        self.open_url = QDesktopServices.openUrl
+        """How places are shown: another one in tests."""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_ASK_EVERY_MS)
+        self._timer.timeout.connect(lambda: self._work.when_free(self._has_heard))
+        self._acts = {
+            "retry": self.retry_wanted.emit,
+            "recover": self.retry_wanted.emit,
+            "wait": self.wait,
+            "free_space": self._show_disk,
+            "show_path": self._show_path,
+            "settings": self._show_settings,
+            "restore_backup": self.restore,
+        }
+
+    def can_do(self, action: str) -> bool:
+        return self._work.path is not None and action in self._acts
+
+    def do(self, action: str) -> None:
+        """Carry out the action of a card."""
+        self._acts[action]()
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._timer.isActive()
+
+    def wait(self) -> None:
+        """Ask again and again who has the database open, until nobody has."""
+        self._work.when_free(self._has_heard)
+
+    def stop_waiting(self) -> None:
+        self._timer.stop()
+
+    def _has_heard(self, holder: str | None) -> None:
+        if holder is None:
+            self._timer.stop()
+            self.freed.emit()
+        else:
+            self.waiting.emit(holder)
+            self._timer.start()
+
+    def wrong_setting(self) -> str:
+        """The name of the setting that stands in the way; empty for none."""
+        error = self._error()
+        return str(error.fields.get("setting") or "") if isinstance(error, RecoveryConfigurationError) else ""
+
+    def use_default(self) -> None:
+        """Take the wrong setting out of the file, then try again."""
+        path, name = self._work.path, self.wrong_setting()
+        if path is not None and name:
+            answer = self._shell.run(lambda: _use_default(path, name), self)
+            answer.done(lambda _none: self.retry_wanted.emit())
+            answer.failed(lambda error: self._shell.show_error(error, self.tr("correct the setting")))
+
+    def restore(self) -> None:
+        """Open the dialog that restores: the newest backup, into a folder beside the database."""
+        path = self._work.path
+        if path is not None:
+            folder = self._shell.preferences.backup_folder(path)
+            answer = self._shell.run(lambda: newest_backup(folder), self)
+            answer.done(lambda info: self._restore(path, info))
+
+    def _restore(self, path: Path, info: Any) -> None:
+        if info is None:
+            # Where none is known, the window asks for one.
+            self._shell.action_requested.emit("restore_backup")
+            return
+        target = path.with_name(f"{path.stem} restored.holdfast")
+        RestoreDialog(self._shell, Path(info.path), target, self._over).open()
+
+    def _show_disk(self) -> None:
+        if self._work.path is not None:
+            self._show(self._work.path.parent)
+
+    def _show_path(self) -> None:
+        error = self._error()
+        named = str(error.fields.get("path") or "") if isinstance(error, RecoveryPermissionError) else ""
+        path = Path(named) if named else self._work.path
+        if path is not None:
+            self._shell.tell(str(path))
+            self._show(path if path.is_dir() else path.parent)
+
+    def _show_settings(self) -> None:
+        if self._work.path is not None:
+            self._show(self._work.path / "reliability.toml")
+
+    def _show(self, path: Path) -> None:
+        self.open_url(QUrl.fromLocalFile(str(path)))
+
+    def _error(self) -> HoldfastError | None:
+        trouble = self._work.trouble
+        return None if trouble is None else root_cause(trouble)
+
+
+def _use_default(path: Path, name: str) -> None:
+    from engine.config import use_default
+
+    use_default(path, name)

@@ -1,0 +1,151 @@
+"""The ways out, ranked by what they lose, each with its cost before it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QRadioButton,
+    QWidget,
+)
+
+from engine.recovery.choices import Choice, ChoiceKind
+from gui.tasks.job_bar import JobBar
+from gui.theme import Space, Tone
+from gui.widgets import Card, Pill, button, column, label, row, set_look
+from gui.widgets.basics import clear
+
+
+class WayCard(QFrame):
+    """One way: what it does, what it costs, and a mark on the one that is advised."""
+
+    def __init__(self, choice: Choice, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.choice = choice
+        self.radio = QRadioButton(choice.title)
+        self.radio.setEnabled(choice.is_possible)
+        self.radio.setAccessibleDescription(choice.cost or choice.why_not)
+        set_look(self.radio, role="strong")
+        head = row(self.radio, gap=Space.S)
+        if choice.is_advised:
+            head.addWidget(Pill(self.tr("recommended"), Tone.GOOD))
+        if choice.loses_nothing:
+            head.addWidget(Pill(self.tr("loses nothing"), Tone.NEUTRAL))
+        head.addStretch(1)
+        words = column(label(choice.does, "muted", wrap=True), gap=Space.XS)
+        words.setContentsMargins(26, 0, 0, 0)
+        if choice.is_possible:
+            words.addLayout(_line(label(self.tr("Costs"), "caption"), choice.cost))
+        else:
+            words.addLayout(_line(label(self.tr("Not possible"), "caption", Tone.BAD), choice.why_not))
+        self.setLayout(column(head, words, margin=Space.M, gap=Space.XS))
+        self.show_chosen(False)
+
+    def show_chosen(self, chosen: bool) -> None:
+        set_look(self, surface="accent" if chosen else "sunken")
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.choice.is_possible:
+            self.radio.setChecked(True)
+            self.radio.setFocus(Qt.FocusReason.MouseFocusReason)
+        super().mousePressEvent(event)
+
+
+class Ways(QWidget):
+    """Lets a person choose among `Choice`s; a salvage asks for its new database too."""
+
+    chosen = Signal(object)
+    """The `Choice`, or None while there is none."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.cards: list[WayCard] = []
+        self._group = QButtonGroup(self)
+        self._list = column(gap=Space.S)
+        self._words = label("", "muted", wrap=True)
+        self.bar = JobBar()
+        self.target = QLineEdit()
+        self.target.setAccessibleName(self.tr("New database"))
+        self._target = QWidget()
+        browse = button(self.tr("Choose…"), self._browse)
+        self._target.setLayout(
+            row(label(self.tr("New database"), "caption"), self.target, browse, gap=Space.M)
+        )
+        card = Card(self.tr("Ways out"), self.tr("the one that loses least first"))
+        card.add(self._words, self._list, self._target, None)
+        whole = column(self.bar, gap=Space.M)
+        whole.addWidget(card, 1)
+        self.setLayout(whole)
+        self._target.hide()
+
+    def show_weighing(self, database: Path) -> None:
+        """The costs are being found out."""
+        self._show([])
+        self.target.setText(str(database.with_name(f"{database.stem} salvaged.holdfast")))
+        self._words.setText(
+            self.tr("Reading log and pages, to say what each way would cost. Nothing is changed by this.")
+        )
+        self._words.show()
+
+    def show_choices(self, choices: Sequence[Choice]) -> None:
+        """Show the ways; the recommended one is chosen."""
+        self._words.hide()
+        self._show(choices)
+        advised = next((card for card in self.cards if card.choice.is_advised), None)
+        if advised is not None:
+            advised.radio.setChecked(True)
+            advised.radio.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def choose(self, kind: ChoiceKind) -> None:
+        """As a click on that way."""
+        for card in self.cards:
+            if card.choice.kind is kind and card.choice.is_possible:
+                card.radio.setChecked(True)
+
+    def current(self) -> Choice | None:
+        return next((card.choice for card in self.cards if card.radio.isChecked()), None)
+
+    def _show(self, choices: Sequence[Choice]) -> None:
+        for card in self.cards:
+            self._group.removeButton(card.radio)
+        clear(self._list)
+        self.cards = [WayCard(choice) for choice in choices]
+        for card in self.cards:
+            self._group.addButton(card.radio)
+            self._list.addWidget(card)
+            card.radio.toggled.connect(self._has_chosen)
+        self._target.hide()
+        if not choices:
+            self.chosen.emit(None)
+
+    def _has_chosen(self, _on: bool) -> None:
+        for card in self.cards:
+            card.show_chosen(card.radio.isChecked())
+        now = self.current()
+        self._target.setVisible(now is not None and now.kind is ChoiceKind.SALVAGE)
+        self.chosen.emit(now)
+
+    def _browse(self) -> None:
+        dialog = QFileDialog(self, self.tr("New database"), str(Path(self.target.text()).parent))
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+        dialog.selectFile(Path(self.target.text()).name)
+        dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Salvage to here"))
+        dialog.fileSelected.connect(self.target.setText)
+        dialog.open()
+
+
+def _line(name: QLabel, text: str) -> QHBoxLayout:
+    line = row(gap=Space.M)
+    line.addWidget(name, 0, Qt.AlignmentFlag.AlignTop)
+    line.addWidget(label(text, wrap=True), 1)
+    return line

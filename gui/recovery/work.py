@@ -1,0 +1,342 @@
+"""The engine's side of the guide: one database, its manager, and what is being done with it.
+
+Everything runs on threads of the engine or on the shell's worker; answers come by signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Signal
+
+from engine.errors import Cancelled, HoldfastError, from_exception
+from engine.recovery.choices import choices
+from engine.tasks import Task
+from gui.page import Shell
+from gui.tasks import Job
+
+if TYPE_CHECKING:
+    from engine.recovery.manager import RecoveryManager
+    from engine.recovery.report import RecoveryPlan, RecoveryReport
+
+
+class RecoveryWork(QObject):
+    """Does one thing at a time. `look_at` begins anew; what was begun before is then not heard of."""
+
+    looked = Signal(object)
+    """The `RecoveryManager`: the signs are known."""
+    planned = Signal(object)
+    """The `RecoveryPlan`."""
+    troubled = Signal(object, str)
+    """The database could not be looked at or planned for: the error and the operation."""
+    offered = Signal(object)
+    """Every `Choice`, ranked."""
+    began = Signal(object, bool)
+    """A rehearsal (True) or a recovery has begun: its `Job`."""
+    followed = Signal(object)
+    """Other work has begun, with nothing to show but its `Job`: a salvage, opening read-only."""
+    progressed = Signal(object)
+    """A `TaskProgress`; `report` has the rest."""
+    rehearsed = Signal(object)
+    """The `RecoveryReport` of a rehearsal that went well."""
+    prepared = Signal(object)
+    """The `RecoveryReport`: all is recovered beside the database, and waits for `install` or `roll_back`."""
+    recovered = Signal(object, object)
+    """The open `Database` and the `RecoveryReport`."""
+    rolled_back = Signal(object)
+    """The `RecoveryReport` of what was prepared and dropped."""
+    saved = Signal(object)
+    """The `SalvageReport`."""
+    opened = Signal(object)
+    """A `Database`, read-only."""
+    failed = Signal(object, str)
+    """The error and the operation. Cancelled work fails with `Cancelled`."""
+
+    def __init__(self, shell: Shell, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._shell = shell
+        self.path: Path | None = None
+        self.manager: RecoveryManager | None = None
+        self.plan: RecoveryPlan | None = None
+        self.trouble: HoldfastError | None = None
+        """What a plan, a rehearsal or a recovery has ended with."""
+        self.job: Job | None = None
+        """What runs now."""
+        self.fallback = ""
+        self.plan_hash = ""
+        """Of the rehearsal that is to be carried out."""
+        self._round = 0
+
+    @property
+    def is_busy(self) -> bool:
+        return self.job is not None
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether something is recovered, and waits for `install` or `roll_back`."""
+        return self.manager is not None and self.manager.is_prepared
+
+    @property
+    def report(self) -> RecoveryReport | None:
+        return None if self.manager is None else self.manager.report
+
+    def look_at(self, path: Path) -> None:
+        """Find the signs, then read the log and plan; changes nothing."""
+        self.forget()
+        self.path = path
+        self._make_manager(lambda manager: (self.looked.emit(manager), self._make_plan(manager)))
+
+    def forget(self) -> None:
+        """Let go of the database; what is being looked at is stopped."""
+        self._round += 1
+        if self.job is not None:
+            self.job.cancel()
+        if self.is_prepared and self.manager is not None:
+            self._shell.run(self.manager.roll_back)
+        self.job = None
+        self.path = self.manager = self.plan = self.trouble = None
+        self.plan_hash = self.fallback = ""
+
+    def cancel(self) -> None:
+        """Ask what runs to stop."""
+        if self.job is not None:
+            self.job.cancel()
+
+    def choose_fallback(self, fallback: str) -> None:
+        """Rehearse and recover in this way from now on: "" or "last-valid"."""
+        if fallback != self.fallback:
+            self.fallback, self.plan_hash = fallback, ""
+
+    def weigh(self) -> None:
+        """Find every way with its cost."""
+        path, plan, trouble = self.path, self.plan, self.trouble
+        if path is None or self.is_busy:
+            return
+        folder = self._shell.preferences.backup_folder(path)
+        this = self._round
+        answer = self._shell.run(lambda: (_newest_backup(folder), _offers_task(path)), self)
+        answer.done(lambda found: self._weigh(found, plan, trouble) if this == self._round else None)
+        answer.failed(self._tell_trouble(self.tr("look for other ways"), this))
+
+    def rehearse(self) -> None:
+        """Carry everything out beside the database, and drop it."""
+        self._with_manager(
+            lambda manager: self._carry_out(manager.rehearse_task(), self._has_rehearsed, is_rehearsal=True)
+        )
+
+    def recover(self, *, stop_before_install: bool = False) -> None:
+        """Carry everything out, as it was rehearsed where it was."""
+
+        def go(manager: RecoveryManager) -> None:
+            if stop_before_install:
+                task = manager.prepare_task(plan_hash=self.plan_hash)
+                self._carry_out(task, self.prepared.emit)
+            else:
+                task = manager.run_task(plan_hash=self.plan_hash)
+                self._carry_out(task, lambda _report: self._take_database(manager))
+
+        self._with_manager(go)
+
+    def install(self) -> None:
+        """Put what was prepared in place."""
+        manager = self.manager
+        if manager is not None and not self.is_busy:
+            self._carry_out(manager.install_task(), lambda _report: self._take_database(manager))
+
+    def roll_back(self) -> None:
+        """Drop what was prepared."""
+        manager = self.manager
+        if manager is not None and not self.is_busy:
+            answer = self._shell.run(manager.roll_back, self)
+            answer.done(self.rolled_back.emit)
+            answer.failed(
+                lambda error: self._has_failed(self._round, error, self.tr("roll the recovery back"))
+            )
+
+    def open_read_only(self) -> None:
+        """Open what can be recovered from a copy, read-only."""
+        path = self.path
+        if path is not None:
+            self._run(lambda: _read_only_task(path), self.opened.emit, self.tr("open it read-only"))
+
+    def salvage(self, target: Path) -> None:
+        """Put what can be read into a new database."""
+        path = self.path
+        if path is not None:
+            self._run(
+                lambda: _salvage_task(path, target), self.saved.emit, self.tr("salvage what is readable")
+            )
+
+    def when_free(self, told: Callable[[str | None], object]) -> None:
+        """Ask who has the database open; `told` gets the words, None for nobody."""
+        path = self.path
+        if path is not None:
+            this = self._round
+            answer = self._shell.run(lambda: _holder(path), self)
+            answer.done(lambda holder: told(holder) if this == self._round else None)
+            answer.failed(self._tell_trouble(self.tr("look at the database"), this))
+
+    # What comes of it
+
+    def _make_manager(self, then: Callable[[RecoveryManager], object]) -> None:
+        path, fallback, this = self.path, self.fallback, self._round
+
+        def made(manager: RecoveryManager) -> None:
+            if this == self._round:
+                self.manager = manager
+                then(manager)
+
+        if path is not None:
+            answer = self._shell.run(lambda: _manager(path, fallback), self)
+            answer.done(made).failed(self._tell_trouble(self.tr("look at the database"), this))
+
+    def _with_manager(self, then: Callable[[RecoveryManager], object]) -> None:
+        """A manager reads the settings when it is made, and they may have been put right since."""
+        if not self.is_busy and self.path is not None:
+            self._make_manager(then)
+
+    def _make_plan(self, manager: RecoveryManager) -> None:
+        this = self._round
+        job = self.job = self._shell.jobs.start(manager.plan_task(), self)
+        job.answer.done(lambda plan: self._has_planned(this, plan))
+        job.answer.failed(self._tell_trouble(self.tr("plan the recovery"), this))
+
+    def _has_planned(self, this: int, plan: RecoveryPlan) -> None:
+        if this == self._round:
+            self.job, self.plan, self.trouble = None, plan, None
+            self.planned.emit(plan)
+
+    def _tell_trouble(self, operation: str, this: int) -> Callable[[BaseException], object]:
+        def tell(error: BaseException) -> None:
+            if this == self._round:
+                self.job = None
+                if not isinstance(error, Cancelled):
+                    self.trouble = from_exception(error, operation)
+                self.troubled.emit(error, operation)
+
+        return tell
+
+    def _weigh(self, found: tuple[float | None, Task[Any]], plan: Any, trouble: HoldfastError | None) -> None:
+        backup_at, task = found
+        this = self._round
+        job = self.job = self._shell.jobs.start(task, self)
+
+        def done(offers: Any) -> None:
+            if this == self._round:
+                self.job = None
+                self.offered.emit(choices(plan, trouble, offers, backup_at=backup_at))
+
+        job.answer.done(done)
+        job.answer.failed(lambda error: self._has_failed(this, error, self.tr("look for other ways")))
+
+    def _run(self, make: Callable[[], Task[Any]], done: Callable[[Any], object], operation: str) -> None:
+        this = self._round
+
+        def start(task: Task[Any]) -> None:
+            if this == self._round and not self.is_busy:
+                job = self.job = self._shell.jobs.start(task, self)
+                self.followed.emit(job)
+                self._hear(job, done, operation)
+
+        if not self.is_busy:
+            answer = self._shell.run(make, self)
+            answer.done(start).failed(lambda error: self._has_failed(this, error, operation))
+
+    def _carry_out(
+        self, task: Task[Any], done: Callable[[Any], object], *, is_rehearsal: bool = False
+    ) -> None:
+        job = self.job = self._shell.jobs.start(task, self)
+        self.began.emit(job, is_rehearsal)
+        job.progressed.connect(self.progressed)
+        operation = self.tr("rehearse the recovery") if is_rehearsal else self.tr("recover the database")
+        self._hear(job, done, operation)
+
+    def _hear(self, job: Job, done: Callable[[Any], object], operation: str) -> None:
+        this = self._round
+
+        def ended(result: Any) -> None:
+            if this == self._round:
+                self.job = None
+                done(result)
+
+        job.answer.done(ended).failed(lambda error: self._has_failed(this, error, operation))
+
+    def _has_rehearsed(self, report: RecoveryReport) -> None:
+        self.plan_hash, self.trouble = report.plan_hash, None
+        self.rehearsed.emit(report)
+
+    def _take_database(self, manager: RecoveryManager) -> None:
+        answer = self._shell.run(lambda: _take(manager), self)
+        answer.done(lambda database: self.recovered.emit(database, manager.report))
+        answer.failed(
+            lambda error: self._has_failed(self._round, error, self.tr("open the recovered database"))
+        )
+
+    def _has_failed(self, this: int, error: BaseException, operation: str) -> None:
+        if this != self._round:
+            return
+        self.job = None
+        coded = from_exception(error, operation)
+        if not isinstance(coded, Cancelled):
+            self.trouble = coded
+            # What was agreed on is void: another attempt is rehearsed or planned anew.
+            self.plan_hash = ""
+        self.failed.emit(error, operation)
+
+
+# Imported in each: the kernel is loaded on the worker.
+
+
+def _manager(path: Path, fallback: str) -> RecoveryManager:
+    from engine.recovery.manager import RecoveryManager
+
+    return RecoveryManager(path, fallback=fallback)
+
+
+def _take(manager: RecoveryManager) -> Any:
+    from engine.database import Database
+
+    return Database.recovered(manager)
+
+
+def _offers_task(path: Path) -> Task[Any]:
+    from engine.recovery.fallbacks import offers_task
+
+    return offers_task(path)
+
+
+def _newest_backup(folder: Path) -> float | None:
+    info = newest_backup(folder)
+    return None if info is None else float(info.taken_at)
+
+
+def newest_backup(folder: Path) -> Any | None:
+    """The `BackupInfo` of the newest backup in a folder; None where there is none. For a worker."""
+    from engine.backups.backup import list_backups
+
+    try:
+        found = list_backups(folder) if folder.is_dir() else ()
+    except HoldfastError:
+        # A folder that cannot be read offers no backup.
+        return None
+    return max(found, key=lambda info: info.taken_at, default=None)
+
+
+def _read_only_task(path: Path) -> Task[Any]:
+    from engine.database import open_read_only_task
+
+    return open_read_only_task(path)
+
+
+def _salvage_task(path: Path, target: Path) -> Task[Any]:
+    from engine.recovery.fallbacks import salvage_task
+
+    return salvage_task(path, target)
+
+
+def _holder(path: Path) -> str | None:
+    from engine.database import inspect
+
+    return inspect(path).holder

@@ -1,0 +1,80 @@
+"""How the ways out are ranked, and which one is advised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import config, errors
+from engine.recovery.choices import ChoiceKind, choices, root_cause
+from engine.recovery.fallbacks import offers
+from engine.recovery.manager import RecoveryManager
+
+Crash = Callable[..., Path]
+
+
+def damage_log(path: Path) -> None:
+    segment = min((path / "wal").glob("*.wal"))
+    content = bytearray(segment.read_bytes())
+    content[40_000:40_064] = b"\xa5" * 64
+    segment.write_bytes(content)
+
+
+def test_a_crash_alone_loses_nothing_and_a_plain_recovery_is_advised(crashed: Crash) -> None:
+    path = crashed(commits=60)
+    plan = RecoveryManager(path).plan()
+    ways = choices(plan, None, offers(path), backup_at=1_700_000_000.0)
+    assert [way.kind for way in ways] == list(ChoiceKind)
+    assert [way.kind for way in ways if way.is_advised] == [ChoiceKind.RECOVER]
+    assert ways[0].loses_nothing
+    assert "One unfinished transaction" in ways[0].cost
+    assert all(way.cost for way in ways)
+
+
+def test_a_damaged_log_is_recovered_up_to_its_last_valid_record(crashed: Crash) -> None:
+    path = crashed(commits=60)
+    damage_log(path)
+    with pytest.raises(errors.WalCorrupted) as caught:
+        RecoveryManager(path).plan()
+    ways = choices(None, caught.value, offers(path))
+    # Without a backup none is offered.
+    assert ChoiceKind.BACKUP not in [way.kind for way in ways]
+    advised = next(way for way in ways if way.is_advised)
+    assert advised.kind is ChoiceKind.LAST_VALID
+    assert not advised.loses_nothing
+    assert "commit" in advised.cost
+    last = ways[-1]
+    assert (last.kind, last.is_possible) == (ChoiceKind.RECOVER, False)
+    assert last.why_not == caught.value.message
+
+
+def test_what_can_be_put_right_leaves_the_plain_recovery_advised() -> None:
+    short = errors.InsufficientResources(resource="disk space", required=10, available=1)
+    (only,) = choices(None, short, ())
+    assert only.is_advised
+    assert "disk space" in only.cost
+
+
+def test_a_page_that_nothing_can_rebuild_is_restored_from_a_backup_or_salvaged(crashed: Crash) -> None:
+    cause = errors.InconsistentState(description="page 3", diagnostics="", recovery_suggestions=[])
+    failure = errors.PartialRecoveryFailure(
+        completed_stages=[], failed_stage="Transaction Recovery", cause="x", rollback_available=True
+    )
+    failure.__cause__ = cause
+    assert root_cause(failure) is cause
+    found = offers(crashed(commits=2))
+    with_backup = choices(None, failure, found, backup_at=1.0)
+    assert next(way.kind for way in with_backup if way.is_advised) is ChoiceKind.BACKUP
+    without = choices(None, failure, found)
+    assert next(way.kind for way in without if way.is_advised) is ChoiceKind.SALVAGE
+
+
+def test_the_default_of_a_setting_takes_the_place_of_a_value_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / config.FILE_NAME
+    file.write_text('# mine\nlock_timeout = "7 s"\nrecovery_timeout = "soon"\n')
+    config.use_default(tmp_path, "recovery_timeout")
+    config.use_default(tmp_path, "cache_size")
+    assert file.read_text() == '# mine\nlock_timeout = "7 s"\n'
+    assert config.load(tmp_path).lock_timeout == 7

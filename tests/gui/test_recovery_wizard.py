@@ -1,0 +1,471 @@
+"""The guide through a recovery: ways out, rehearsal, failure, rollback, proof, history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QUrl
+
+import engine
+from engine import bridge, errors
+from engine.recovery import history, stages
+from engine.recovery.choices import ChoiceKind
+from engine.recovery.manager import RecoveryManager
+from gui.main_window import MainWindow
+from gui.recovery.page import EVIDENCE, FAILED, PROOF, QUIET, RUNNING, SAVED, RecoveryPage
+
+Until = Callable[[Callable[[], bool]], None]
+ROOT = Path(engine.__file__).resolve().parent.parent
+EXCEPTED = ("LOCK", "recovery.state", history.FILE_NAME)
+
+WRITER = """
+    import sys, engine
+    database = engine.open(sys.argv[1])
+    for n in range(200):
+        with database.transaction() as txn:
+            for part in range(5):
+                txn.tree("t")[b"%06d-%d" % (n, part)] = b"v" * 200
+    loser = database.begin()
+    for n in range(300):
+        loser.tree("t")[b"unfinished-%06d" % n] = b"x" * 100
+    database.flush()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def crashed(tmp_path: Path) -> Path:
+    """A killed database: 200 commits of five records, and one transaction that never ended."""
+    path = tmp_path / "harbour.holdfast"
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == b"ready"
+        child.kill()
+    return path
+
+
+@pytest.fixture
+def damaged(crashed: Path) -> Path:
+    """The same with its log damaged in the middle."""
+    segment = min((crashed / "wal").glob("*.wal"))
+    content = bytearray(segment.read_bytes())
+    facts = bridge.inspect(str(crashed))
+    place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
+    content[place : place + 64] = b"\xa5" * 64
+    segment.write_bytes(content)
+    return crashed
+
+
+@pytest.fixture
+def page(window: MainWindow) -> RecoveryPage:
+    made = window.pages["recovery"]
+    assert isinstance(made, RecoveryPage)
+    return made
+
+
+def hashes(path: Path) -> dict[str, str]:
+    return {
+        file.relative_to(path).as_posix(): hashlib.blake2b(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name not in EXCEPTED
+    }
+
+
+def shown(page: RecoveryPage) -> int:
+    return page._stack.currentIndex()
+
+
+def is_idle(page: RecoveryPage, part: int) -> Callable[[], bool]:
+    return lambda: shown(page) == part and not page.work.is_busy
+
+
+def guide(window: MainWindow, page: RecoveryPage, path: Path, until: Until) -> None:
+    """Open a database that was not closed, and look until the plan is made or cannot be."""
+    window.shell.open(path)
+    until(lambda: page.work.path == path and bool(page.work.plan or page.work.trouble))
+
+
+def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let the stage `name` do its work, then fail."""
+    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
+    real = stages.STAGES[place]
+
+    def run(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
+        real.run(context, job)
+        raise error
+
+    changed = list(stages.STAGES)
+    changed[place] = replace(real, run=run)
+    monkeypatch.setattr("engine.recovery.execution.STAGES", tuple(changed))
+
+
+def card(page: RecoveryPage) -> Any:
+    return page.errors._card
+
+
+# Ways out
+
+
+def test_a_crash_offers_its_ways_with_their_costs_and_advises_the_one_that_loses_nothing(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, watch: Any
+) -> None:
+    before = hashes(crashed)
+    with watch.watching():
+        guide(window, page, crashed, until)
+        page.show_ways()
+        until(lambda: bool(page.ways.cards))
+    kinds = [card.choice.kind for card in page.ways.cards]
+    assert kinds == [ChoiceKind.RECOVER, ChoiceKind.READ_ONLY, ChoiceKind.LAST_VALID, ChoiceKind.SALVAGE]
+    assert all(card.choice.cost for card in page.ways.cards)
+    chosen = page.ways.current()
+    assert chosen is not None
+    assert chosen.kind is ChoiceKind.RECOVER
+    assert chosen.is_advised
+    assert page.foot.rehearse in page.foot.shown()
+    assert hashes(crashed) == before
+
+
+def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_filled_in(
+    window: MainWindow, page: RecoveryPage, tmp_path: Path, until: Until, crashed: Path
+) -> None:
+    with engine.open(tmp_path / "other.holdfast") as database:
+        info = database.backups.full_task(window.preferences.backup_folder(crashed)).run()
+    guide(window, page, crashed, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    assert ChoiceKind.BACKUP in [card.choice.kind for card in page.ways.cards]
+    page.ways.choose(ChoiceKind.BACKUP)
+    assert "after" in page.ways.current().cost  # type: ignore[union-attr]
+    page.start()
+    until(lambda: any(type(w).__name__ == "RestoreDialog" for w in page.children()))
+    dialog: Any = next(w for w in page.children() if type(w).__name__ == "RestoreDialog")
+    assert str(dialog._source) == info.path
+    assert dialog.path() == tmp_path / "harbour restored.holdfast"
+    dialog.close()
+
+
+def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
+    window: MainWindow, page: RecoveryPage, damaged: Path, until: Until
+) -> None:
+    guide(window, page, damaged, until)
+    assert card(page).words.code == -71
+    assert page.foot.ways_first in page.foot.shown()
+    assert page.foot.start not in page.foot.shown()
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    assert page.ways.current().kind is ChoiceKind.LAST_VALID  # type: ignore[union-attr]
+    page.rehearse()
+    until(is_idle(page, PROOF))
+    assert "loses what is listed" in page.proof.title()
+    page.start()
+    until(lambda: window.opening.session is not None)
+    report = window.opening.session.database.recovery_report  # type: ignore[union-attr]
+    assert report.lost[0]["lost_commits"] > 0
+    assert "lost" in page.proof.title()
+
+
+def test_a_damaged_database_is_opened_read_only_and_stays_as_it_was(
+    window: MainWindow, page: RecoveryPage, damaged: Path, until: Until
+) -> None:
+    before = hashes(damaged)
+    guide(window, page, damaged, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.READ_ONLY)
+    page.start()
+    until(lambda: window.opening.session is not None and shown(page) == PROOF)
+    assert "read-only" in page.proof.title()
+    session = window.opening.session
+    assert session is not None
+    with pytest.raises(errors.HoldfastError), session.database.transaction() as txn:
+        txn.tree("t")[b"new"] = b"x"
+    session.close()
+    until(lambda: window.opening.session is None)
+    assert hashes(damaged) == before
+
+
+def test_a_salvage_ends_with_what_was_saved_and_what_was_not(
+    window: MainWindow, page: RecoveryPage, damaged: Path, until: Until, tmp_path: Path
+) -> None:
+    before = hashes(damaged)
+    guide(window, page, damaged, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.SALVAGE)
+    page.ways.target.setText(str(tmp_path / "saved.holdfast"))
+    page.start()
+    until(is_idle(page, SAVED))
+    assert page.saved.report is not None
+    assert page.saved.report.lost_commits > 0
+    assert hashes(damaged) == before
+    page.show_data()
+    until(lambda: window.opening.session is not None)
+    with window.opening.session.database.transaction(read_only=True) as txn:  # type: ignore[union-attr]
+        assert len(txn.tree("t")) > 0
+
+
+# Rehearsals
+
+
+def test_a_rehearsal_changes_nothing_and_its_plan_is_then_carried_out(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, watch: Any
+) -> None:
+    before = hashes(crashed)
+    with watch.watching():
+        guide(window, page, crashed, until)
+        page.rehearse()
+        until(is_idle(page, PROOF))
+    assert hashes(crashed) == before
+    assert "loses nothing" in page.proof.title()
+    assert page.work.plan_hash in page.foot.command.text()
+    rehearsed = page.proof.report
+    page.start()
+    until(lambda: window.opening.session is not None)
+    report = window.opening.session.database.recovery_report  # type: ignore[union-attr]
+    assert report.redo["applied"] == rehearsed.redo["applied"]  # type: ignore[union-attr]
+    assert report.undo["records"] == 300
+
+
+def test_a_plan_that_no_longer_fits_is_refused_and_rehearsed_again(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    guide(window, page, crashed, until)
+    page.rehearse()
+    until(is_idle(page, PROOF))
+    os.utime(crashed / "database.holdfast", ns=(1, 1))
+    page.start()
+    until(is_idle(page, FAILED))
+    assert card(page).words.code == -68
+    assert "not lost" in page.failure.banner.title()
+    card(page).action_requested.emit("retry")
+    until(is_idle(page, PROOF))
+    page.start()
+    until(lambda: window.opening.session is not None)
+
+
+def test_a_recovery_can_be_looked_at_before_it_is_put_in_place(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    before = hashes(crashed)
+    guide(window, page, crashed, until)
+    page.foot.stop_before.setChecked(True)
+    page.start()
+    until(is_idle(page, PROOF))
+    assert page.unsaved()
+    assert page.foot.shown() == [page.foot.roll_back, page.foot.install]
+    page.foot.roll_back.click()
+    until(is_idle(page, FAILED))
+    assert "byte for byte as it was" in page.failure.back_words.text()
+    assert hashes(crashed) == before
+    page.foot.again.click()
+    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
+    page.start()
+    until(is_idle(page, PROOF))
+    page.foot.install.click()
+    until(lambda: window.opening.session is not None)
+    assert "complete" in page.proof.title()
+
+
+# Running
+
+
+def test_the_lanes_name_the_losers_and_say_whether_it_is_safe_to_cancel(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    seen: list[str] = []
+    page.work.progressed.connect(lambda _progress: seen.append(page.theatre.safety()))
+    guide(window, page, crashed, until)
+    page.start()
+    assert shown(page) in (EVIDENCE, RUNNING)
+    until(lambda: window.opening.session is not None)
+    assert any("Safe to cancel" in words for words in seen)
+    assert len(page.theatre._losers.names()) == 1
+    words = {name: shown.words() for name, shown in page.theatre.passes.items()}
+    assert all(text.startswith("done") for text in words.values())
+    assert "records" in words["analysis"]
+    assert "pages" in words["redo"]
+    assert "300 changes" in words["undo"]
+
+
+def test_a_cancelled_recovery_answers_at_once_and_leaves_every_byte_as_it_was(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hashes(crashed)
+    guide(window, page, crashed, until)
+
+    def waits(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
+        begun.append(job)
+        while not job.cancelled:
+            pass
+        raise errors.Cancelled(operation="recovery")
+
+    begun: list[bridge.Job] = []
+    changed = list(stages.STAGES)
+    changed[8] = replace(changed[8], run=waits)
+    monkeypatch.setattr("engine.recovery.execution.STAGES", tuple(changed))
+    page.start()
+    until(lambda: bool(begun))
+    page.cancel()
+    assert "Cancelling" in page.theatre.now()
+    until(is_idle(page, FAILED))
+    assert "nothing was changed" in page.failure.banner.title()
+    assert hashes(crashed) == before
+
+
+# Failures
+
+
+def test_a_failure_on_the_way_names_stages_cause_and_what_was_taken_back(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hashes(crashed)
+    guide(window, page, crashed, until)
+    fail_in(monkeypatch, "Consistency Validation", errors.DiskFull(path="wal"))
+    page.start()
+    until(is_idle(page, FAILED))
+    assert hashes(crashed) == before
+    words = card(page).words
+    assert words.code == -74
+    assert "Transaction Recovery" in words.message
+    assert "Consistency Validation" in words.message
+    assert "not lost" in page.failure.banner.title()
+    assert "Taken back: Transaction Recovery, Lock Acquisition" in page.failure.back_words.text()
+    chain = page.failure.chain()
+    assert ["-72" in chain[0], "DiskFull" in chain[1]] == [True, True]
+    monkeypatch.undo()
+    card(page).action_requested.emit("recover")
+    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
+    page.start()
+    until(lambda: window.opening.session is not None)
+
+
+ACTIONS = {
+    -70: "restore_backup",
+    -71: "restore_backup",
+    -72: "free_space",
+    -73: "wait",
+    -74: "recover",
+    -75: "restore_backup",
+    -76: "settings",
+    -77: "show_path",
+    -78: "retry",
+    -79: "retry",
+    -80: "retry",
+    -81: "restore_backup",
+    -82: "recover",
+    -83: "restore_backup",
+}
+
+
+@pytest.mark.parametrize("code", ACTIONS)
+def test_each_of_the_fourteen_errors_has_a_button_that_the_guide_carries_out(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, code: int
+) -> None:
+    guide(window, page, crashed, until)
+    error = errors.from_kernel(code, {})
+    error.__cause__ = errors.IoError(operation="read", path="wal")
+    page.work.trouble = error
+    page._show_failure(error, "recover", page.work.report)  # type: ignore[arg-type]
+    shown_card = card(page)
+    assert shown_card.words.action == ACTIONS[code]
+    assert shown_card.words.action_label in [b.text() for b in shown_card.findChildren(type(page.foot.start))]
+    assert page.remedies.can_do(ACTIONS[code])
+    assert any("IoError" in cause for cause in page.failure.chain())
+    assert page.failure.banner.title()
+
+
+def test_a_wrong_setting_is_shown_and_its_default_taken(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    opened: list[QUrl] = []
+    page.remedies.open_url = lambda url: bool(opened.append(url)) or True  # type: ignore[assignment]
+    guide(window, page, crashed, until)
+    (crashed / "reliability.toml").write_text('recovery_timeout = "soon"\n')
+    page.start()
+    until(is_idle(page, FAILED))
+    assert card(page).words.code == -76
+    card(page).action_requested.emit("settings")
+    assert opened[0].toLocalFile().endswith("reliability.toml")
+    assert "recovery_timeout" in page.foot.use_default.text()
+    page.foot.use_default.click()
+    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
+    page.start()
+    until(lambda: window.opening.session is not None)
+
+
+def test_a_locked_database_is_waited_for_until_its_holder_lets_go(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    guide(window, page, crashed, until)
+    holder = RecoveryManager(crashed)
+    holder.prepare()
+    page.begin()
+    until(lambda: page.work.trouble is not None)
+    assert card(page).words.code == -73
+    assert f"process {os.getpid()}" in card(page).words.message
+    card(page).action_requested.emit("wait")
+    until(lambda: page.remedies.is_waiting)
+    holder.roll_back()
+    until(lambda: page.work.plan is not None)
+    assert not page.remedies.is_waiting
+
+
+def test_a_path_that_may_not_be_used_and_a_full_disk_are_shown(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    opened: list[str] = []
+    page.remedies.open_url = lambda url: bool(opened.append(url.toLocalFile())) or True  # type: ignore[assignment]
+    guide(window, page, crashed, until)
+    page.work.trouble = errors.RecoveryPermissionError(
+        path=str(crashed / "control"), required_permissions="read"
+    )
+    page.remedies.do("show_path")
+    page.remedies.do("free_space")
+    assert opened == [str(crashed), str(crashed.parent)]
+
+
+# Afterwards
+
+
+def test_the_proof_is_exported_and_the_recovery_is_kept_in_the_history(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, tmp_path: Path
+) -> None:
+    guide(window, page, crashed, until)
+    page.start()
+    until(lambda: window.opening.session is not None)
+    target = tmp_path / "ledger.txt"
+    page.export(target)
+    until(target.exists)
+    text = target.read_text()
+    assert "Nothing that was committed." in text
+    assert "300 changes" in text
+    assert "no problem" in text
+    page.show_past()
+    until(lambda: page.past.model.rowCount() == 1)
+    assert shown(page) == QUIET
+    assert page.past.stages.rowCount() == 12
+    assert "of memory" in page.past.summary()
+
+
+def test_a_damaged_history_is_shown_as_far_as_it_can_be_read(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    engine.open(crashed, create=False).close()
+    file = crashed / history.FILE_NAME
+    assert json.loads(file.read_text())["report"]["outcome"] == "succeeded"
+    file.write_bytes(b"rubbish\n" + file.read_bytes())
+    window.shell.open(crashed)
+    until(lambda: page.past.model.rowCount() == 1)
+    assert "1 damaged line" in page.past.note()
