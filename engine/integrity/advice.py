@@ -97,7 +97,7 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
     for source, reason in reasons.items():
         is_chosen = remedy is not None and remedy.source == source
         if is_chosen and remedy is not None:
-            words = f"the whole page, with {remedy.changes} changes from the log"
+            words = f"the page, with {remedy.changes} changes"
             share = plan.seconds / max(1, len(plan.remedies))
             made.append(Option(source, words, "nothing", share, _KEPT, is_chosen=True))
         elif remedy is None or not any(option.is_chosen for option in made):
@@ -128,14 +128,12 @@ def _backup_option(backups: Sequence[BackupInfo]) -> Option:
     newest = newest_verified(backups)
     if newest is None:
         reason = "no verified backup is in the folder of backups"
-        return Option(
-            Source.BACKUP, "the whole database", "what came after the backup", None, _BESIDE, reason
-        )
+        return Option(Source.BACKUP, "the whole database", "commits after it", None, _BESIDE, reason)
     taken = datetime.fromtimestamp(newest.taken_at).astimezone()
     return Option(
         Source.BACKUP,
-        f"the whole database as of {taken:%Y-%m-%d %H:%M:%S}",
-        "what was committed after that",
+        f"all as of {taken:%Y-%m-%d %H:%M:%S}",
+        "commits after that",
         None,
         _BESIDE,
         backup=str(Path(newest.path)),
@@ -146,7 +144,7 @@ def _salvage_option() -> Option:
     return Option(
         Source.SALVAGE,
         "every record that can be read",
-        "the records on the damaged pages",
+        "records on damaged pages",
         None,
         _BESIDE,
         "the database has to be closed first; the command below does it",

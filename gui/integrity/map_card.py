@@ -91,6 +91,10 @@ class MapCard(Card):
     def has_map(self) -> bool:
         return self._stack.currentIndex() == 1
 
+    @property
+    def is_looking(self) -> bool:
+        return self._running
+
     def look(self) -> None:
         """Look at every page, as a job."""
         if self._session is None or self._running:

@@ -9,15 +9,17 @@ from typing import Any
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
 from engine.types import Outcome
+from gui.integrity.repair_dialog import ADVISE, CLOSE
 from gui.tasks import EngineSession, Job
 from gui.tour.crash import Victim, verdict
+from gui.tour.damage import add_beacons, spoil
 from gui.tour.stage import Pause, Script, Stage, Until
 
 ACKNOWLEDGED_BEFORE_KILL = 400
 
 
 class Story:
-    """Create, import, browse, edit, work, back up, check, crash, recover, prove."""
+    """Create, import, browse, edit, work, back up, check, repair, crash, recover, prove."""
 
     def __init__(self, stage: Stage, place: Path) -> None:
         self._stage = stage
@@ -35,6 +37,8 @@ class Story:
         yield from self._wait_for_each_other()
         yield from self._back_up()
         yield from self._check()
+        yield from self._damage()
+        yield from self._repair()
         yield from self._crash()
         yield from self._recover()
 
@@ -134,6 +138,48 @@ class Story:
         yield from self._job_ends("Check")
         yield Pause(0.5)
         self._stage.picture("integrity", "Every page checked")
+
+    def _damage(self) -> Script:
+        answer = self._session().run(add_beacons)
+        answer.done(lambda found: self._heard.update(spoiled=found))
+        answer.failed(lambda error: self._heard.update(spoiled=error))
+        yield Until("the beacons", lambda: "spoiled" in self._heard)
+        self._act("database.close")
+        yield Until("the database to close", lambda: self._window.opening.session is None)
+        page, size = self._heard["spoiled"]
+        spoil(self._path, page, size)
+        self._stage.say(f"Wrote rubbish into page {page} of the closed database")
+        self._window.shell.open(self._path)
+        yield Until("the database to open", lambda: self._window.opening.session is not None)
+        shown: Any = self._window.pages["integrity"]
+        # It would find and repair the page before anybody has seen the guide.
+        shown.scrub.toggle()
+        self._window.show_page("integrity")
+        shown.check()
+        yield Until("the finding", lambda: shown.model.rowCount() == 1 and not shown.map_card.is_looking)
+        yield Pause(0.8)
+        self._stage.picture("damage", "The damage, found: which page, which tree, and where on the map")
+
+    def _repair(self) -> Script:
+        shown: Any = self._window.pages["integrity"]
+        shown.detail.repair.click()
+        yield Until("the repair guide", lambda: self._dialog("RepairDialog"))
+        dialog: Any = self._dialog("RepairDialog")
+        dialog.advise()
+        yield Until("the advice", lambda: dialog.step == ADVISE)
+        yield Pause(0.3)
+        self._stage.picture("repair-advice", "Every source for the page, best first, with what each costs")
+        dialog.go.click()
+        dialog.rehearse()
+        yield Until("the rehearsal", lambda: not dialog.preview.banner.isHidden())
+        yield Pause(0.3)
+        self._stage.picture("repair-preview", "What the repair will do, rehearsed")
+        dialog.repair()
+        yield Until("the repair", lambda: dialog.step == CLOSE)
+        yield Pause(0.3)
+        self._stage.picture("repaired", "Repaired, verified, and what was lost: nothing")
+        dialog.accept()
+        yield Until("the findings to be closed", lambda: shown.model.rowCount() == 0)
 
     def _crash(self) -> Script:
         self._act("database.close")

@@ -80,7 +80,7 @@ def test_damage_is_listed_with_its_detail_and_marked_on_the_map(
     with watch.watching():
         page.check()
         until(lambda: page._stack.currentIndex() == LISTED)
-        until(lambda: page.map_card.has_map and not page.map_card._running)
+        until(lambda: page.map_card.has_map and not page.map_card.is_looking)
     assert page.model.rowCount() == 1
     assert page.detail.finding is not None
     assert (page.detail.finding.page, page.detail.finding.tree) == (SPOILED, "stock")

@@ -28,5 +28,6 @@ def test_the_tour_creates_works_crashes_recovers_and_loses_nothing(tmp_path):
     assert "acknowledged commits are there; nothing else is" in ended.stdout
     assert "Traceback" not in ended.stderr
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
-    assert len(pictures) >= 13
+    assert len(pictures) >= 17
+    assert any("repaired" in name for name in pictures)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
