@@ -295,6 +295,19 @@ class ProofStep(StrEnum):
     QUERIED = "queried"
 
 
+class TargetState(StrEnum):
+    """What is where a restore is to go."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    NOT_EMPTY = "not_empty"
+    NO_PARENT = "no_parent"
+
+    @property
+    def is_fit(self) -> bool:
+        return self in (TargetState.MISSING, TargetState.EMPTY)
+
+
 @dataclass(frozen=True, slots=True)
 class BackupStanding:
     """How well a database is backed up, as far as its last look at the folder goes."""

@@ -26,6 +26,9 @@ from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
 _FRAME = QSize(16, 48)
+_BACKUP_TROUBLE = ("no_proved_backup", "backup_failed")
+_BACKUP_ACTIONS = {"back_up": "backups.take", "backup_folder": "backups.folder", "backups": ""}
+"""What a card suggests, and the action that does it on the page of backups."""
 _WITHOUT_DATABASE = ("welcome", "settings", "recovery")
 
 
@@ -152,7 +155,6 @@ class MainWindow(QMainWindow):
         shell.open_requested.connect(opening.open)
         shell.create_requested.connect(opening.create)
         shell.import_requested.connect(self._import_into)
-        shell.backup_seen.connect(self.status_strip.show_backup)
         shell.page_requested.connect(self.show_page)
         shell.error_raised.connect(self.show_error)
         shell.told.connect(self.status_strip.tell)
@@ -251,6 +253,9 @@ class MainWindow(QMainWindow):
         health = sample.health
         score = None if health is None else float(health.score)
         self.status_strip.show_status(sample.at, sample.status, score)
+        if health is not None and health.backups is not None:
+            is_old = any(deduction.name in _BACKUP_TROUBLE for deduction in health.deductions)
+            self.status_strip.show_backups(health.backups, is_old)
 
     # Jobs and errors
 
@@ -266,7 +271,7 @@ class MainWindow(QMainWindow):
         """Whether the button of an error's card would do something now."""
         if action in ("choose_another", "restore_backup", "settings"):
             return True
-        if action in ("reopen", "repair"):
+        if action in ("reopen", "repair", *_BACKUP_ACTIONS):
             return self.opening.session is not None
         return action in ("retry", "wait") and self.opening.tried is not None
 
@@ -283,6 +288,10 @@ class MainWindow(QMainWindow):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(tried / "reliability.toml")))
         elif action == "settings":
             self.show_page("settings")
+        elif action in _BACKUP_ACTIONS and session is not None:
+            self.show_page("backups")
+            if _BACKUP_ACTIONS[action]:
+                self.actions_registry.get(_BACKUP_ACTIONS[action]).trigger()
         elif action == "repair":
             self.show_page("integrity")
         elif action == "reopen" and session is not None:

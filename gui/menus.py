@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QMenu
 
 from gui.about import AboutDialog
 from gui.actions import Actions
-from gui.backups.dialogs import RestoreDialog
+from gui.backups.restore_dialog import RestoreDialog
 from gui.theme import ThemeMode
 
 if TYPE_CHECKING:

@@ -33,8 +33,6 @@ class Shell(QObject):
     """Show the page of this id."""
     error_raised = Signal(object, str)
     """Show the card of this error, with the operation that failed."""
-    backup_seen = Signal(float)
-    """When the newest backup of the open database was taken, in Unix seconds; 0 where there is none."""
     told = Signal(str)
     """Say this in the status strip for a moment."""
     session_opened = Signal(object, object)

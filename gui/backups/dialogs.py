@@ -1,31 +1,36 @@
-"""Dialogs that take a backup and that restore one. Both show the outcome with its proof."""
+"""The dialog that takes a backup, and what it shares with that which restores one: both end with proof."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QCoreApplication, Qt, Signal
-from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QDialog, QFileDialog, QLineEdit, QWidget
 
 from engine.errors import Cancelled
-from engine.types import BackupInfo
+from engine.types import BackupInfo, ProofStep
+from gui.backups.words import proof_steps
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
-from gui.widgets import CommandLine, Step, Stepper, StepState, button, column, formats, label, row
+from gui.widgets import CommandLine, Stepper, button, column, formats, label, row
 from gui.widgets.banner import Banner
 
+if TYPE_CHECKING:
+    # At run time the kernel is loaded on a worker, after the window was drawn.
+    from engine.backups.history import KeptBackup
 
-def tr(text: str) -> str:
-    """Translate a string of this module."""
-    return QCoreApplication.translate("backups", text)
+
+_ELSEWHERE = ("choose_another", "backup_folder")
+_AGAIN = ("retry", "wait", "back_up")
+"""What the button of an error's card may do here: choose another place, or start once more."""
 
 
-class _WorkDialog(QDialog):
+class WorkDialog(QDialog):
     """A title, a place to choose, what will happen, a job, and the proof."""
 
     def __init__(self, shell: Shell, title: str, place_name: str, parent: QWidget | None) -> None:
@@ -34,7 +39,8 @@ class _WorkDialog(QDialog):
         self.setWindowTitle(title)
         self.resize(660, 380)
         self.shell = shell
-        self.errors = ErrorSlot()
+        self.errors = ErrorSlot(lambda action: action in (*_ELSEWHERE, *_AGAIN))
+        self.errors.action_requested.connect(self._act)
         self.words = label("", "muted", wrap=True)
         self.place = QLineEdit()
         self.place.setAccessibleName(place_name)
@@ -49,9 +55,11 @@ class _WorkDialog(QDialog):
         browse = button(self.tr("Choose…"), self.browse)
         self._target = QWidget()
         self._target.setLayout(row(label(place_name, "caption"), self.place, browse, gap=Space.M))
-        whole = column(
-            label(title, "title"), self.words, self.errors, self._target, self.banner, self.proof, self.bar
-        )
+        self.middle = column(gap=Space.S)
+        whole = column(label(title, "title"), self.words, self.errors, self._target)
+        whole.addLayout(self.middle)
+        for part in (self.banner, self.proof, self.bar):
+            whole.addWidget(part)
         whole.setSpacing(Space.M)
         whole.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
         whole.addStretch(1)
@@ -89,6 +97,13 @@ class _WorkDialog(QDialog):
         self.bar.follow(job)
         job.answer.done(done).failed(self.has_failed)
 
+    def _act(self, action: str) -> None:
+        self.errors.clear()
+        if action in _ELSEWHERE:
+            self.browse()
+        else:
+            self.start()
+
     def has_failed(self, error: BaseException) -> None:
         """Show the card; everything can be tried again."""
         self._target.setEnabled(True)
@@ -107,14 +122,17 @@ class _WorkDialog(QDialog):
         self.close_button.setFocus()
 
 
-class BackupDialog(_WorkDialog):
-    """Takes a full backup while the database is in use."""
+class BackupDialog(WorkDialog):
+    """Takes a full backup while the database is in use, and rehearses a restore of it."""
 
     taken = Signal(object)
-    """The `BackupInfo`."""
+    """The `BackupInfo`, as soon as there is one."""
+    ended = Signal()
+    """What was asked for is done, or has failed."""
 
-    def __init__(self, shell: Shell, session: EngineSession, parent: QWidget | None = None) -> None:
+    def __init__(self, shell: Shell, session: EngineSession, folder: Path, parent: QWidget | None = None):
         self._session = session
+        self._info: BackupInfo | None = None
         super().__init__(
             shell, session.tr("Back up {name}").format(name=session.name), session.tr("Folder"), parent
         )
@@ -124,7 +142,12 @@ class BackupDialog(_WorkDialog):
                 "it. It is checked against its checksums before it counts."
             )
         )
-        self.place.setText(str(shell.preferences.backup_folder(session.path)))
+        self.rehearses = QCheckBox(
+            self.tr("Then rehearse a restore: into a scratch folder, checked, every row counted")
+        )
+        self.rehearses.setChecked(True)
+        self.middle.addWidget(self.rehearses)
+        self.place.setText(str(folder))
 
     def show_state(self) -> None:
         sample = self._session.last_sample
@@ -137,96 +160,74 @@ class BackupDialog(_WorkDialog):
 
     def start(self) -> None:
         folder = self.path()
+        self.rehearses.hide()
         self.shell.preferences.keep_backup_folder(self._session.path, folder)
-        answer = self._session.run(lambda db: db.backups.full_task(folder), self, channel="files")
-        answer.done(lambda task: self.follow(task, self._show_proof)).failed(self.has_failed)
+        answer = self._session.run(lambda db: _full_task(db, folder), self, channel="files")
+        answer.done(lambda task: self.follow(task, self._has_taken)).failed(self.has_failed)
 
-    def _show_proof(self, info: BackupInfo) -> None:
-        self.has_succeeded()
-        self.banner.say(
-            Tone.GOOD,
-            self.tr("Backed up and proved"),
-            self.tr("It holds everything that was committed before log position {lsn}.").format(
-                lsn=info.end_lsn
-            ),
-        )
-        self.proof.set_steps(proof_steps(info))
+    def has_failed(self, error: BaseException) -> None:
+        super().has_failed(error)
+        if self._info is None:
+            self.rehearses.show()
+            return
+        # The backup is there; only its rehearsal is to be told of.
+        self._target.hide()
+        self.go.hide()
+        self._look(self._show_kept)
+        self.ended.emit()
+
+    def _has_taken(self, info: BackupInfo) -> None:
+        self._info = info
         self.taken.emit(info)
+        if not self.rehearses.isChecked():
+            self._look(self._show_proof)
+            return
+        self._look(lambda kept: self.proof.set_steps(proof_steps(kept, ProofStep.RESTORED)))
+        path = Path(info.path)
+        answer = self._session.run(lambda _db: _rehearse_task(path), self, channel="files")
+        answer.done(lambda task: self.follow(task, lambda _found: self._look(self._show_proof)))
+        answer.failed(self.has_failed)
 
+    def _look(self, show: Callable[[KeptBackup], object]) -> None:
+        assert self._info is not None
+        path = Path(self._info.path)
+        self._session.run(lambda db: _look_again(db, path), self, channel="files").done(
+            lambda kept: show(kept) if kept is not None else None
+        ).failed(self.has_failed)
 
-class RestoreDialog(_WorkDialog):
-    """Restores a backup into a new folder; nothing that exists is touched."""
+    def _show_kept(self, kept: KeptBackup) -> None:
+        self.proof.set_steps(proof_steps(kept))
 
-    def __init__(
-        self,
-        shell: Shell,
-        source: Path,
-        target: Path,
-        parent: QWidget | None = None,
-    ) -> None:
-        self._source = source
-        super().__init__(shell, shell.tr("Restore a backup"), shell.tr("New database"), parent)
-        self.words.setText(
-            self.tr(
-                "The backup is copied into a new folder, brought to its last commit by a recovery, and "
-                "checked in full. No database that exists is touched."
-            )
-        )
-        self.place.setText(str(target))
-        self._opened = Path()
-
-    def show_state(self) -> None:
-        path = self.path()
-        self.go.setText(self.tr("Restore into {name}").format(name=path.name))
-        self.go.setEnabled(bool(self.place.text().strip()))
-        self.command.show_command("restore", self._source, path)
-
-    def start(self) -> None:
-        source, target = self._source, self.path()
-        answer = self.shell.run(lambda: _restore_task(source, target), self)
-        answer.done(lambda task: self.follow(task, self._show_proof)).failed(self.has_failed)
-
-    def _show_proof(self, result: Any) -> None:
+    def _show_proof(self, kept: KeptBackup) -> None:
         self.has_succeeded()
-        check: Any = next(
-            (s.metrics for s in result.recovery.stages if s.name == "Consistency Validation"), {}
-        )
         self.banner.say(
             Tone.GOOD,
-            self.tr("Restored, recovered and checked"),
-            self.tr("{pages} pages and {records} records were checked, without a problem.").format(
-                pages=formats.count(check.get("pages", result.pages)),
-                records=formats.count(check.get("records", 0)),
+            self.tr("Backed up and proved") if kept.is_proved else self.tr("Backed up and checksummed"),
+            self.tr("It holds everything that was committed before log position {lsn}.").format(
+                lsn=kept.info.end_lsn
             ),
         )
-        self._opened = result.path
-        self.go.show()
-        self.go.setText(self.tr("Open {name}").format(name=result.path.stem))
-        self.go.setEnabled(True)
-        self.go.clicked.disconnect()
-        self.go.clicked.connect(self._open)
-
-    def _open(self) -> None:
-        self.accept()
-        self.shell.open(self._opened)
+        self._show_kept(kept)
+        self.ended.emit()
 
 
-def proof_steps(info: BackupInfo) -> list[Step]:
-    """What is known of a backup, as a list of steps with their dates."""
-    taken = Step(
-        tr("Taken"),
-        StepState.DONE,
-        tr("{size} · {n} pages").format(size=formats.size(info.bytes), n=formats.count(info.pages)),
-        formats.moment(info.taken_at),
-    )
-    if info.verified_at is None:
-        return [taken, Step(tr("Checksums"), StepState.WAITING, tr("not verified yet"), "")]
-    detail = tr("every file and page against the manifest")
-    return [taken, Step(tr("Checksums"), StepState.DONE, detail, formats.moment(info.verified_at))]
+def _full_task(database: Any, folder: Path) -> Any:
+    task = database.backups.full_task(folder)
+    if folder.absolute() != database.keeper.folder:
+        # Where a backup was put by hand, those of the schedule and its proof are looked for too.
+        database.keeper.change(backup_folder=str(folder.absolute()))
+    return task
 
 
-def _restore_task(source: Path, target: Path) -> Any:
+def _rehearse_task(path: Path) -> Any:
     # Imported here: the kernel is loaded on the worker.
-    from engine.backups.restore import restore_task
+    from engine.backups.rehearsal import rehearse_task
 
-    return restore_task(source, target)
+    return rehearse_task(path)
+
+
+def _look_again(database: Any, path: Path) -> Any:
+    from engine.backups.history import kept_backup
+
+    database.keeper.look()
+    return kept_backup(path)

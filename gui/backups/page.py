@@ -1,26 +1,36 @@
-"""The page of backups: what there is, how old, whether it was proved."""
+"""The page of backups: a line of time, each with its proof, what keeps them, and when the next is due."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QCoreApplication
+from PySide6.QtCore import QCoreApplication, QUrl
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
 
 from engine.errors import Cancelled
-from engine.types import BackupInfo
+from engine.types import BackupInfo, BackupStanding, Event
 from gui.actions import Actions
-from gui.backups.dialogs import BackupDialog, RestoreDialog
+from gui.backups.detail import BackupDetail
+from gui.backups.dialogs import BackupDialog
+from gui.backups.keeping import RetentionCard, ScheduleCard
+from gui.backups.restore_dialog import RestoreDialog
+from gui.backups.retention_dialog import RetentionDialog
+from gui.backups.time_line import BackupTimeLine
+from gui.backups.words import origin_word, proof_tone, proof_word
+from gui.backups.worker import Look, look, task_of
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Page, Shell
-from gui.tasks import EngineSession
+from gui.tasks import EngineSession, Sample
+from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
 from gui.widgets import (
     Card,
+    ConfirmBar,
     ElidedLabel,
     EmptyState,
     StatTile,
@@ -32,8 +42,11 @@ from gui.widgets import (
     tool_button,
 )
 
-OLD_S = 3 * 86400.0
-"""No verified backup for this long is worth a warning."""
+if TYPE_CHECKING:
+    # At run time the kernel is loaded on a worker, after the window was drawn.
+    from engine.backups.history import KeptBackup
+
+_EVENTS = frozenset({"backup_finished", "backup_failed", "backups_changed"})
 
 
 def tr(text: str) -> str:
@@ -42,89 +55,138 @@ def tr(text: str) -> str:
 
 
 def backup_fields() -> tuple[Field, ...]:
-    """What is shown of a `BackupInfo`."""
+    """What is shown of a `KeptBackup`."""
     return (
-        Field(tr("Taken"), lambda b: formats.moment(b.taken_at), icon_name=lambda _b: "backups"),
-        Field(tr("Age"), lambda b: formats.ago(b.taken_at)),
-        Field(tr("Size"), lambda b: formats.size(b.bytes), True),
-        Field(tr("Pages"), lambda b: formats.count(b.pages), True),
-        Field(
-            tr("Proof"),
-            lambda b: tr("not verified") if b.verified_at is None else tr("checksummed"),
-            tone=lambda b: Tone.WARN if b.verified_at is None else Tone.GOOD,
-            tip=lambda b: tr("never") if b.verified_at is None else formats.moment(b.verified_at),
-        ),
-        Field(tr("Name"), lambda b: Path(b.path).name, tip=lambda b: b.path),
+        Field(tr("Taken"), lambda b: formats.moment(b.info.taken_at), icon_name=lambda _b: "backups"),
+        Field(tr("Age"), lambda b: formats.ago(b.info.taken_at)),
+        Field(tr("Proof"), proof_word, tone=proof_tone, tip=_proof_tip),
+        Field(tr("Size"), lambda b: formats.size(b.info.bytes), True),
+        Field(tr("Asked for"), origin_word, tip=lambda b: b.name),
     )
 
 
 class BackupsPage(Page):
-    """Lists the chain of the open database and works on it."""
+    """Lists the backups of the open database and works on them."""
 
     page_id = "backups"
     icon_name = "backups"
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, self.tr("Backups"), "")
-        self.header.set_subtitle(self.tr("Taken while the database is in use, proved before they count"))
+        self.header.set_subtitle(self.tr("Taken while the database is in use, proved by restoring them"))
         self.folder = Path()
-        self.errors = self.make_errors(self.refresh)
-        self.model = RecordModel(backup_fields(), lambda b: b.path, limit=500, parent=self)
-        self.view = RecordView(self.model, self.tr("Backups"), (200, 120, 110, 100, 140))
+        self._shown: Look | None = None
+        self._chosen = ""
+        self.errors = self._make_errors()
+        self.model = RecordModel(backup_fields(), lambda b: b.info.path, limit=500, parent=self)
+        self.view = RecordView(self.model, self.tr("Backups"), (184, 98, 118, 84))
         self.view.record_chosen.connect(self._show_chosen)
+        self.time_line = BackupTimeLine()
+        self.time_line.chosen.connect(self._choose)
+        self.detail = BackupDetail()
+        self.schedule = ScheduleCard()
+        self.schedule.changed.connect(self._change)
+        self.retention = RetentionCard()
+        self.retention.preview_asked.connect(self.show_retention)
+        self._question = ConfirmBar()
+        self._question.confirmed.connect(self._remove)
         self._bar = JobBar()
         self._folder = ElidedLabel("", "mono")
-        self._last = StatTile(self.tr("Last backup"))
         self._proved = StatTile(self.tr("Last proved"))
+        self._last = StatTile(self.tr("Last backup"))
+        self._next = StatTile(self.tr("Next by the schedule"))
         self._count = StatTile(self.tr("In this folder"))
-        self._verify = button(self.tr("Verify"), self.verify, "", "check")
-        self._restore = button(self.tr("Restore into a new database…"), self.restore, "", "undo")
+        self._connect_detail()
         self._build()
 
+    def _connect_detail(self) -> None:
+        self.detail.verify_asked.connect(self.verify)
+        self.detail.rehearse_asked.connect(self.rehearse)
+        self.detail.restore_asked.connect(self.restore)
+        self.detail.reveal_asked.connect(self._reveal)
+        self.detail.remove_asked.connect(self._ask_remove)
+
     def _build(self) -> None:
-        take = button(self.tr("Back up now…"), self.back_up, "primary", "backups")
         self.header.add_action(tool_button("refresh", self.tr("Read the list again"), self.refresh))
-        self.header.add_action(take)
+        self.header.add_action(button(self.tr("Back up now…"), self.back_up, "primary", "backups"))
         empty = EmptyState(
             "backups",
             self.tr("No backup yet"),
             self.tr("A backup runs while you work. Put it on another disk than the database."),
             button(self.tr("Take the first backup…"), self.back_up, "primary"),
         )
+        listed = QWidget()
+        inner = column(self.time_line, gap=Space.S)
+        inner.addWidget(self.view, 1)
+        listed.setLayout(inner)
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
-        listed = QWidget()
-        inner = column(gap=Space.S)
-        inner.addWidget(self.view, 1)
-        inner.addLayout(row(None, self._verify, self._restore))
-        listed.setLayout(inner)
         self._stack.addWidget(listed)
         card = Card()
-        change = button(self.tr("Other folder…"), self._choose_folder, "quiet", "folder")
         place = row(label(self.tr("Folder"), "caption"), gap=Space.M)
         place.addWidget(self._folder, 1)
-        place.addWidget(change)
+        place.addWidget(button(self.tr("Other folder…"), self.choose_folder, "quiet", "folder"))
         card.add(place, self._bar)
         card.body.addWidget(self._stack, 1)
-        inner = column(self.errors, row(self._last, self._proved, self._count, gap=Space.M), gap=Space.M)
-        inner.addWidget(card, 1)
-        self.body.addLayout(inner, 1)
+        self.detail.setFixedWidth(376)
+        upper = row(gap=Space.M)
+        upper.addWidget(card, 1)
+        upper.addWidget(self.detail)
+        lower = row(gap=Space.M)
+        lower.addWidget(self.schedule, 1)
+        lower.addWidget(self.retention, 1)
+        tiles = row(self._proved, self._last, self._next, self._count, gap=Space.M)
+        whole = column(self._question, self.errors, tiles, gap=Space.M)
+        whole.addLayout(upper, 1)
+        whole.addLayout(lower)
+        self.body.addLayout(whole, 1)
+
+    def _make_errors(self) -> ErrorSlot:
+        here = {
+            "retry": self.back_up,
+            "wait": self.back_up,
+            "back_up": self.back_up,
+            "backup_folder": self.choose_folder,
+            "choose_another": self._choose_whole,
+            "free_space": self._reveal_folder,
+        }
+        slot = ErrorSlot(lambda action: action in here or self.shell.can_do(action))
+
+        def act(action: str) -> None:
+            slot.clear()
+            here.get(action, lambda: self.shell.action_requested.emit(action))()
+
+        slot.action_requested.connect(act)
+        return slot
 
     def add_actions(self, actions: Actions) -> None:
         for action_id, words, handler, keys, drawing in (
             ("backups.take", self.tr("Back up now…"), self.back_up, "Ctrl+B", "backups"),
             ("backups.verify", self.tr("Verify the chosen backup"), self.verify, "Ctrl+Shift+V", "check"),
+            (
+                "backups.rehearse",
+                self.tr("Rehearse the chosen backup"),
+                self.rehearse,
+                "Ctrl+Shift+H",
+                "play",
+            ),
             ("backups.restore", self.tr("Restore the chosen backup…"), self.restore, "Ctrl+Shift+O", "undo"),
+            ("backups.folder", self.tr("Folder of backups…"), self.choose_folder, "Ctrl+Alt+F", "folder"),
+            ("backups.retention", self.tr("Which backups stay…"), self.show_retention, "Ctrl+Alt+T", "trash"),
         ):
             actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
 
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
-        self.folder = self.shell.preferences.backup_folder(session.path)
+        session.sampled.connect(self._show_sample)
+        session.events_arrived.connect(self._hear)
         self.refresh()
 
     def detach(self) -> None:
         self.model.show([])
+        self.detail.show_backup(None)
+        self._shown, self._chosen = None, ""
+        self._question.hide()
         self.errors.clear()
         self._bar.hide()
         super().detach()
@@ -133,113 +195,210 @@ class BackupsPage(Page):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the list of backups again."""
-        if self.session is None:
-            return
-        folder = self.folder
-        self._folder.setText(str(folder))
-        answer = self.session.run(lambda _db: _list(folder), self, channel="files")
-        answer.done(self._show).failed(self._show_error)
+        """Look at the folder of backups again."""
+        if self.session is not None:
+            self.session.run(look, self, channel="files").done(self._show).failed(self._show_error)
 
-    def _show(self, found: tuple[BackupInfo, ...]) -> None:
-        chosen = self.view.current()
-        self.model.show(found)
-        self._stack.setCurrentIndex(1 if found else 0)
-        line = self.model.line_of(chosen.path) if chosen is not None else None
-        if found:
+    def _show(self, found: Look) -> None:
+        self._shown = found
+        self.folder = found.folder
+        self._folder.setText(str(found.folder))
+        chosen = self._chosen
+        self.model.show(found.backups)
+        self._stack.setCurrentIndex(1 if found.backups else 0)
+        line = self.model.line_of(chosen) if chosen else None
+        if found.backups:
             self.view.choose_line(0 if line is None else line)
         self._show_tiles(found)
-        self._show_chosen(self.view.current())
+        self.time_line.show_backups(found.backups, found.standing.next_at)
+        self.schedule.show_config(found.config)
+        self.schedule.show_standing(found.standing)
+        self.retention.show_plan(found.config, found.plan)
+        self._show_chosen(self.view.current() if found.backups else None)
+        if found.failure is not None:
+            self.errors.show_error(found.failure, self.tr("take the scheduled backup"))
 
-    def _show_tiles(self, found: tuple[BackupInfo, ...]) -> None:
-        now = time.time()
-        last = max((b.taken_at for b in found), default=0.0)
-        proved = max((b.verified_at or 0.0 for b in found), default=0.0)
-        self.shell.backup_seen.emit(last)
-        self._last.show_value(
-            formats.ago(last), formats.moment(last) if last else "", Tone.WARN if now - last > OLD_S else None
-        )
+    def _show_tiles(self, found: Look) -> None:
+        now, within = time.time(), found.config.proved_backup_within
+        standing = found.standing
+        last, proved = standing.taken_at, standing.proved_at
+        self._last.show_value(formats.ago(last), formats.moment(last) if last else "")
         self._proved.show_value(
             formats.ago(proved),
-            self.tr("every file against its checksum") if proved else "",
-            Tone.WARN if now - proved > OLD_S else Tone.GOOD,
+            self.tr("restored, checked, counted") if proved else self.tr("none was restored yet"),
+            Tone.WARN if now - proved > within else Tone.GOOD,
         )
         self._count.show_value(
-            formats.count(len(found)),
-            self.tr("{size} in all").format(size=formats.size(sum(b.bytes for b in found))),
+            formats.count(len(found.backups)),
+            self.tr("{size} in all").format(size=formats.size(sum(b.info.bytes for b in found.backups))),
         )
+        self._show_next(standing)
 
-    def _show_chosen(self, info: Any) -> None:
-        for widget in (self._verify, self._restore):
-            widget.setEnabled(info is not None)
+    def _show_next(self, standing: BackupStanding) -> None:
+        if standing.is_running:
+            self._next.show_value(self.tr("now"), self.tr("it is being taken"), Tone.ACCENT)
+        elif standing.next_at is None:
+            self._next.show_value("–", self.tr("no schedule is set"))
+        else:
+            left = max(0.0, standing.next_at - time.time())
+            words = self.tr("in a moment") if left < 1 else formats.duration(left)
+            self._next.show_value(words, formats.moment(standing.next_at))
+
+    def _show_sample(self, sample: Sample) -> None:
+        standing = None if sample.health is None else sample.health.backups
+        if standing is not None and self.isVisible():
+            self._show_next(standing)
+            self.schedule.show_standing(standing)
+
+    def _hear(self, events: list[Event]) -> None:
+        if any(event.kind in _EVENTS for event in events):
+            self.refresh()
+
+    def _show_chosen(self, kept: KeptBackup | None) -> None:
+        self._chosen = "" if kept is None else kept.info.path
+        self.detail.show_backup(kept)
+        self.time_line.choose(self._chosen)
+
+    def _choose(self, path: str) -> None:
+        line = self.model.line_of(path)
+        if line is not None:
+            self.view.choose_line(line)
+
+    def _choose_whole(self) -> None:
+        """Choose the newest backup that has not failed."""
+        backups = () if self._shown is None else self._shown.backups
+        whole = next((kept for kept in backups if kept.setback is None), None)
+        if whole is not None:
+            self._choose(whole.info.path)
+        else:
+            self.back_up()
+
+    # What can be done
 
     def back_up(self) -> None:
         """Open the dialog that takes a backup."""
         if self.session is None:
             return
-        dialog = BackupDialog(self.shell, self.session, self)
+        folder = (
+            self.folder if self.folder != Path() else self.shell.preferences.backup_folder(self.session.path)
+        )
+        dialog = BackupDialog(self.shell, self.session, folder, self)
         dialog.taken.connect(self._has_taken)
+        dialog.ended.connect(self.refresh)
         dialog.open()
 
     def _has_taken(self, info: BackupInfo) -> None:
-        self.folder = Path(info.path).parent
+        self._chosen = info.path
+        self.errors.clear()
         self.refresh()
-        self.shell.tell(self.tr("Backed up and proved"))
 
     def verify(self) -> None:
         """Check the chosen backup against its checksums."""
-        info = self.view.current()
-        if self.session is None or info is None:
-            return
-        path = Path(info.path)
-        answer = self.session.run(lambda _db: _verify_task(path), self, channel="files")
-        answer.done(self._follow).failed(self._show_error)
+        self._work("checksum", self.tr("The backup is whole"))
 
-    def _follow(self, task: Any) -> None:
+    def rehearse(self) -> None:
+        """Restore the chosen backup into a scratch folder, check it there, and count its rows."""
+        self._work("rehearse", self.tr("The backup is proved"))
+
+    def _work(self, kind: str, words: str) -> None:
+        kept = self.view.current()
+        if self.session is None or kept is None:
+            return
+        path = Path(kept.info.path)
+        self.errors.clear()
+        answer = self.session.run(lambda _db: task_of(kind, path), self, channel="files")
+        answer.done(lambda task: self._follow(task, words)).failed(self._show_error)
+
+    def _follow(self, task: Any, words: str) -> None:
         job = self.shell.jobs.start(task, self)
         self._bar.follow(job)
-        job.answer.done(lambda _info: self._has_verified()).failed(self._show_error)
+        job.answer.done(lambda _result: self._has_done(words)).failed(self._show_error)
 
-    def _has_verified(self) -> None:
-        self.shell.tell(self.tr("The backup is whole"))
+    def _has_done(self, words: str) -> None:
+        self.shell.tell(words)
         self.refresh()
 
     def restore(self) -> None:
         """Open the dialog that restores the chosen backup."""
-        info = self.view.current()
-        if self.session is None or info is None:
+        kept = self.view.current()
+        if self.session is None or kept is None:
             return
         beside = self.session.path.with_name(f"{self.session.path.stem} restored.holdfast")
-        RestoreDialog(self.shell, Path(info.path), beside, self).open()
+        RestoreDialog(self.shell, Path(kept.info.path), beside, self, self.session).open()
 
-    def _choose_folder(self) -> None:
+    def show_retention(self) -> None:
+        """Open the dialog that shows which backups would go."""
+        if self.session is None or self._shown is None:
+            return
+        dialog = RetentionDialog(self.shell, self.session, self._shown.backups, self._shown.config, self)
+        dialog.pruned.connect(self.refresh)
+        dialog.open()
+
+    def choose_folder(self) -> None:
+        """Ask where backups go from now on."""
+        if self.session is None:
+            return
         dialog = QFileDialog(self, self.tr("Folder of backups"), str(self.folder.parent))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
         dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Use this folder"))
-        dialog.fileSelected.connect(self._use_folder)
+        dialog.fileSelected.connect(self.use_folder)
         dialog.open()
 
-    def _use_folder(self, text: str) -> None:
+    def use_folder(self, text: str) -> None:
+        """Backups go to this folder from now on."""
         if self.session is not None:
-            self.folder = Path(text)
-            self.shell.preferences.keep_backup_folder(self.session.path, self.folder)
-            self.refresh()
+            self.shell.preferences.keep_backup_folder(self.session.path, Path(text))
+            self._change({"backup_folder": text})
+
+    def _change(self, values: dict[str, Any]) -> None:
+        if self.session is None:
+            return
+        answer = self.session.run(lambda db: db.keeper.change(**values), self, channel="files")
+        answer.failed(self._show_error).finally_(self.refresh)
+
+    def _reveal(self) -> None:
+        if (kept := self.view.current()) is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(kept.info.path))
+
+    def _reveal_folder(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.folder)))
+
+    def _ask_remove(self) -> None:
+        kept = self.view.current()
+        if kept is None or self._shown is None:
+            return
+        proved = [b.name for b in self._shown.backups if b.is_proved]
+        text = self.tr("Remove the backup of {moment}? It cannot be brought back.").format(
+            moment=formats.moment(kept.info.taken_at)
+        )
+        if proved == [kept.name]:
+            text += " " + self.tr("It is the only one that is proved.")
+        if any(b.parent == kept.name for b in self._shown.backups):
+            text += " " + self.tr("The increments that continue it go with it.")
+        size = formats.size(kept.info.bytes)
+        self._question.ask(
+            text, self.tr("Remove it ({size})").format(size=size), self.tr("Keep it"), Tone.BAD
+        )
+
+    def _remove(self) -> None:
+        self._work("remove", self.tr("Removed"))
 
     def _show_error(self, error: BaseException) -> None:
         self._bar.hide()
+        self.refresh_quietly()
         if not isinstance(error, Cancelled):
             self.errors.show_error(error, self.tr("work on a backup"))
 
+    def refresh_quietly(self) -> None:
+        """Look again after a failure, without a second card where that fails too."""
+        if self.session is not None:
+            answer = self.session.run(look, self, channel="files")
+            answer.done(self._show).failed(lambda _error: None)
 
-def _list(folder: Path) -> tuple[BackupInfo, ...]:
-    # Imported here, as below: the kernel is loaded on the worker.
-    from engine.backups.backup import list_backups
 
-    return list_backups(folder)
-
-
-def _verify_task(path: Path) -> Any:
-    from engine.backups.backup import verify_task
-
-    return verify_task(path)
+def _proof_tip(kept: KeptBackup) -> str:
+    if kept.setback is not None:
+        return kept.setback.message
+    at = kept.queried_at or kept.info.verified_at
+    return tr("never") if at is None else formats.moment(at)

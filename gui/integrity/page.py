@@ -11,7 +11,7 @@ from engine.errors import Cancelled
 from engine.integrity.findings import Finding
 from engine.types import CheckReport
 from gui.actions import Actions
-from gui.backups.dialogs import RestoreDialog
+from gui.backups.restore_dialog import RestoreDialog
 from gui.integrity.detail import FindingDetail
 from gui.integrity.map_card import MapCard
 from gui.integrity.repair_dialog import RepairDialog

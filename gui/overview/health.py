@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from engine.health.report import HealthReport
 from engine.health.score import Component, Deduction, Part
 from gui.theme import Space, Tone, pixmap
-from gui.widgets import Card, Pill, ScoreRing, column, label, row, rule, set_look
+from gui.widgets import Card, Pill, ScoreRing, button, column, label, row, rule, set_look
 from gui.widgets.score_ring import tone_of_score
 
 
 class HealthCard(Card):
-    """Explains the score: 100, less what each finding costs."""
+    """Explains the score: 100, less what each finding costs.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    `can_do` says whether the window can carry out what a finding suggests; `action_requested` asks for it.
+    """
+
+    action_requested = Signal(str)
+
+    def __init__(self, can_do: Callable[[str], bool], parent: QWidget | None = None) -> None:
         super().__init__(self.tr("Health"), parent=parent)
         self._words = {
             Tone.GOOD: self.tr("healthy"),
@@ -28,6 +35,12 @@ class HealthCard(Card):
             Component.DISK: self.tr("Disk"),
             Component.REPLICATION: self.tr("Mirrors"),
             Component.ENGINE: self.tr("Engine"),
+        }
+        self._can_do = can_do
+        self._labels = {
+            "back_up": self.tr("Back up now…"),
+            "backups": self.tr("Show backups"),
+            "settings": self.tr("Settings"),
         }
         self.ring = ScoreRing()
         self._lines: list[_Reason] = []
@@ -78,10 +91,11 @@ class HealthCard(Card):
     def _list(self, deductions: tuple[Deduction, ...]) -> None:
         """Show these; lines that are there are written over, for a figure in them changes every second."""
         while len(self._lines) < len(deductions):
-            self._lines.append(_Reason())
+            self._lines.append(_Reason(self.action_requested.emit))
             self._reasons.insertWidget(self._reasons.count() - 1, self._lines[-1])
         for line, deduction in zip(self._lines, deductions, strict=False):
-            line.show_deduction(deduction)
+            label_of = self._labels.get(deduction.action, "") if self._can_do(deduction.action) else ""
+            line.show_deduction(deduction, label_of)
         for place, line in enumerate(self._lines):
             line.setVisible(place < len(deductions))
         self._nothing.setVisible(not deductions)
@@ -99,8 +113,10 @@ class HealthCard(Card):
 class _Reason(QWidget):
     """What one finding costs, and its fix."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: Callable[[str], object]) -> None:
         super().__init__()
+        self._action = ""
+        self._button = button("", lambda: act(self._action))
         self._cost = Pill()
         self._cost.setFixedWidth(48)
         self._cost.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -108,9 +124,15 @@ class _Reason(QWidget):
         self._fix = label("", "caption", wrap=True)
         line = row(self._cost, gap=Space.M)
         line.addLayout(column(self._what, self._fix, gap=0), 1)
+        line.addWidget(self._button)
         self.setLayout(line)
 
-    def show_deduction(self, deduction: Deduction) -> None:
+    def show_deduction(self, deduction: Deduction, label_of: str) -> None:
+        """Show one; a button does what it suggests, where that has a name."""
+        self._action = deduction.action
+        if label_of != self._button.text():
+            self._button.setText(label_of)
+        self._button.setVisible(bool(label_of))
         tone = Tone.BAD if deduction.points >= 20 else Tone.WARN
         self._cost.show_state(f"−{deduction.points:.0f}", tone)
         self._what.setText(deduction.reason)

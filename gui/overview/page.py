@@ -27,7 +27,8 @@ class OverviewPage(Page):
         super().__init__(shell, self.tr("Overview"), "", parent)
         self._commits, self._written = Rate(), Rate()
         self._checkpoint_lsn = -1
-        self.health = HealthCard()
+        self.health = HealthCard(shell.can_do)
+        self.health.action_requested.connect(shell.action_requested)
         self.events = EventsCard()
         self._chart = TimeLine(lambda value: f"{value:,.0f}", 120)
         self._chart.add_series(self.tr("Commits per second"), fill=True)

@@ -26,8 +26,22 @@ SHOWN = {
     ),
     Section.RECOVERY: ("checkpoint_interval", "checkpoint_log_volume", "image_every_changes"),
     Section.STORAGE: ("cache_size", "lock_timeout", "deadlock_victim"),
+    Section.BACKUPS: (
+        "backup_folder",
+        "proved_backup_within",
+        "backup_schedule",
+        "backup_interval",
+        "backup_time",
+        "rehearse_backups",
+        "prune_backups",
+        "keep_last_backups",
+        "keep_daily_backups",
+        "keep_weekly_backups",
+        "keep_monthly_backups",
+    ),
 }
-"""What `engine.bridge.store_options` hands to the kernel of a database that exists."""
+"""What `engine.bridge.store_options` hands to the kernel of a database that exists, and what is in
+force at once: all of the section of backups."""
 
 
 class DatabaseSettings(Card):
@@ -36,25 +50,37 @@ class DatabaseSettings(Card):
     def __init__(self, shell: Shell, parent: QWidget | None = None) -> None:
         super().__init__(self.tr("This database"), parent=parent)
         self.body.setSpacing(Space.M)
-        self.hint.setText(self.tr("kept in its reliability.toml, in force when it is opened the next time"))
+        self.hint.setText(
+            self.tr(
+                "kept in its reliability.toml; in force when it is opened the next time, for backups at once"
+            )
+        )
         self._shell = shell
         self._session: EngineSession | None = None
         self._config = Config()
         self.lines: dict[str, SettingLine] = {}
         self.save = button(self.tr("Save settings"), self._save, "primary", "save")
         self._undo = button(self.tr("Undo changes"), lambda: self._show(self._config))
+        self._undo.setEnabled(False)
         self._build()
         self.hide()
 
     def attach(self, session: EngineSession) -> None:
         """Read the settings of this database."""
         self._session = session
-        answer = session.run(lambda database: load(database.path), self, channel="files")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read them again, unless somebody is at changing them here: other pages change some too."""
+        if self._session is None or self._undo.isEnabled():
+            return
+        answer = self._session.run(lambda database: load(database.path), self, channel="files")
         answer.done(self._show)
         answer.failed(lambda error: self._shell.show_error(error, self.tr("read the settings")))
 
     def detach(self) -> None:
         self._session = None
+        self._undo.setEnabled(False)
         self.hide()
 
     def _build(self) -> None:
@@ -91,6 +117,8 @@ class DatabaseSettings(Card):
 
         def work(database: Any) -> Config:
             save(database.path, config)
+            # What the kernel does not take at its opening is in force now.
+            database.keeper.change(**{name: getattr(config, name) for name in SHOWN[Section.BACKUPS]})
             return config
 
         answer = self._session.run(work, self, channel="files")

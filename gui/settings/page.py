@@ -43,6 +43,9 @@ class SettingsPage(Page):
         super().detach()
         self.database.detach()
 
+    def entered(self) -> None:
+        self.database.refresh()
+
     def choose_theme(self, mode: ThemeMode) -> None:
         """Put a theme into force and keep the choice."""
         self.shell.preferences.theme = mode

@@ -10,7 +10,7 @@ import time
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
-from engine.types import StoreStatus
+from engine.types import BackupStanding, StoreStatus
 from gui.theme import Space, Tone, icon
 from gui.widgets import formats
 from gui.widgets.basics import button, label, row, set_look
@@ -91,14 +91,20 @@ class StatusStrip(QFrame):
         waits = self.tr("{n} waiting").format(n=status.waiters)
         self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
 
-    def show_backup(self, at: float) -> None:
-        """When the last backup was taken, in Unix seconds; 0 where there is none."""
-        if at <= 0:
-            self._put(self._backup, "backups", self.tr("No backup"), Tone.WARN)
+    def show_backups(self, standing: BackupStanding, is_trouble: bool) -> None:
+        """How well the database is backed up; trouble is what health deducts for."""
+        tone = Tone.WARN if is_trouble else None
+        if standing.is_running:
+            text, tone = self.tr("Backing up"), Tone.ACCENT
+        elif standing.failure:
+            text, tone = self.tr("Backup failed"), Tone.BAD
+        elif standing.proved_at > 0:
+            text = self.tr("Proved backup {ago}").format(ago=formats.ago(standing.proved_at))
+        elif standing.taken_at > 0:
+            text = self.tr("Backup not proved")
         else:
-            old = time.time() - at > 3 * 86400
-            text = self.tr("Backup {ago}").format(ago=formats.ago(at))
-            self._put(self._backup, "backups", text, Tone.WARN if old else None)
+            text = self.tr("No backup")
+        self._put(self._backup, "backups", text, tone)
 
     def show_jobs(self, running: int, share: float | None) -> None:
         """How many jobs run, and how far the first of them is."""

@@ -40,7 +40,7 @@ def test_the_newest_event_is_on_top_and_the_list_does_not_grow_for_ever(qtbot, t
 
 
 def test_each_deduction_is_told_with_its_fix(qtbot, theme):
-    card = HealthCard()
+    card = HealthCard(lambda _action: True)
     qtbot.addWidget(card)
 
     class Report:
@@ -57,7 +57,7 @@ def test_each_deduction_is_told_with_its_fix(qtbot, theme):
 
 
 def test_a_reason_whose_figure_changes_is_written_over_and_not_built_again(qtbot, theme):
-    card = HealthCard()
+    card = HealthCard(lambda _action: True)
     qtbot.addWidget(card)
 
     def deduction(busy):

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from gui.about import AboutDialog
 from gui.actions import CommandPalette, match
-from gui.backups.dialogs import RestoreDialog
+from gui.backups.restore_dialog import RestoreDialog
 from gui.error_dialog import ErrorDialog
 from gui.session import Preferences
 from gui.theme import DARK, ThemeMode

@@ -1,0 +1,57 @@
+"""What the page asks of the engine, on a worker's thread: the kernel is loaded there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config import Config
+from engine.errors import HoldfastError
+from engine.types import BackupStanding
+
+if TYPE_CHECKING:
+    from engine.backups.history import KeptBackup
+    from engine.backups.retention import RetentionPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that the page shows, of one moment."""
+
+    folder: Path
+    backups: tuple[KeptBackup, ...]
+    """Newest first."""
+    plan: RetentionPlan
+    standing: BackupStanding
+    config: Config
+    failure: HoldfastError | None
+    """Why the schedule's last backup failed."""
+
+
+def look(database: Any) -> Look:
+    """Look at the folder of backups; the health of the database hears of it too."""
+    from engine.backups.history import kept_backups
+    from engine.backups.retention import retention_plan
+
+    keeper = database.keeper
+    keeper.look()
+    backups = kept_backups(keeper.folder)
+    return Look(
+        keeper.folder,
+        backups,
+        retention_plan(backups, database.config),
+        keeper.standing(),
+        database.config,
+        keeper.failure(),
+    )
+
+
+def task_of(kind: str, path: Path) -> Any:
+    """The task that verifies, rehearses or removes one backup."""
+    from engine.backups.rehearsal import checksum_task, rehearse_task
+    from engine.backups.retention import remove_task
+
+    if kind == "rehearse":
+        return rehearse_task(path)
+    return remove_task(path) if kind == "remove" else checksum_task(path)
