@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QWidget
 
 from engine.errors import HoldfastError, RecoveryConfigurationError, RecoveryPermissionError
 from engine.recovery.choices import root_cause
-from gui.backups.dialogs import RestoreDialog
+from gui.backups.restore_dialog import RestoreDialog
 from gui.page import Shell
 from gui.recovery.work import RecoveryWork, newest_backup
 
