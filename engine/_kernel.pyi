@@ -45,7 +45,9 @@ def inspect(path: str) -> dict[str, Any]:
     """
 
 def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
-    """Check a backup directory against its manifest. Keys: files, bytes, pages, end_lsn, taken_at."""
+    """Check a backup, and those it adds to, against their manifests.
+
+    Keys: files, bytes, pages, end_lsn, taken_at, sequence, parent (a name; None for a full one)."""
 
 def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str, Any]:
     """Rebuild a database in the empty or missing directory `target`. It needs recovery to its
@@ -93,8 +95,7 @@ class Store:
         Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-        image_every_changes, snapshot_log_bytes, transaction_log_bytes,
-        aborts_long_transactions, read_only. Pages are always verified when they are read.
+        image_every_changes, read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""
@@ -116,10 +117,6 @@ class Store:
         """Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}], since_s."""
     def wait_for_graph(self) -> list[dict[str, Any]]:
         """Keys: waiter, holder, resource, mode, since_s."""
-    def abort_all(self) -> int:
-        """Rolls back every transaction in flight; returns how many. Their owners learn it with
-        their next calls.
-        """
     def abort_transaction(self, txn: int) -> bool:
         """Roll another transaction back; where a call of its owner runs, that call wakes and ends it.
         False where none of that number runs."""
@@ -143,8 +140,11 @@ class Store:
     def page_info(self, page: int) -> dict[str, Any]:
         """One page as the data file has it. Keys: page, kind, level, tree, lsn, incarnation, right,
         records, free_bytes, ok, problem (text or None)."""
-    def backup(self, target: str, job: Job | None = None) -> dict[str, Any]:
-        """Full backup while in use. Keys: pages, bytes, end_lsn, seconds."""
+    def backup(
+        self, target: str, job: Job | None = None, *, parent: str | None = None, bytes_per_second: int = 0
+    ) -> dict[str, Any]:
+        """A backup while in use: full, or what has changed since the one in the directory `parent`,
+        which lies beside `target`. 0 bytes_per_second: no limit. Keys: as verify_backup, and seconds."""
     def rotate_log(self) -> None: ...
     def set_read_only(self, value: bool) -> None: ...
     def import_file(self, path: str, plan: dict[str, Any], job: Job | None = None) -> dict[str, Any]:

@@ -438,6 +438,10 @@ class RecoveryVerificationFailed(HoldfastError):
         return bool(self.fields.get("critical", True))
 
 
+class IncrementRefused(HoldfastError):
+    code = -90
+
+
 def by_code() -> dict[int, type[HoldfastError]]:
     """Every error class by its code."""
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}

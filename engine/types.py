@@ -203,19 +203,6 @@ class CheckReport:
 
 
 @dataclass(frozen=True, slots=True)
-class IntegrityStanding:
-    """What is known of a database's integrity now."""
-
-    checked_at: float
-    """When everything was checked last, in Unix seconds; 0 for never."""
-    is_checked_well: bool
-    urgent: int
-    """Open findings of damaged data or broken references."""
-    indexes: int
-    """Open findings of indexes, which can be rebuilt."""
-
-
-@dataclass(frozen=True, slots=True)
 class Indicator:
     """One sign that a recovery is needed."""
 
@@ -276,6 +263,10 @@ class BackupInfo:
     pages: int
     bytes: int
     verified_at: float | None
+    parent: str = field(default="", compare=False)
+    """The name of the backup that it adds to; empty for a full one."""
+    sequence: int = field(default=0, compare=False)
+    """Its number in the chain, in order of taking whatever the clock says; 0 in older backups."""
 
 
 class BackupOrigin(StrEnum):

@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed
 from engine.backups.history import noted
-from engine.errors import BackupDamaged, InvalidArgument, IoError, from_exception
-from engine.files import write_atomically
+from engine.errors import BackupDamaged, IncrementRefused, InvalidArgument, IoError, from_exception
+from engine.files import sync_directory, write_atomically
 from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin
 
@@ -39,41 +40,83 @@ class Backups:
         self.last: BackupInfo | None = None
         """The latest one taken since the database was opened."""
 
-    def full_task(self, target: str | Path, origin: BackupOrigin = BackupOrigin.MANUAL) -> Task[BackupInfo]:
+    def full_task(
+        self,
+        target: str | Path,
+        origin: BackupOrigin = BackupOrigin.MANUAL,
+        *,
+        bytes_per_second: int = 0,
+    ) -> Task[BackupInfo]:
         """Add a full backup to the chain in `target`, while the database is in use.
 
         Start the task, or run it. It is verified against its manifest before it counts. Cancel
-        and failure leave the chain as it was. Raises `BackupTargetInUse` (-66) while another
-        backup goes to the same place.
+        and failure leave the chain as it was. `bytes_per_second` limits how fast the database is
+        read; 0 does not. Raises `BackupTargetInUse` (-66) while another backup goes to the same
+        place.
         """
+        return self._task(target, origin, None, bytes_per_second)
+
+    def increment_task(
+        self,
+        target: str | Path,
+        origin: BackupOrigin = BackupOrigin.MANUAL,
+        *,
+        bytes_per_second: int = 0,
+    ) -> Task[BackupInfo]:
+        """Add what has changed since the newest backup of the chain in `target`.
+
+        As `full_task`; the whole chain is verified before the increment counts. Raises
+        `IncrementRefused` (-90) where there is no backup to add to, or one of another history.
+        """
+        return self._task(target, origin, newest_name, bytes_per_second)
+
+    def _task(
+        self,
+        target: str | Path,
+        origin: BackupOrigin,
+        parent_in: Callable[[Path], Path] | None,
+        bytes_per_second: int,
+    ) -> Task[BackupInfo]:
         chain = Path(target).expanduser().absolute()
         if chain == self._database.path or self._database.path in chain.parents:
             raise InvalidArgument(argument="the target", issue="a backup cannot be inside its database")
-        return Task(
-            f"Backup to {chain.name}",
-            lambda task: self._noted(chain, task, origin),
-        )
 
-    def _noted(self, chain: Path, task: Task[BackupInfo], origin: BackupOrigin) -> BackupInfo:
-        info = noted(self._database, origin, lambda: self._take(chain, task))
-        self._database.keeper.look(chain)
-        return info
+        def take(task: Task[BackupInfo], unfinished: Path) -> None:
+            job = bridge.Job()
+            task.use(job)
+            parent = None if parent_in is None else str(parent_in(chain))
+            store = self._database.store
+            store.backup(str(unfinished), job, parent=parent, bytes_per_second=bytes_per_second)
 
-    def _take(self, chain: Path, task: Task[BackupInfo]) -> BackupInfo:
-        name = f"full-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        kind = "full" if parent_in is None else "incr"
+
+        def work(task: Task[BackupInfo]) -> BackupInfo:
+            info = noted(self._database, origin, lambda: self._take(chain, kind, task, take))
+            self._database.keeper.look(chain)
+            return info
+
+        return Task(f"Backup to {chain.name}", work)
+
+    def _take(
+        self,
+        chain: Path,
+        kind: str,
+        task: Task[BackupInfo],
+        take: Callable[[Task[BackupInfo], Path], None],
+    ) -> BackupInfo:
+        name = f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
         unfinished = chain / f"{name}{UNFINISHED}"
         self._database.keeper.check_folder(chain)
         with claimed(chain):
             try:
                 unfinished.mkdir(mode=0o700)
-                job = bridge.Job()
-                task.use(job)
-                self._database.store.backup(str(unfinished), job)
+                take(task, unfinished)
                 # Where cancel came after the last page, what was taken is dropped all the same.
                 task.proceed()
                 proof = _verify(unfinished, task)
                 info = _info(chain / name, proof, verified_at=time.time())
                 unfinished.rename(chain / name)
+                sync_directory(chain)
                 _write_record(info)
             except OSError as error:
                 raise from_exception(error, "write the backup to") from error
@@ -93,7 +136,20 @@ def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
         return ()
     records = (_read_record(path) for path in chain.glob(f"*{_RECORD_ENDING}"))
     found = [info for info in records if info is not None and Path(info.path).is_dir()]
-    return tuple(sorted(found, key=lambda info: (info.taken_at, info.end_lsn), reverse=True))
+    return tuple(sorted(found, key=_order, reverse=True))
+
+
+def _order(info: BackupInfo) -> tuple[int, float, int]:
+    # The number in the chain first: the clock may have been set back between two backups.
+    return info.sequence, info.taken_at, info.end_lsn
+
+
+def newest_name(chain: Path) -> Path:
+    """The newest backup of a chain, to add an increment to; raises `IncrementRefused` (-90)."""
+    found = list_backups(chain)
+    if not found:
+        raise IncrementRefused(path=str(chain), reason="there is no backup yet")
+    return Path(found[0].path)
 
 
 def newest(target: str | Path) -> Path:
@@ -145,6 +201,8 @@ def _info(path: Path, proof: dict[str, Any], verified_at: float) -> BackupInfo:
         pages=int(proof["pages"]),
         bytes=int(proof["bytes"]),
         verified_at=verified_at,
+        parent=proof["parent"] or "",
+        sequence=int(proof["sequence"]),
     )
 
 
@@ -169,6 +227,8 @@ def _read_record(path: Path) -> BackupInfo | None:
             pages=int(record["pages"]),
             bytes=int(record["bytes"]),
             verified_at=None if verified_at is None else _finite(verified_at),
+            parent=str(record.get("parent", "")),
+            sequence=int(record.get("sequence", 0)),
         )
     except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         # A record that cannot be read hides its backup from the list, nothing more.

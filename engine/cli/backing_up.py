@@ -10,17 +10,22 @@ from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
-from engine.errors import BackupDamaged, NotSupported, RehearsalFailed
+from engine.errors import BackupDamaged, InvalidArgument, NotSupported, RehearsalFailed
 from engine.types import BackupInfo
 from engine.units import format_size
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
-    parser = add_verb(verbs, "backup", backup, "Add a full backup to the chain in a directory")
+    parser = add_verb(verbs, "backup", backup, "Add a backup to the chain in a directory")
     parser.add_argument("target", metavar="TARGET", help="the directory of the chain")
-    for name in ("--incremental", "--emergency"):
-        parser.add_argument(name, action="store_true", help="not in this version")
+    parser.add_argument(
+        "--incremental", action="store_true", help="only what has changed since the newest backup there"
+    )
+    parser.add_argument("--emergency", action="store_true", help="not in this version")
+    parser.add_argument(
+        "--bytes-per-second", type=int, default=0, metavar="N", help="read the database no faster than this"
+    )
     parser = add_verb(verbs, "verify-backup", verify, "Check a backup against its checksums", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup, or the directory of the chain")
     parser.add_argument(
@@ -36,11 +41,14 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
 
 def backup(args: argparse.Namespace, out: Output) -> int:
     """`backup PATH TARGET`"""
-    for name in ("incremental", "emergency"):
-        if getattr(args, name):
-            raise NotSupported(feature=f"--{name}", detail="this version takes full backups")
+    if args.emergency:
+        raise NotSupported(feature="--emergency", detail="this version takes full and incremental backups")
+    if args.bytes_per_second < 0:
+        raise InvalidArgument(argument="--bytes-per-second", issue="it cannot be negative")
     with open_existing(args.path, out) as database:
-        info = out.follow(database.backups.full_task(args.target))
+        backups = database.backups
+        task = backups.increment_task if args.incremental else backups.full_task
+        info = out.follow(task(args.target, bytes_per_second=args.bytes_per_second))
     out.result({"backup": asdict(info)}, [f"{_described(info)}, checked against its manifest.", info.path])
     return FINE
 
@@ -108,4 +116,5 @@ def restore(args: argparse.Namespace, out: Output) -> int:
 
 
 def _described(info: BackupInfo) -> str:
-    return f"Backup of {info.pages:,} pages ({format_size(info.bytes)}) up to LSN {info.end_lsn}"
+    kind = f"Increment to {info.parent}" if info.parent else "Backup"
+    return f"{kind} of {info.pages:,} pages ({format_size(info.bytes)}) up to LSN {info.end_lsn}"

@@ -51,8 +51,7 @@ class Health:
             figures = self._gauge.read()
         database = self._database
         standing = database.keeper.standing()
-        found = database.integrity.standing()
-        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing, found)
+        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing)
         judged = score(evidence)
         return HealthReport(
             at=figures.at,

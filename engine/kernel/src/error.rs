@@ -126,6 +126,7 @@ codes! {
     InsufficientResources = -72,
     InconsistentState = -75,
     RecoveryRollbackFailed = -81,
+    IncrementRefused = -90,
 }
 
 /// A coded error with its fields and, where there is one, its cause.

@@ -1,11 +1,12 @@
-//! Full backups of a database in use, their proof, and restoring from them.
+//! Backups of a database in use, full and incremental, their proof, and restoring from them.
 //!
 //! ```text
 //! TARGET/
-//!   pages.zst            zstd of: magic 8 | page size u32 | { page id u32, page } ... | NONE, count u32
+//!   pages.zst            the pages of this backup, compressed; `pages` draws the bytes
+//!   kept.zst             of an increment: the pages that the backups before it hold
 //!   wal/NNNNNNNNNNNN.wal.zst   zstd of a segment: its header and the stream up to the end LSN
 //!   control              as in a database: the checkpoint that recovery starts from
-//!   manifest.json        what there is, with sizes and BLAKE3; written last
+//!   manifest.json        what there is, with sizes and BLAKE3, and what it adds to; written last
 //! ```
 //!
 //! A directory without a whole manifest is no backup, so one that was cut off never looks like
@@ -13,16 +14,24 @@
 //! redo of the log, which reaches from before the first to after the last, makes them one.
 //! Nothing is known of what the pages lacked when they were copied, so the recovery of a restored
 //! database does not believe the log's records of page writes (`ControlData::pages_lag`).
+//!
+//! An increment holds the pages whose LSN is above the start of redo of the backup before it: all
+//! else was in the data file when that one was begun, so it has it in this very state. It has a log
+//! of its own, from its own start of redo on, so that restoring it needs no log of the others.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::{Value, json};
+use std::path::Path;
 
 use crate::disk::os::OsDisk;
-use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::types::Lsn;
 
+mod chain;
+#[cfg(test)]
+mod increment_tests;
+mod manifest;
+pub(crate) mod marks;
+mod pace;
+mod pages;
 mod restore;
 #[cfg(test)]
 mod rubbish_tests;
@@ -31,43 +40,19 @@ mod take;
 #[cfg(test)]
 mod tests;
 
+pub use manifest::{MANIFEST, Manifest, ParentName};
 pub use restore::{restore_to, verify_on};
-pub use take::take_to;
+pub use take::{Base, Taken, take_to, take_with};
 
 use crate::recovery::Progress;
 use crate::store::Store;
+use chain::Chain;
+use restore::Pass;
 
-pub const MANIFEST: &str = "manifest.json";
 const PAGES: &str = "pages.zst";
 const PAGES_MAGIC: [u8; 8] = *b"HOLDFPGS";
-const FORMAT: u64 = 1;
-/// The names of backups in a chain begin so; unfinished ones end with a suffix of their own.
-const FULL: &str = "full-";
-const UNFINISHED: &str = "partial";
-
-/// One file of a backup.
-#[derive(Clone, Debug, PartialEq)]
-struct Piece {
-    name: String,
-    /// As it lies in the backup.
-    bytes: u64,
-    hash: String,
-    /// The size of what it is restored to.
-    restored_bytes: u64,
-}
-
-/// What a backup is, and what it consists of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Manifest {
-    pub database: String,
-    pub page_size: u64,
-    /// Microseconds since the Unix epoch.
-    pub taken_at: i64,
-    pub start_lsn: Lsn,
-    pub end_lsn: Lsn,
-    pub pages: u64,
-    pieces: Vec<Piece>,
-}
+const KEPT: &str = "kept.zst";
+const KEPT_MAGIC: [u8; 8] = *b"HOLDFKPT";
 
 /// What was taken, verified or restored.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,96 +60,24 @@ pub struct Summary {
     pub files: u64,
     /// Bytes of the backup's files.
     pub bytes: u64,
+    /// Pages that it holds itself.
     pub pages: u64,
     pub end_lsn: Lsn,
     pub taken_at: i64,
+    /// Its number in the chain.
+    pub sequence: u64,
+    /// The directory of the backup that it adds to; `None` for a full one.
+    pub parent: Option<String>,
     pub seconds: f64,
 }
 
-impl Manifest {
-    fn encode(&self) -> String {
-        let pieces: Vec<Value> = self
-            .pieces
-            .iter()
-            .map(|piece| {
-                json!({
-                    "name": piece.name, "bytes": piece.bytes, "blake3": piece.hash,
-                    "restored_bytes": piece.restored_bytes,
-                })
-            })
-            .collect();
-        let mut text = json!({
-            "format": FORMAT,
-            "kind": "full",
-            "database": self.database,
-            "page_size": self.page_size,
-            "taken_at": self.taken_at,
-            "start_lsn": self.start_lsn.0,
-            "end_lsn": self.end_lsn.0,
-            "pages": self.pages,
-            "files": pieces,
-        });
-        text["blake3"] = blake3::hash(text.to_string().as_bytes()).to_hex().as_str().into();
-        format!("{text:#}\n")
-    }
-
-    /// Reads a manifest; what is wrong with it, in words, where it cannot be believed.
-    fn decode(text: &[u8]) -> std::result::Result<Manifest, String> {
-        let mut value: Value =
-            serde_json::from_slice(text).map_err(|_| "the manifest cannot be read".to_owned())?;
-        let seal = value.as_object_mut().and_then(|object| object.shift_remove("blake3"));
-        let expected = blake3::hash(value.to_string().as_bytes()).to_hex();
-        if seal.as_ref().and_then(Value::as_str) != Some(expected.as_str()) {
-            return Err("the manifest has been changed or is not complete".to_owned());
-        }
-        if value["format"].as_u64() != Some(FORMAT) {
-            return Err("the backup was written by another version".to_owned());
-        }
-        Self::from_value(&value).ok_or_else(|| "the manifest lacks a part".to_owned())
-    }
-
-    fn from_value(value: &Value) -> Option<Manifest> {
-        let number = |name: &str| value[name].as_u64();
-        let piece = |piece: &Value| {
-            Some(Piece {
-                name: piece["name"].as_str()?.to_owned(),
-                bytes: piece["bytes"].as_u64()?,
-                hash: piece["blake3"].as_str()?.to_owned(),
-                restored_bytes: piece["restored_bytes"].as_u64()?,
-            })
-        };
-        Some(Manifest {
-            database: value["database"].as_str()?.to_owned(),
-            page_size: number("page_size")?,
-            taken_at: value["taken_at"].as_i64()?,
-            start_lsn: Lsn(number("start_lsn")?),
-            end_lsn: Lsn(number("end_lsn")?),
-            pages: number("pages")?,
-            pieces: value["files"].as_array()?.iter().map(piece).collect::<Option<_>>()?,
-        })
-    }
-
-    /// The manifest of the backup on `source`. `BackupDamaged` where there is none.
-    pub fn read(source: &dyn Disk) -> Result<Manifest> {
-        if !source.exists(MANIFEST)? {
-            return Err(damaged(MANIFEST, "there is no manifest: the backup was not finished"));
-        }
-        let file = source.open(MANIFEST, OpenMode::Read)?;
-        let mut text = vec![0; usize::try_from(file.size()?.min(64 << 20)).unwrap_or(0)];
-        let read = file.read_at(&mut text, 0)?;
-        Manifest::decode(&text[..read]).map_err(|detail| damaged(MANIFEST, detail))
-    }
-
-    fn summary(&self, seconds: f64) -> Summary {
-        Summary {
-            files: self.pieces.len() as u64,
-            bytes: self.pieces.iter().map(|piece| piece.bytes).sum(),
-            pages: self.pages,
-            end_lsn: self.end_lsn,
-            taken_at: self.taken_at,
-            seconds,
-        }
-    }
+/// How a backup is to be taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'w> {
+    /// The backup to add to, in the directory that the new one goes to; none for a full backup.
+    pub parent: Option<&'w Path>,
+    /// At most so much of the database is read a second; 0 for as fast as it goes.
+    pub bytes_per_second: u64,
 }
 
 /// `BackupDamaged`, naming the file.
@@ -172,45 +85,94 @@ fn damaged(file: &str, detail: impl Into<String>) -> Error {
     Error::new(Code::BackupDamaged).with("file", file).with("detail", detail.into())
 }
 
-fn in_directory(path: &Path) -> impl Fn(Error) -> Error {
-    let text = path.display().to_string();
-    move |error| match error.code {
-        Code::BackupDamaged | Code::TargetNotEmpty => error.with("path", text.clone()),
+/// Names the directory that an error is about, where nobody has yet.
+fn at(place: &str, error: Error) -> Error {
+    match error.code {
+        Code::BackupDamaged | Code::TargetNotEmpty if error.field("path").is_none() => {
+            error.with("path", place)
+        }
         _ => error,
     }
 }
 
-/// Takes a full backup of a database in use into the missing or empty directory `target`.
+fn refused(parent: &Path, reason: &str) -> Error {
+    Error::new(Code::IncrementRefused).with("path", parent.display().to_string()).with("reason", reason)
+}
+
+/// Takes a backup of a database in use into the missing or empty directory `target`.
 ///
 /// On return everything in it is on the medium. After an error nothing of it is left there.
-pub fn take(store: &Store, target: &Path, progress: &Progress) -> Result<Summary> {
+/// `IncrementRefused` where the backup to add to is missing, damaged or of another history.
+pub fn take(store: &Store, target: &Path, wanted: &Wanted<'_>, progress: &Progress) -> Result<Summary> {
     ensure_empty(target)?;
     let existed = target.exists();
-    let taken = take_to(store, &OsDisk::new(target), progress);
+    let base = wanted.parent.map(|parent| base_of(store, parent)).transpose()?;
+    let sequence = target.parent().map_or(1, chain::next_sequence);
+    let how = Taken { base, sequence, bytes_per_second: wanted.bytes_per_second };
+    let taken = take_with(store, &OsDisk::new(target), how, progress);
     if taken.is_err() {
         clear_folders(target, existed);
     }
-    taken.map_err(in_directory(target))
+    taken.map_err(|error| at(&target.display().to_string(), error))
 }
 
-/// Checks a backup (the newest of a chain, where `source` is one) against its manifest: every
-/// hash, every size, every page's checksum and structure.
+/// The backup in `parent` as what an increment is to add to. It is looked at, not read in full:
+/// that is what verifying is for.
+fn base_of(store: &Store, parent: &Path) -> Result<Base> {
+    let damaged = |error: Error| match error.code {
+        Code::BackupDamaged => {
+            refused(parent, "it, or a backup that it adds to, is damaged or missing").because(error)
+        }
+        _ if error.field("missing").is_some() => refused(parent, "it is not there").because(error),
+        _ => error,
+    };
+    let chain = Chain::open(parent).map_err(damaged)?;
+    let links = chain.links();
+    if links.len() >= chain::MOST_LINKS {
+        return Err(refused(parent, "too many increments follow its full backup"));
+    }
+    for link in &links {
+        for piece in &link.manifest.pieces {
+            let size = link
+                .disk
+                .open(&piece.name, crate::disk::OpenMode::Read)
+                .and_then(|file| file.size())
+                .map_err(|error| damaged(link.tell(piece.tell_missing(error))))?;
+            if size != piece.bytes {
+                return Err(refused(parent, "it, or a backup that it adds to, is damaged")
+                    .because(link.tell(self::damaged(&piece.name, "its size is another one"))));
+            }
+        }
+    }
+    let name = parent.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let base = chain.tip().ok_or_else(|| Error::internal("a chain without a backup"))?;
+    take::ensure_history(store, base)
+        .map_err(|error| error.with("path", parent.display().to_string()))?;
+    Ok(Base { name: name.to_owned(), manifest: base.clone() })
+}
+
+/// Checks a backup (the newest of a chain, where `source` is one), and those that it adds to,
+/// against their manifests: every hash, every size, every page's checksum and structure.
 pub fn verify(source: &Path, progress: &Progress) -> Result<Summary> {
-    let place = newest(source)?;
-    verify_on(&OsDisk::new(&place), progress).map_err(in_directory(&place))
+    let place = chain::newest(source)?;
+    let chain = Chain::open(&place)?;
+    let links = chain.links();
+    let done = Pass::new(&links, None, progress)?.run();
+    done.map_err(|error| at(&place.display().to_string(), error))
 }
 
 /// Rebuilds a database from a backup (the newest of a chain, where `source` is one) in the
 /// missing or empty directory `target`. It needs a recovery, which brings it to the end LSN.
 pub fn restore(source: &Path, target: &Path, progress: &Progress) -> Result<Summary> {
     ensure_empty(target)?;
-    let place = newest(source)?;
+    let place = chain::newest(source)?;
     let existed = target.exists();
-    let restored = restore_to(&OsDisk::new(&place), &OsDisk::new(target), progress);
+    let chain = Chain::open(&place)?;
+    let restored = restore::restore_links(&chain.links(), &OsDisk::new(target), progress);
     if restored.is_err() {
         clear_folders(target, existed);
     }
-    restored.map_err(in_directory(&place))
+    restored.map_err(|error| at(&place.display().to_string(), error))
 }
 
 fn ensure_empty(target: &Path) -> Result<()> {
@@ -232,26 +194,4 @@ fn clear_folders(target: &Path, keep_target: bool) {
     if !keep_target {
         let _ = std::fs::remove_dir(target);
     }
-}
-
-/// The directory of the newest finished backup in a chain, or `source` itself where it is one.
-fn newest(source: &Path) -> Result<PathBuf> {
-    let text = source.display().to_string();
-    if source.join(MANIFEST).exists() {
-        return Ok(source.to_owned());
-    }
-    let entries = std::fs::read_dir(source).map_err(|e| Error::io("list", &text, &e))?;
-    let is_finished = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(FULL)
-            && path.extension().is_none_or(|ending| ending != UNFINISHED)
-            && path.join(MANIFEST).exists()
-    };
-    let backups = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_finished);
-    let dated = backups.filter_map(|path| {
-        let manifest = Manifest::read(&OsDisk::new(&path)).ok()?;
-        Some(((manifest.taken_at, manifest.end_lsn), path))
-    });
-    let found = dated.max_by_key(|(date, _)| *date).map(|(_, path)| path);
-    found.ok_or_else(|| damaged(MANIFEST, "there is no finished backup").with("path", text))
 }

@@ -3,48 +3,58 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::stream::Unpacker;
-use super::{Manifest, PAGES, PAGES_MAGIC, Piece, Summary, damaged};
+use super::chain::{Link, ensure_parent};
+use super::manifest::{MANIFEST, Manifest, Piece};
+use super::pages::Layer;
+use super::{KEPT, PAGES, Summary, damaged};
 use crate::control::{self, Control};
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::log::segments;
-use crate::page::{Page, get_u32, is_page_size};
+use crate::page::{Page, is_page_size};
 use crate::recovery::{DATA_PATH, Progress};
 use crate::store::RECOVERY_MARKER;
 use crate::types::PageId;
 
 const CHUNK: usize = 1 << 20;
 
-/// One pass over a backup.
-struct Pass<'p> {
-    source: &'p dyn Disk,
+/// One pass over a backup and those it adds to.
+pub(super) struct Pass<'p> {
+    /// The backup, then what it adds to, down to the full one.
+    links: &'p [Link<'p>],
+    tip: &'p Link<'p>,
     target: Option<&'p dyn Disk>,
-    manifest: Manifest,
     progress: &'p Progress,
 }
 
-/// Checks the backup on `source`: sizes, hashes, and every page's checksum and structure.
+/// Checks the full backup on `source`: sizes, hashes, and every page's checksum and structure.
 pub fn verify_on(source: &dyn Disk, progress: &Progress) -> Result<Summary> {
-    run(source, None, progress)
+    let manifest = Manifest::read(source)?;
+    Pass::new(&[alone(source, &manifest)], None, progress)?.run()
 }
 
-/// Rebuilds the database of the backup on `source` on the empty disk `target`; everything is
+/// Rebuilds the database of the full backup on `source` on the empty disk `target`; everything is
 /// checked on the way. After an error its files are removed again.
 pub fn restore_to(source: &dyn Disk, target: &dyn Disk, progress: &Progress) -> Result<Summary> {
-    let restored = run(source, Some(target), progress);
+    let manifest = Manifest::read(source)?;
+    restore_links(&[alone(source, &manifest)], target, progress)
+}
+
+fn alone<'p>(disk: &'p dyn Disk, manifest: &'p Manifest) -> Link<'p> {
+    Link { disk, manifest, place: String::new() }
+}
+
+/// As [`restore_to`], from a backup and those that it adds to.
+pub(super) fn restore_links(
+    links: &[Link<'_>],
+    target: &dyn Disk,
+    progress: &Progress,
+) -> Result<Summary> {
+    let restored = Pass::new(links, Some(target), progress).and_then(|pass| pass.run());
     if restored.is_err() {
         remove(target);
     }
     restored
-}
-
-fn run(source: &dyn Disk, target: Option<&dyn Disk>, progress: &Progress) -> Result<Summary> {
-    let started = Instant::now();
-    let manifest = Manifest::read(source)?;
-    let pass = Pass { source, target, manifest, progress };
-    pass.all()?;
-    Ok(pass.manifest.summary(started.elapsed().as_secs_f64()))
 }
 
 fn remove(target: &dyn Disk) {
@@ -57,89 +67,80 @@ fn remove(target: &dyn Disk) {
     }
 }
 
-impl Pass<'_> {
+impl<'p> Pass<'p> {
+    /// `target` gets the database; without, everything is read and checked only.
+    pub fn new(
+        links: &'p [Link<'p>],
+        target: Option<&'p dyn Disk>,
+        progress: &'p Progress,
+    ) -> Result<Pass<'p>> {
+        let tip = links.first().ok_or_else(|| Error::internal("a chain without a backup"))?;
+        Ok(Pass { links, tip, target, progress })
+    }
+
+    pub fn run(&self) -> Result<Summary> {
+        let started = Instant::now();
+        self.all()?;
+        Ok(self.tip.manifest.summary(started.elapsed().as_secs_f64()))
+    }
+
     fn all(&self) -> Result<()> {
-        let size = self.manifest.page_size as usize;
-        if !is_page_size(size) {
-            return Err(damaged(super::MANIFEST, "the page size is impossible"));
+        for link in self.links {
+            Self::ensure_complete(link).map_err(|error| link.tell(error))?;
         }
-        let sizes = self.manifest.pieces.iter().map(|piece| piece.restored_bytes);
-        let total = sizes.fold(0, u64::saturating_add);
-        self.progress.begin(if self.target.is_some() { "restore" } else { "verify" }, "bytes", total);
-        for piece in &self.manifest.pieces {
-            match piece.name.as_str() {
-                PAGES => self.pages(piece)?,
-                control::PATH => self.control(piece)?,
-                _ => self.segment(piece)?,
-            }
+        for pair in self.links.windows(2) {
+            ensure_parent(pair[0].manifest, pair[1].manifest).map_err(|e| pair[1].tell(e))?;
         }
-        self.ensure_complete()?;
+        // What is restored of the others is their pages; a proof takes everything.
+        let read = if self.target.is_some() { 1 } else { self.links.len() };
+        self.progress.begin(
+            if self.target.is_some() { "restore" } else { "verify" },
+            "bytes",
+            self.links[..read].iter().map(Self::total).fold(0, u64::saturating_add),
+        );
+        self.pages()?;
+        for link in &self.links[..read] {
+            self.log_and_control(link).map_err(|error| link.tell(error))?;
+        }
         let Some(target) = self.target else { return Ok(()) };
         target.sync_dir(segments::FOLDER)?;
         crate::store::put_marker(target, RECOVERY_MARKER)?;
         // The control file comes last: without it, this is no database yet.
-        Control::create(target, Control::read(self.source)?).map(|_| ())
+        Control::create(target, Control::read(self.tip.disk)?).map(|_| ())
     }
 
-    fn ensure_complete(&self) -> Result<()> {
-        let has = |name: &str| self.manifest.pieces.iter().any(|piece| piece.name == name);
-        let data = Control::read(self.source)
+    fn total(link: &Link<'_>) -> u64 {
+        let sizes = link.manifest.pieces.iter().map(|piece| piece.restored_bytes);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    fn ensure_complete(link: &Link<'_>) -> Result<()> {
+        let manifest = link.manifest;
+        if !is_page_size(manifest.page_size as usize) {
+            return Err(damaged(MANIFEST, "the page size is impossible"));
+        }
+        let data = Control::read(link.disk)
             .map_err(|_| damaged(control::PATH, "the control file is damaged"))?;
-        let fits = u64::from(data.page_size) == self.manifest.page_size
-            && data.clean_end == self.manifest.end_lsn
-            && data.redo_lsn >= self.manifest.start_lsn;
-        if !(has(PAGES) && has(control::PATH) && fits) {
-            return Err(damaged(super::MANIFEST, "its parts do not belong together"));
+        let fits = u64::from(data.page_size) == manifest.page_size
+            && data.clean_end == manifest.end_lsn
+            && data.redo_lsn >= manifest.start_lsn
+            && data.redo_lsn >= manifest.redo_lsn;
+        let has = |name: &str| manifest.piece(name).is_some();
+        let has_kept = has(KEPT) == manifest.parent.is_some();
+        if !(has(PAGES) && has(control::PATH) && has_kept && fits) {
+            return Err(damaged(MANIFEST, "its parts do not belong together"));
         }
         Ok(())
     }
 
-    fn ensure_hash(piece: &Piece, (bytes, hash): (u64, String)) -> Result<()> {
-        if bytes != piece.bytes {
-            let detail = format!("it has {bytes} bytes instead of {}", piece.bytes);
-            return Err(damaged(&piece.name, detail));
-        }
-        if hash != piece.hash {
-            return Err(damaged(&piece.name, "its content is not what was written"));
-        }
-        Ok(())
-    }
-
-    /// Opens a compressed part. A missing one is damage.
-    fn unpack(&self, piece: &Piece) -> Result<Unpacker> {
-        Unpacker::open(self.source, &piece.name).map_err(|error| Self::tell_missing(piece, error))
-    }
-
-    fn tell_missing(piece: &Piece, error: Error) -> Error {
-        if error.field("missing").is_some() { damaged(&piece.name, "it is missing") } else { error }
-    }
-
-    fn pages(&self, piece: &Piece) -> Result<()> {
-        let size = self.manifest.page_size as usize;
-        let wrong = |detail: &str| damaged(&piece.name, detail);
-        let mut unpacker = self.unpack(piece)?;
-        let mut head = [0; 12];
-        unpacker.read_exact(&mut head)?;
-        if head[..8] != PAGES_MAGIC || get_u32(&head, 8) as usize != size {
-            return Err(wrong("it does not hold pages of this database"));
-        }
-        let mut writer = PageWriter::open(self.target, size, piece.restored_bytes)?;
+    fn pages(&self) -> Result<()> {
+        let size = self.tip.manifest.page_size as usize;
+        let bytes = self.tip.manifest.piece(PAGES).map_or(0, |piece| piece.restored_bytes);
+        let mut layer = Layer::open(self.links)?;
+        let mut writer = PageWriter::open(self.target, size, bytes)?;
         let mut page = Page::zeroed(size);
-        let (mut count, mut last) = (0u64, None);
-        loop {
-            let mut number = [0; 4];
-            unpacker.read_exact(&mut number)?;
-            let id = PageId(u32::from_le_bytes(number));
-            if id.is_none() {
-                unpacker.read_exact(&mut number)?;
-                break;
-            }
-            unpacker.read_exact(page.bytes_mut())?;
-            self.check_page(piece, &page, id)?;
-            if last >= Some(id) || u64::from(id.0) * size as u64 >= piece.restored_bytes {
-                return Err(wrong("its pages are out of order"));
-            }
-            last = Some(id);
+        let mut count = 0u64;
+        while let Some(id) = layer.next(&mut page)? {
             writer.put(id, &page)?;
             count += 1;
             if count.is_multiple_of(128) {
@@ -147,24 +148,27 @@ impl Pass<'_> {
                 self.progress.set(u64::from(id.0) * size as u64);
             }
         }
-        if count != self.manifest.pages {
-            return Err(wrong("it does not hold all pages"));
-        }
-        Self::ensure_hash(piece, unpacker.finish()?)?;
-        self.progress.set(piece.restored_bytes);
+        layer.finish(&mut page, self.progress)?;
+        self.progress.set(bytes);
         writer.finish()
     }
 
-    fn check_page(&self, piece: &Piece, page: &Page, id: PageId) -> Result<()> {
-        page.validate(id, self.manifest.end_lsn)
-            .map_err(|error| damaged(&piece.name, format!("page {id} is damaged")).because(error))
+    fn log_and_control(&self, link: &Link<'_>) -> Result<()> {
+        for piece in &link.manifest.pieces {
+            match piece.name.as_str() {
+                PAGES | KEPT => {}
+                control::PATH => Self::control(link, piece)?,
+                _ => self.segment(link, piece)?,
+            }
+        }
+        Ok(())
     }
 
-    fn segment(&self, piece: &Piece) -> Result<()> {
+    fn segment(&self, link: &Link<'_>, piece: &Piece) -> Result<()> {
         // Nothing else: a forged name could lead out of the directory.
         let name = piece.name.strip_suffix(".zst").filter(|name| segments::is_segment_path(name));
         let name = name.ok_or_else(|| damaged(&piece.name, "it is no part of a backup"))?;
-        let mut unpacker = self.unpack(piece)?;
+        let mut unpacker = link.unpack(piece)?;
         let file = match self.target {
             Some(target) => Some(target.open(name, OpenMode::Create)?),
             None => None,
@@ -189,19 +193,17 @@ impl Pass<'_> {
                 break;
             }
         }
-        Self::ensure_hash(piece, unpacker.finish()?)?;
+        piece.ensure_hash(unpacker.finish()?)?;
         file.map_or(Ok(()), |file| file.sync())
     }
 
-    fn control(&self, piece: &Piece) -> Result<()> {
-        let file = self
-            .source
-            .open(&piece.name, OpenMode::Read)
-            .map_err(|error| Self::tell_missing(piece, error))?;
+    fn control(link: &Link<'_>, piece: &Piece) -> Result<()> {
+        let file =
+            link.disk.open(&piece.name, OpenMode::Read).map_err(|error| piece.tell_missing(error))?;
         let mut content = vec![0; usize::try_from(piece.bytes.min(1 << 20)).unwrap_or(0)];
         let read = file.read_at(&mut content, 0)?;
         let hash = blake3::hash(&content[..read]).to_hex().to_string();
-        Self::ensure_hash(piece, (file.size()?, hash))
+        piece.ensure_hash((file.size()?, hash))
     }
 }
 

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
 use crate::recovery::{DATA_PATH, Opening};
 use crate::store::StoreOptions;
 use crate::txn::{Isolation, Transaction, TreeRef};
 
-const WRITERS: u64 = 8;
-const ACCOUNTS: u64 = 400;
-const START: u64 = 1000;
+pub(super) const WRITERS: u64 = 8;
+pub(super) const ACCOUNTS: u64 = 400;
+pub(super) const START: u64 = 1000;
 
-fn options(background: bool) -> StoreOptions {
+pub(super) fn options(background: bool) -> StoreOptions {
     let mut options = StoreOptions { background, page_size: 4096, ..StoreOptions::default() };
     // A small cache: pages go out and come back while they are copied.
     options.opening.cache_bytes = 48 * 4096;
@@ -25,27 +26,27 @@ fn options(background: bool) -> StoreOptions {
     options
 }
 
-fn begin(store: &Store) -> Transaction {
+pub(super) fn begin(store: &Store) -> Transaction {
     store.begin(Isolation::ReadCommitted, false).unwrap()
 }
 
-fn account(number: u64) -> Vec<u8> {
+pub(super) fn account(number: u64) -> Vec<u8> {
     format!("account {:05}", number.wrapping_mul(7919) % 100_000).into_bytes()
 }
 
-fn number(txn: &mut Transaction, tree: TreeRef, key: &[u8]) -> u64 {
+pub(super) fn number(txn: &mut Transaction, tree: TreeRef, key: &[u8]) -> u64 {
     let value = txn.get(tree, key).unwrap().unwrap();
     u64::from_le_bytes(value[..8].try_into().unwrap())
 }
 
-fn amount(value: u64) -> Vec<u8> {
+pub(super) fn amount(value: u64) -> Vec<u8> {
     let mut bytes = value.to_le_bytes().to_vec();
     bytes.resize(300, 7);
     bytes
 }
 
 /// A store whose accounts add up, and its tree.
-fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
+pub(super) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
     let store = Store::create(disk, &options(background)).unwrap();
     let mut txn = begin(&store);
     let tree = txn.tree("accounts", true).unwrap().unwrap();
@@ -59,12 +60,12 @@ fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
     (store, tree)
 }
 
-fn writer_key(writer: u64) -> Vec<u8> {
+pub(super) fn writer_key(writer: u64) -> Vec<u8> {
     format!("writer {writer}").into_bytes()
 }
 
 /// Moves one unit between accounts of a writer and counts the step; returns the commit's LSN.
-fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> Lsn {
+pub(super) fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> Lsn {
     let mut txn = begin(store);
     let each = ACCOUNTS / WRITERS;
     let pick = |i: u64| account(writer * each + (step * 31 + i * 17 + i) % each);
@@ -87,20 +88,20 @@ fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> Lsn {
     txn.commit().unwrap()
 }
 
-fn total(store: &Store, tree: TreeRef) -> u64 {
+pub(super) fn total(store: &Store, tree: TreeRef) -> u64 {
     let mut txn = begin(store);
     (0..ACCOUNTS).map(|i| number(&mut txn, tree, &account(i))).sum()
 }
 
-fn recovered(disk: Arc<MemoryDisk>) -> Store {
+pub(super) fn recovered(disk: Arc<MemoryDisk>) -> Store {
     Store::open_recovering(disk, &options(false), &Progress::default()).unwrap()
 }
 
-fn assert_sound(store: &Store) {
+pub(super) fn assert_sound(store: &Store) {
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
 }
 
-struct StopOnDrop<'s>(&'s AtomicBool);
+pub(super) struct StopOnDrop<'s>(pub &'s AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
@@ -282,18 +283,18 @@ fn the_newest_finished_backup_of_a_chain_is_taken_and_nothing_is_overwritten() {
     let (chain, progress) = (place.join("chain"), Progress::default());
     std::fs::create_dir_all(&chain).unwrap();
     assert_eq!(verify(&chain, &progress).unwrap_err().code, Code::BackupDamaged);
-    take(&store, &chain.join("full-1"), &progress).unwrap();
+    take(&store, &chain.join("full-1"), &Wanted::default(), &progress).unwrap();
     transfer(&store, tree, 0, 1);
-    let newest = take(&store, &chain.join("full-2"), &progress).unwrap();
+    let newest = take(&store, &chain.join("full-2"), &Wanted::default(), &progress).unwrap();
     transfer(&store, tree, 0, 2);
-    take(&store, &chain.join("full-3.partial"), &progress).unwrap();
+    take(&store, &chain.join("full-3.partial"), &Wanted::default(), &progress).unwrap();
     assert_eq!(verify(&chain, &progress).unwrap().end_lsn, newest.end_lsn);
     let target = place.join("restored");
     let restored = restore(&chain, &target, &progress).unwrap();
     assert_eq!((restored.end_lsn, restored.pages), (newest.end_lsn, newest.pages));
     let again = restore(&chain, &target, &progress).unwrap_err();
     assert_eq!(again.code, Code::TargetNotEmpty);
-    let again = take(&store, &chain.join("full-1"), &progress).unwrap_err();
+    let again = take(&store, &chain.join("full-1"), &Wanted::default(), &progress).unwrap_err();
     assert_eq!(again.code, Code::TargetNotEmpty);
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(&target));
     let restored = Store::open_recovering(disk, &options(false), &progress).unwrap();

@@ -9,7 +9,7 @@ use super::errors::detached;
 use super::job::{Job, progress_of};
 use super::status::dict;
 use super::store::Store;
-use crate::backup::{self, Summary};
+use crate::backup::{self, Summary, Wanted};
 
 fn summary<'py>(py: Python<'py>, done: &Summary) -> PyResult<Bound<'py, PyDict>> {
     Ok(dict!(py, {
@@ -18,6 +18,8 @@ fn summary<'py>(py: Python<'py>, done: &Summary) -> PyResult<Bound<'py, PyDict>>
         "pages": done.pages,
         "end_lsn": done.end_lsn.0,
         "taken_at": done.taken_at as f64 / 1e6,
+        "sequence": done.sequence,
+        "parent": done.parent.as_deref(),
         "seconds": done.seconds,
     }))
 }
@@ -51,17 +53,21 @@ pub fn restore_backup<'py>(
 
 #[pymethods]
 impl Store {
-    /// Takes a full backup while the store is in use.
-    #[pyo3(signature = (target, job = None))]
+    /// Takes a backup while the store is in use.
+    #[pyo3(signature = (target, job = None, *, parent = None, bytes_per_second = 0))]
     fn backup<'py>(
         &self,
         py: Python<'py>,
         target: &str,
         job: Option<&Bound<'py, Job>>,
+        parent: Option<&str>,
+        bytes_per_second: u64,
     ) -> PyResult<Bound<'py, PyDict>> {
         let progress = progress_of(job);
-        let done =
-            self.working(py, &progress, |open| backup::take(&open.store, Path::new(target), &progress))?;
+        let wanted = Wanted { parent: parent.map(Path::new), bytes_per_second };
+        let done = self.working(py, &progress, |open| {
+            backup::take(&open.store, Path::new(target), &wanted, &progress)
+        })?;
         summary(py, &done)
     }
 }

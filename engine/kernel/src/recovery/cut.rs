@@ -93,6 +93,8 @@ pub(super) fn cut(
     cut.start = Lsn(top.0.next_multiple_of(HEADER_BYTES)).plus(HEADER_BYTES);
     count_lost(&**disk, &found, &mut cut)?;
     end_segments(&**disk, &kept, &cut)?;
+    // A backup may hold what is cut off here: no increment may be put on top of one.
+    crate::backup::marks::forget(&**disk)?;
     control.write(ControlData { clean_end: Lsn::NONE, ..checkpoint })?;
     Ok(cut)
 }

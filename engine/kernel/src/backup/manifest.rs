@@ -1,0 +1,173 @@
+//! What a backup says of itself: its parts, their hashes, its place in the chain.
+
+use serde_json::{Value, json};
+
+use super::{Summary, damaged};
+use crate::disk::{Disk, OpenMode};
+use crate::error::Result;
+use crate::types::Lsn;
+
+pub const MANIFEST: &str = "manifest.json";
+const FORMAT: u64 = 1;
+const KIND_FULL: &str = "full";
+const KIND_INCREMENT: &str = "increment";
+
+/// One file of a backup.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Piece {
+    pub name: String,
+    /// As it lies in the backup.
+    pub bytes: u64,
+    pub hash: String,
+    /// The size of what it is restored to.
+    pub restored_bytes: u64,
+}
+
+/// The backup that an increment adds to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentName {
+    /// Its directory, beside that of the increment.
+    pub name: String,
+    /// The seal of its manifest.
+    pub id: String,
+}
+
+/// What a backup is, and what it consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The seal: the BLAKE3 of all the rest.
+    pub id: String,
+    pub database: String,
+    pub page_size: u64,
+    /// Microseconds since the Unix epoch.
+    pub taken_at: i64,
+    /// The number in the chain, in order of taking whatever the clock says; 0 in older backups.
+    pub sequence: u64,
+    pub start_lsn: Lsn,
+    /// Every change before it is in the pages of this backup, or of those it adds to.
+    pub redo_lsn: Lsn,
+    pub end_lsn: Lsn,
+    /// Pages in this backup itself.
+    pub pages: u64,
+    /// `None` for a full backup.
+    pub parent: Option<ParentName>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+impl Manifest {
+    fn value(&self) -> Value {
+        let pieces: Vec<Value> = self
+            .pieces
+            .iter()
+            .map(|piece| {
+                json!({
+                    "name": piece.name, "bytes": piece.bytes, "blake3": piece.hash,
+                    "restored_bytes": piece.restored_bytes,
+                })
+            })
+            .collect();
+        let kind = if self.parent.is_some() { KIND_INCREMENT } else { KIND_FULL };
+        let parent = self.parent.as_ref();
+        json!({
+            "format": FORMAT,
+            "kind": kind,
+            "database": self.database,
+            "page_size": self.page_size,
+            "taken_at": self.taken_at,
+            "sequence": self.sequence,
+            "start_lsn": self.start_lsn.0,
+            "redo_lsn": self.redo_lsn.0,
+            "end_lsn": self.end_lsn.0,
+            "pages": self.pages,
+            "parent": parent.map(|parent| parent.name.as_str()),
+            "parent_id": parent.map(|parent| parent.id.as_str()),
+            "files": pieces,
+        })
+    }
+
+    /// Seals the manifest; returns what is to be written.
+    pub(super) fn encode(&mut self) -> String {
+        let mut text = self.value();
+        self.id = blake3::hash(text.to_string().as_bytes()).to_hex().to_string();
+        text["blake3"] = self.id.as_str().into();
+        format!("{text:#}\n")
+    }
+
+    /// Reads a manifest; what is wrong with it, in words, where it cannot be believed.
+    pub(super) fn decode(text: &[u8]) -> std::result::Result<Manifest, String> {
+        let mut value: Value =
+            serde_json::from_slice(text).map_err(|_| "the manifest cannot be read".to_owned())?;
+        let seal = value.as_object_mut().and_then(|object| object.shift_remove("blake3"));
+        let expected = blake3::hash(value.to_string().as_bytes()).to_hex();
+        if seal.as_ref().and_then(Value::as_str) != Some(expected.as_str()) {
+            return Err("the manifest has been changed or is not complete".to_owned());
+        }
+        if value["format"].as_u64() != Some(FORMAT) {
+            return Err("the backup was written by another version".to_owned());
+        }
+        Self::from_value(&value, expected.to_string())
+            .ok_or_else(|| "the manifest lacks a part".to_owned())
+    }
+
+    fn from_value(value: &Value, id: String) -> Option<Manifest> {
+        let number = |name: &str| value[name].as_u64();
+        let piece = |piece: &Value| {
+            Some(Piece {
+                name: piece["name"].as_str()?.to_owned(),
+                bytes: piece["bytes"].as_u64()?,
+                hash: piece["blake3"].as_str()?.to_owned(),
+                restored_bytes: piece["restored_bytes"].as_u64()?,
+            })
+        };
+        let parent = match value["kind"].as_str()? {
+            KIND_FULL => None,
+            KIND_INCREMENT => Some(ParentName {
+                name: value["parent"].as_str()?.to_owned(),
+                id: value["parent_id"].as_str()?.to_owned(),
+            }),
+            _ => return None,
+        };
+        let start_lsn = Lsn(number("start_lsn")?);
+        Some(Manifest {
+            id,
+            database: value["database"].as_str()?.to_owned(),
+            page_size: number("page_size")?,
+            taken_at: value["taken_at"].as_i64()?,
+            sequence: number("sequence").unwrap_or(0),
+            start_lsn,
+            redo_lsn: number("redo_lsn").map_or(start_lsn, Lsn),
+            end_lsn: Lsn(number("end_lsn")?),
+            pages: number("pages")?,
+            parent,
+            pieces: value["files"].as_array()?.iter().map(piece).collect::<Option<_>>()?,
+        })
+    }
+
+    /// The manifest of the backup on `source`. `BackupDamaged` where there is none.
+    pub fn read(source: &dyn Disk) -> Result<Manifest> {
+        if !source.exists(MANIFEST)? {
+            return Err(damaged(MANIFEST, "there is no manifest: the backup was not finished"));
+        }
+        let file = source.open(MANIFEST, OpenMode::Read)?;
+        let mut text = vec![0; usize::try_from(file.size()?.min(64 << 20)).unwrap_or(0)];
+        let read = file.read_at(&mut text, 0)?;
+        Manifest::decode(&text[..read]).map_err(|detail| damaged(MANIFEST, detail))
+    }
+
+    pub(super) fn piece(&self, name: &str) -> Option<&Piece> {
+        self.pieces.iter().find(|piece| piece.name == name)
+    }
+
+    pub(super) fn summary(&self, seconds: f64) -> Summary {
+        Summary {
+            files: self.pieces.len() as u64,
+            bytes: self.pieces.iter().map(|piece| piece.bytes).sum(),
+            pages: self.pages,
+            end_lsn: self.end_lsn,
+            taken_at: self.taken_at,
+            sequence: self.sequence,
+            parent: self.parent.as_ref().map(|parent| parent.name.clone()),
+            seconds,
+        }
+    }
+}
