@@ -95,7 +95,8 @@ class Store:
         Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-        image_every_changes, read_only. Pages are always verified when they are read.
+        image_every_changes, snapshot_log_bytes, transaction_log_bytes,
+        aborts_long_transactions, read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""
@@ -117,6 +118,10 @@ class Store:
         """Keys: resource, mode, holders [txn], waiters [{txn, mode, since_s}], since_s."""
     def wait_for_graph(self) -> list[dict[str, Any]]:
         """Keys: waiter, holder, resource, mode, since_s."""
+    def abort_all(self) -> int:
+        """Rolls back every transaction in flight; returns how many. Their owners learn it with
+        their next calls.
+        """
     def abort_transaction(self, txn: int) -> bool:
         """Roll another transaction back; where a call of its owner runs, that call wakes and ends it.
         False where none of that number runs."""

@@ -54,6 +54,9 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "deadlock_victim": config.deadlock_victim,
         "image_every_changes": config.image_every_changes,
         "on_damage": config.corruption_action,
+        "snapshot_log_bytes": config.snapshot_log_limit,
+        "transaction_log_bytes": config.transaction_log_limit,
+        "aborts_long_transactions": config.long_transaction_action == "abort",
         "read_only": read_only,
     }
 

@@ -18,6 +18,7 @@ from tomlkit.exceptions import ParseError
 
 from engine.errors import ConfigInvalid, from_exception
 from engine.files import write_atomically
+from engine.hours import Hours
 from engine.settings import KEY, Problem, Section, Setting, choice, count, duration, flag, size, text, words
 
 FILE_NAME = "reliability.toml"
@@ -94,6 +95,15 @@ class Config:
     scrub_rate: int = count(
         100, Section.INTEGRITY, "Pages per second that the background check reads at least", min=1
     )
+    scrub_cover_within: float = duration(
+        "5 min", Section.INTEGRITY, "Time in which the background check covers everything", min="10 s"
+    )
+    scrub_pause: float = duration(
+        "10 min", Section.INTEGRITY, "Time between two rounds of the background check", min="0 s"
+    )
+    scrub_hours: str = text(
+        "always", Section.INTEGRITY, 'When the background check may run: "always", or hours as "22:00-06:00"'
+    )
     audit_log_enabled: bool = flag(True, Section.INTEGRITY, "Record who did what to the database")
 
     backup_folder: str = text("", Section.BACKUPS, "Where backups go; empty for a folder beside the database")
@@ -145,6 +155,21 @@ class Config:
     )
     log_buffer: int = size(
         "16 MiB", Section.LOG, "Recent log that is kept in memory", min="1 MiB", max="1 GiB"
+    )
+    snapshot_log_limit: int = size(
+        "1 GiB",
+        Section.LOG,
+        "Log that is kept for one snapshot; beyond, its reader has to begin again",
+        min="1 MiB",
+    )
+    transaction_log_limit: int = size(
+        "8 GiB", Section.LOG, "Log that one transaction may hold back for its undo", min="1 MiB"
+    )
+    long_transaction_action: str = choice(
+        "report",
+        ("report", "abort"),
+        Section.LOG,
+        "What happens to a transaction beyond that limit: it is told of, or rolled back",
     )
     checkpoint_interval: float = duration("300 s", Section.LOG, "Time between checkpoints", min="1 s")
     checkpoint_log_volume: int = size(
@@ -214,6 +239,11 @@ class Config:
         if self.recovery_stage_timeout > self.recovery_timeout:
             fix = "Set it to at most recovery_timeout."
             found.append(Problem("recovery_stage_timeout", "it is longer than recovery_timeout", fix))
+        try:
+            Hours.parse(self.scrub_hours)
+        except ValueError as error:
+            fix = 'Write "always", or hours of the day such as "22:00-06:00".'
+            found.append(Problem("scrub_hours", str(error), fix))
         if self.health_check_timeout > self.health_check_interval:
             fix = "Set it to at most health_check_interval."
             found.append(Problem("health_check_timeout", "it is longer than health_check_interval", fix))

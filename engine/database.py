@@ -214,6 +214,7 @@ class Database:
         self.events.start()
         if config.backup_schedule != "off":
             self.keeper.start()
+        self.integrity.scrubber.start()
         _OPEN.add(self)
 
     @classmethod
@@ -297,6 +298,13 @@ class Database:
         """
         return self.store.abort_transaction(txn_id)
 
+    def abort_all_transactions(self) -> int:
+        """Roll back every transaction in flight, at once; returns how many.
+
+        Their owners learn it with their next calls: `TransactionAborted` (-36).
+        """
+        return self.store.abort_all()
+
     def check(self, detailed: bool = True) -> CheckReport:
         """Check every invariant of the database; see `check_task` for progress and cancel."""
         return self.check_task(detailed).run()
@@ -339,6 +347,7 @@ class Database:
             self._closed = True
             self.keeper.close()
             try:
+                self.integrity.scrubber.stop()
                 self._aborted = int(self.store.close()["aborted"])
                 self.events.publish("database_closed", aborted=self._aborted)
             finally:

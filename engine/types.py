@@ -203,6 +203,19 @@ class CheckReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegrityStanding:
+    """What is known of a database's integrity now."""
+
+    checked_at: float
+    """When everything was checked last, in Unix seconds; 0 for never."""
+    is_checked_well: bool
+    urgent: int
+    """Open findings of damaged data or broken references."""
+    indexes: int
+    """Open findings of indexes, which can be rebuilt."""
+
+
+@dataclass(frozen=True, slots=True)
 class Indicator:
     """One sign that a recovery is needed."""
 

@@ -1,4 +1,4 @@
-"""Verbs about damage: scan-corruption, repair."""
+"""Verbs about damage: scan-corruption, scrub, repair."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from engine.cli.findings import findings_lines, told_findings
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.integrity.repair import RepairPlan, RepairReport, plan_task, rehearse_task, repair_task
+from engine.integrity.scrubber import scrub_task
 from engine.types import CheckReport
+from engine.units import format_duration
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
     add_verb(verbs, "scan-corruption", scan, "Check everything, and say what damage could be repaired from")
+    add_verb(verbs, "scrub", scrub, "Let the background check cover the whole database once")
     parser = add_verb(verbs, "repair", repair, "Repair damaged pages and indexes")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     parser.add_argument(
@@ -30,6 +33,18 @@ def scan(args: argparse.Namespace, out: Output) -> int:
         found = told_findings(database, plan, out)
     out.result({**_plan_json(plan), "findings": found}, [*_plan_lines(plan), *findings_lines(found)])
     return FINE if _check(plan).ok else PROBLEMS
+
+
+def scrub(args: argparse.Namespace, out: Output) -> int:
+    """`scrub PATH`"""
+    with open_existing(args.path, out) as database:
+        out.follow(scrub_task(database))
+        note, found = database.integrity.scrubbed, database.integrity.findings()
+    listed = [asdict(finding) for finding in found]
+    seconds = format_duration(note.last_round_seconds)
+    lines = [f"{note.last_round_pages} pages were read in {seconds}; open findings: {len(found)}."]
+    out.result({"scrub": asdict(note), "findings": listed}, [*lines, *findings_lines(listed)])
+    return PROBLEMS if found else FINE
 
 
 def repair(args: argparse.Namespace, out: Output) -> int:

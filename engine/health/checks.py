@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from engine.health.score import Component, Deduction, Evidence, Score
@@ -43,13 +44,20 @@ def checks(evidence: Evidence, score: Score) -> tuple[HealthCheck, ...]:
 
 def _data_integrity(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
     name, title, severity = "data_integrity", "Data integrity", Severity.CRITICAL
-    report = evidence.last_check
+    report, standing = evidence.last_check, evidence.integrity
+    open_damage = _named(deductions, "damage", "damaged_index")
+    if open_damage:
+        return _worst(name, title, severity, open_damage, "")
+    if report is None and standing is not None and standing.is_checked_well:
+        at = datetime.fromtimestamp(standing.checked_at).astimezone()
+        detail = f"Checked at {at:%Y-%m-%d %H:%M:%S}, and nothing was found since"
+        return HealthCheck(name, title, severity, Answer.HEALTHY, detail)
     if report is None:
         detail = "The database has not been checked since it was opened"
         return HealthCheck(name, title, severity, Answer.UNKNOWN, detail, "Run a check.")
     if report.ok:
         return HealthCheck(name, title, severity, Answer.HEALTHY, f"{report.pages} pages were checked")
-    return _worst(name, title, severity, _named(deductions, "damage"), "")
+    return HealthCheck(name, title, severity, Answer.HEALTHY, "What the last check found is closed")
 
 
 def _storage(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:

@@ -51,7 +51,8 @@ class Health:
             figures = self._gauge.read()
         database = self._database
         standing = database.keeper.standing()
-        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing)
+        found = database.integrity.standing()
+        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing, found)
         judged = score(evidence)
         return HealthReport(
             at=figures.at,

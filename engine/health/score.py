@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from engine.config import Config
 from engine.health.figures import Figures
-from engine.types import BackupStanding, CheckReport, StoreStatus, SyncMode
+from engine.types import BackupStanding, CheckReport, IntegrityStanding, StoreStatus, SyncMode
 from engine.units import format_duration, format_size
 
 
@@ -74,6 +74,8 @@ class Evidence:
     last_check: CheckReport | None = None
     backups: BackupStanding | None = None
     """None where nobody has looked."""
+    integrity: IntegrityStanding | None = None
+    """The open findings; None where only the last check is known."""
 
 
 def score(evidence: Evidence) -> Score:
@@ -194,7 +196,10 @@ def _engine_state(evidence: Evidence) -> Iterator[Deduction]:
 
 
 def _integrity(evidence: Evidence) -> Iterator[Deduction]:
-    report = evidence.last_check
+    standing, report = evidence.integrity, evidence.last_check
+    if standing is not None:
+        yield from _findings(standing)
+        return
     if report is None or report.ok:
         return
     yield Deduction(
@@ -205,6 +210,16 @@ def _integrity(evidence: Evidence) -> Iterator[Deduction]:
         "Take a backup, then restore what is damaged from an earlier one.",
         "restore_backup",
     )
+
+
+def _findings(standing: IntegrityStanding) -> Iterator[Deduction]:
+    fix = "Open Integrity: it says what each can be repaired from."
+    if standing.urgent:
+        reason = f"Findings of damage that are open: {standing.urgent}"
+        yield Deduction("damage", Component.ENGINE, 60, reason, fix, "repair")
+    if standing.indexes:
+        reason = f"Indexes that do not hold what their tables say: {standing.indexes}"
+        yield Deduction("damaged_index", Component.ENGINE, 15, reason, fix, "repair")
 
 
 def _durability(evidence: Evidence) -> Iterator[Deduction]:

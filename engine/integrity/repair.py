@@ -182,6 +182,19 @@ def rehearse_task(database: Database, plan: RepairPlan) -> Task[RepairPlan]:
     return Task("Rehearsal of the repair", work)
 
 
+def repair_found_page(database: Database, finding: Finding) -> Loss:
+    """Repair the one page of a finding at once, verify it by reading it again, and close the finding.
+
+    Raises the page's own error where no source reaches; the finding then stays open.
+    """
+    assert finding.page is not None, "only a finding about a page is repaired alone"
+    began = time.monotonic()
+    done = _repair_page(database, finding.page)
+    line = _line(database, finding, done, time.monotonic() - began, verified=True)
+    database.integrity.close_finding(finding, f"repaired from {line.source}", line)
+    return line
+
+
 class _Repair:
     """One repair under way."""
 
@@ -228,16 +241,7 @@ class _Repair:
         self._task.advance()
 
     def _repair_page(self, planned: Remedy) -> None:
-        integrity = self._database.integrity
-        integrity.await_repair(planned.page)
-        try:
-            done = Remedy(**self._database.store.repair_page(planned.page))
-        except BaseException:
-            integrity.forget_repair(planned.page)
-            raise
-        if done.source == "memory":
-            integrity.forget_repair(planned.page)
-        self._repaired.append(done)
+        self._repaired.append(_repair_page(self._database, planned.page))
 
     def _rebuild(self, remedy: IndexRemedy) -> None:
         with self._database.transaction() as txn:
@@ -253,7 +257,9 @@ class _Repair:
             done = self._done_for(finding)
             if done is None or (check is not None and _is_found(check, finding, done)):
                 continue
-            line = self._line(finding, done, verified=check is not None)
+            name = f"page {done.page}" if isinstance(done, Remedy) else done.words
+            seconds = self._seconds.get(name, 0.0)
+            line = _line(self._database, finding, done, seconds, verified=check is not None)
             integrity.close_finding(finding, f"repaired from {line.source}", line)
             lines.append(line)
         if check is not None:
@@ -275,23 +281,39 @@ class _Repair:
         names = (finding.table, finding.tree)
         return next((done for done in self._rebuilt if (done.table, done.index) == names), None)
 
-    def _line(self, finding: Finding, done: Remedy | IndexRemedy, verified: bool) -> Loss:
-        if isinstance(done, Remedy):
-            name, restored = f"page {done.page}", f"the whole page, with {done.changes} changes from the log"
-            kept = self._database.integrity.kept_bytes(done.page)
-        else:
-            name, restored, kept = done.words, f"the index, from {done.rows} rows", ""
-        return Loss(
-            at=time.time(),
-            finding=finding.id,
-            where=finding.where,
-            source=done.words,
-            restored=restored,
-            lost="nothing",
-            kept=kept,
-            seconds=self._seconds.get(name, 0.0),
-            verified=verified,
-        )
+
+def _repair_page(database: Database, page: int) -> Remedy:
+    database.integrity.await_repair(page)
+    try:
+        done = Remedy(**database.store.repair_page(page))
+    except BaseException:
+        database.integrity.forget_repair(page)
+        raise
+    if done.source == "memory":
+        database.integrity.forget_repair(page)
+    return done
+
+
+def _line(
+    database: Database, finding: Finding, done: Remedy | IndexRemedy, seconds: float, *, verified: bool
+) -> Loss:
+    """The line of the loss ledger for one finding and what was done about it."""
+    if isinstance(done, Remedy):
+        restored = f"the whole page, with {done.changes} changes from the log"
+        kept = database.integrity.kept_bytes(done.page)
+    else:
+        restored, kept = f"the index, from {done.rows} rows", ""
+    return Loss(
+        at=time.time(),
+        finding=finding.id,
+        where=finding.where,
+        source=done.words,
+        restored=restored,
+        lost="nothing",
+        kept=kept,
+        seconds=seconds,
+        verified=verified,
+    )
 
 
 def _index_remedies(

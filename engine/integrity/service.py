@@ -15,7 +15,8 @@ from engine.errors import ChecksumMismatch, HoldfastError, InvalidArgument, from
 from engine.files import write_atomically
 from engine.integrity import findings as kept
 from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
-from engine.types import CheckReport, Event, Problem
+from engine.integrity.scrubber import Scrubber
+from engine.types import CheckReport, Event, IntegrityStanding, Problem
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -37,6 +38,8 @@ class Integrity:
         self._indexes: dict[str, str] = {}
         self._awaited: set[int] = set()
         self._held: set[int] = set()
+        self.scrubber = Scrubber(database)
+        """The background check of the pages; `Database` starts and stops it."""
         database.events.subscribe(self._hear, ("page_repaired", "page_set_apart"))
 
     # What is known
@@ -78,6 +81,18 @@ class Integrity:
         with self._lock:
             return self._ledger.left_out
 
+    def standing(self) -> IntegrityStanding:
+        """All of it in a few figures, for whoever judges the database."""
+        with self._lock:
+            check = self._ledger.check
+            priorities = [finding.priority for finding in self._ledger.findings if finding.is_open]
+        return IntegrityStanding(
+            checked_at=0.0 if check is None else check.at,
+            is_checked_well=check is not None and check.ok,
+            urgent=sum(priority in (Priority.P0, Priority.P1) for priority in priorities),
+            indexes=priorities.count(Priority.P2),
+        )
+
     # What checkers tell
 
     def note_check(self, report: CheckReport, detailed: bool) -> None:
@@ -106,6 +121,8 @@ class Integrity:
         with self._lock:
             made = self._report(Problem(code, page, None, detail), checker, time.time())
             self._save()
+        if made is not None:
+            self._database.events.publish("finding_opened", finding=made.id, page=page)
         return made
 
     def note_scrub(self, note: ScrubNote) -> None:

@@ -39,6 +39,8 @@ class MapCard(Card):
     """Looks at the pages as a job, and shows them."""
 
     page_chosen = Signal(int)
+    looked = Signal()
+    """Another map is shown."""
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell.tr("Page map"), "")
@@ -110,6 +112,7 @@ class MapCard(Card):
     def _has_looked(self, found: PageMap) -> None:
         self._over()
         self.show_map(found)
+        self.looked.emit()
 
     def _has_failed(self, error: BaseException) -> None:
         self._over()

@@ -15,6 +15,7 @@ from gui.backups.restore_dialog import RestoreDialog
 from gui.integrity.detail import FindingDetail
 from gui.integrity.map_card import MapCard
 from gui.integrity.repair_dialog import RepairDialog
+from gui.integrity.scrub_tile import ScrubTile
 from gui.integrity.state import Snapshot, snapshot
 from gui.integrity.words import PRIORITY_TONES, tr
 from gui.models.record_view import RecordView
@@ -74,11 +75,13 @@ class IntegrityPage(Page):
         self.detail = FindingDetail()
         self.map_card = MapCard(shell)
         self.map_card.page_chosen.connect(self._choose_page)
+        self.map_card.looked.connect(lambda: self._mark(self.view.current()))
         self._which = QComboBox()
         self._when = StatTile(self.tr("Last check"))
         self._records = StatTile(self.tr("Records checked"))
         self._open = StatTile(self.tr("Open findings"))
         self._repaired = StatTile(self.tr("Repaired"))
+        self.scrub = ScrubTile()
         self._build()
         self._show_nothing()
 
@@ -110,7 +113,7 @@ class IntegrityPage(Page):
         lower = row(gap=Space.M)
         lower.addWidget(card, 5)
         lower.addWidget(self.map_card, 4)
-        tiles = row(self._when, self._records, self._open, self._repaired, gap=Space.M)
+        tiles = row(self._when, self._records, self._open, self._repaired, self.scrub, gap=Space.M)
         inner = column(self.errors, tiles, self.banner, gap=Space.M)
         inner.addLayout(lower, 1)
         self.body.addLayout(inner, 1)
@@ -126,16 +129,20 @@ class IntegrityPage(Page):
         ):
             actions.add(action_id, words, handler, shortcut=keys, icon_name=drawing, needs_database=True)
 
+        self.scrub.add_actions(actions)
+
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
         self._show_nothing()
         self.map_card.attach(session)
+        self.scrub.attach(session)
         session.events_arrived.connect(self._hear)
         self.refresh()
 
     def detach(self) -> None:
         self._show_nothing()
         self.map_card.detach()
+        self.scrub.detach()
         super().detach()
 
     def entered(self) -> None:
@@ -259,6 +266,9 @@ class IntegrityPage(Page):
 
     def _show_chosen(self, finding: Finding | None) -> None:
         self.detail.show_finding(finding)
+        self._mark(finding)
+
+    def _mark(self, finding: Finding | None) -> None:
         if finding is not None and finding.page is not None:
             self.map_card.view.choose_page(finding.page)
 

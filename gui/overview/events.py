@@ -19,6 +19,13 @@ _LOOK: dict[str, tuple[str, Tone | str]] = {
     "import_finished": ("import", Tone.GOOD),
     "export_finished": ("export", Tone.GOOD),
     "check_finished": ("integrity", Tone.ACCENT),
+    "page_repaired": ("integrity", Tone.GOOD),
+    "page_set_apart": ("integrity", Tone.BAD),
+    "finding_opened": ("integrity", Tone.BAD),
+    "finding_closed": ("integrity", Tone.GOOD),
+    "repair_finished": ("integrity", Tone.GOOD),
+    "scrub_round_finished": ("integrity", Tone.ACCENT),
+    "writes_halted": ("stop", Tone.BAD),
     "background_error": ("error", Tone.BAD),
 }
 _SILENT = ("checkpoint_started",)
@@ -77,6 +84,14 @@ _SENTENCES = {
     "import_finished": "Import: {rows} rows",
     "export_finished": "Export: {rows} rows",
     "check_finished": "Check: {problems} problems, {seconds}",
+    "log_held": "Transaction {txn} holds {bytes} of log for its {what}, the limit is {limit}: {action}",
+    "page_repaired": "Page {page} was damaged and is repaired, from: {source}",
+    "page_set_apart": "Page {page} is damaged and set apart",
+    "finding_opened": "Integrity: a finding about page {page}",
+    "finding_closed": "Integrity: finding {finding} is closed: {outcome}",
+    "repair_finished": "Repair: {repaired} repaired, {failed} not",
+    "scrub_round_finished": "Background check: {pages} pages covered",
+    "writes_halted": "All changes are stopped: page {page} could not be repaired",
     "background_error": "The engine reports: {error}",
     "events_missed": "{count} events were too many to show",
 }
@@ -93,4 +108,4 @@ def _figure(name: str, value: object) -> str:
         return formats.duration(value)
     if name == "bytes" or name.endswith("_bytes"):
         return formats.size(value)
-    return str(value) if name in ("victim", "txn") else formats.count(value)
+    return str(value) if name in ("victim", "txn", "page", "finding") else formats.count(value)

@@ -15,7 +15,15 @@ from gui.theme import Space
 from gui.widgets import Card, button, label, row
 
 SHOWN = {
-    Section.LOG: ("sync_mode", "sync_interval", "segment_size", "log_buffer"),
+    Section.LOG: (
+        "sync_mode",
+        "sync_interval",
+        "segment_size",
+        "log_buffer",
+        "snapshot_log_limit",
+        "transaction_log_limit",
+        "long_transaction_action",
+    ),
     Section.RECOVERY: ("checkpoint_interval", "checkpoint_log_volume", "image_every_changes"),
     Section.STORAGE: ("cache_size", "lock_timeout", "deadlock_victim"),
     Section.BACKUPS: (

@@ -312,6 +312,36 @@ def _files(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
+def test_every_transaction_in_flight_is_rolled_back_at_once(database: Database) -> None:
+    running = [database.begin() for _ in range(3)]
+    for number, txn in enumerate(running):
+        txn.tree(f"t{number}")[b"k"] = b"v"
+    assert database.abort_all_transactions() == 3
+    for txn in running:
+        assert txn.status == "aborted"
+        with pytest.raises(errors.TransactionAborted):
+            txn.commit()
+    assert database.trees() == []
+    assert database.abort_all_transactions() == 0
+
+
+def test_a_snapshot_that_holds_too_much_log_is_too_old(tmp_path: Path) -> None:
+    config = Config().changed(segment_size="1 MiB", snapshot_log_limit="1 MiB")
+    with engine.open(tmp_path / "d.holdfast", config=config) as db:
+        with db.transaction() as txn:
+            txn.tree("t")[b"k"] = b"old"
+        reader = db.begin(read_only=True)
+        assert reader.tree("t")[b"k"] == b"old"
+        for number in range(40):
+            with db.transaction() as txn:
+                txn.tree("t")[b"k"] = bytes([number]) * 60_000
+        db.checkpoint()
+        with pytest.raises(errors.SnapshotTooOld) as caught:
+            reader.tree("t").get(b"k")
+        assert "snapshot_log_limit" in str(caught.value.fields["detail"])
+        assert db.run(lambda txn: len(txn.tree("t")[b"k"])) == 60_000
+
+
 def test_wrong_settings_are_named_when_the_database_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "d.holdfast"
     engine.open(path).close()

@@ -318,3 +318,29 @@ def test_the_command_line_rehearses_and_rebuilds_an_index(
     report = json.loads(capsys.readouterr().out)
     assert [index["index"] for index in report["rebuilt"]] == ["ships_name"]
     assert report["failed"] == []
+
+
+def test_an_index_that_lost_a_write_is_found_and_rebuilt_though_every_checksum_holds(tmp_path: Path) -> None:
+    path = harbour(tmp_path / "d.holdfast", forget_log=False)
+    pages = leaves(path)[INDEX]
+    page = pages[len(pages) // 2]
+    data = path / "database.holdfast"
+    before = data.read_bytes()[page * PAGE : (page + 1) * PAGE]
+    with engine.open(path, create=False) as db, db.transaction() as txn:
+        for key in range(2480, 2520):
+            txn.table("ships").delete(key)
+    assert data.read_bytes()[page * PAGE : (page + 1) * PAGE] != before, "these rows are on another page"
+    with data.open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(before)
+    with engine.open(path, create=False) as db:
+        plan = plan_task(db).run()
+        assert plan.check is not None
+        assert not plan.check.ok
+        assert [(new.table, new.index) for new in plan.indexes] == [("ships", "ships_name")]
+        report = repair_task(db, plan).run()
+        assert report.check.ok
+        assert [new.abandoned for new in report.rebuilt] == [()]
+        assert db.integrity.findings() == ()
+        assert {loss.lost for loss in db.integrity.losses} == {"nothing"}
+        assert all(loss.verified for loss in db.integrity.losses)

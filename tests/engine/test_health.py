@@ -15,6 +15,7 @@ from engine.types import (
     CacheStatus,
     CheckpointStatus,
     CheckReport,
+    IntegrityStanding,
     Latency,
     LogStatus,
     Problem,
@@ -122,3 +123,18 @@ def test_the_gauge_reads_this_machine(tmp_path: Path) -> None:
     assert figures.disk_total >= figures.disk_free > 0
     assert figures.process_memory > 0
     assert figures.threads >= 1
+
+
+def test_an_open_finding_counts_until_it_is_closed_and_a_kept_check_is_believed() -> None:
+    standing = IntegrityStanding(checked_at=1.0, is_checked_well=False, urgent=2, indexes=1)
+    evidence = replace(EVIDENCE, integrity=standing)
+    judged = score(evidence)
+    assert {deduction.name: deduction.action for deduction in judged.deductions} == {
+        "damage": "repair",
+        "damaged_index": "repair",
+    }
+    assert judged.state is HealthState.CRITICAL
+    healed = replace(EVIDENCE, integrity=IntegrityStanding(1.0, True, 0, 0))
+    assert score(healed).value == 100
+    answers = {check.name: check.answer for check in checks(healed, score(healed))}
+    assert answers["data_integrity"] is Answer.HEALTHY

@@ -135,6 +135,30 @@ def test_a_page_that_a_read_sets_apart_appears_by_itself(
     until(lambda: page.model.rowCount() == 1)
 
 
+def test_the_background_check_finds_damage_that_nobody_reads_and_shows_it(
+    qtbot: Any, window: MainWindow, until: Until, path: Path, watch: Any
+) -> None:
+    spoil(path)
+    page = shown(qtbot, window, path)
+    qtbot.wait(50)
+    with watch.watching():
+        page.scrub.begin()
+        until(lambda: page.model.rowCount() == 1)
+        until(lambda: page.scrub.state == "waiting" and "covered by" in page.scrub.toolTip())
+    assert page.detail.finding is not None
+    assert page.detail.finding.page == SPOILED
+
+
+def test_the_background_check_is_paused_and_goes_on(
+    qtbot: Any, window: MainWindow, until: Until, path: Path
+) -> None:
+    page = shown(qtbot, window, path)
+    page.scrub.toggle()
+    until(lambda: page.scrub.state == "paused")
+    page.scrub.toggle()
+    until(lambda: page.scrub.state not in ("paused", ""))
+
+
 def a_map(pages: int, marked: dict[int, PageState]) -> PageMap:
     states = bytearray([PageState.TREE] * pages)
     for number, state in marked.items():

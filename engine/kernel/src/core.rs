@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::buffer::{PageWrite, Pool};
-use crate::error::{Code, Result};
+use crate::error::Result;
 use crate::log::{Log, NewEntry, Op, Span};
 use crate::page::{Change, EntryMark, Part, encode_parts};
 use crate::space::Space;
@@ -121,15 +121,21 @@ impl Core {
     }
 
     /// Logs the page in full where its last image has become old.
+    ///
+    /// Where the log has no room for it, the next change of the page tries again: a change that is
+    /// made must not be told as failed, nor an undo be held up, for want of an image.
     pub fn renew_image(&self, page: &mut PageWrite<'_>) -> Result<()> {
         if page.changes_since_image() < self.image_every {
             return Ok(());
         }
         let image = page.to_image();
-        match self.change_page(Author::system(Op::Image), page, &Change::Image { image: &image }) {
-            // The change itself is made; the image can wait until there is room.
-            Err(error) if error.code == Code::DiskFull => Ok(()),
-            logged => logged,
-        }
+        let change = Change::Image { image: &image };
+        page.begin_change();
+        let author = Author::system(Op::Image);
+        let span = BODY.with_borrow_mut(|body| {
+            encode_parts(body, page.tree(), &[page.part(change)]);
+            self.log.append_if_room(&author.entry(&[body]))
+        })?;
+        span.map_or(Ok(()), |span| page.apply(&change, mark(author.txn, span)))
     }
 }

@@ -94,26 +94,26 @@ impl Allocation<'_> {
     }
 }
 
-/// The latched map of a page that is about to be given back.
+/// The latched map of pages that are about to be given back.
 pub struct Release<'s> {
     map: PageWrite<'s>,
-    change: Change<'static>,
+    changes: Vec<Change<'static>>,
     space: &'s Space,
-    page: PageId,
+    first: PageId,
 }
 
 impl Release<'_> {
-    pub fn part(&self) -> Part<'static> {
-        self.map.part(self.change)
+    pub fn parts(&self) -> impl Iterator<Item = Part<'static>> {
+        self.changes.iter().map(|change| self.map.part(*change))
     }
     pub fn begin_change(&self) {
         self.map.begin_change();
     }
     pub fn apply(mut self, mark: EntryMark) -> Result<()> {
-        self.map.apply(&self.change, mark)?;
-        self.space.used.fetch_sub(1, Ordering::Relaxed);
+        self.changes.iter().try_for_each(|change| self.map.apply(change, mark))?;
+        self.space.used.fetch_sub(self.changes.len() as i64, Ordering::Relaxed);
         let mut hint = self.space.hint.lock();
-        let (group, bit) = (self.page.0 / GROUP, bit_of(self.page));
+        let (group, bit) = (self.first.0 / GROUP, bit_of(self.first));
         if (group, bit) < (hint.group, hint.bit) {
             *hint = Hint { group, bit };
         }
@@ -272,13 +272,22 @@ impl Space {
 
     /// Latches the map of a page that is to be given back.
     pub fn release(&self, page: PageId) -> Result<Release<'_>> {
-        let map = self.pool.write(map_page_of(page))?;
-        Ok(Release {
-            map,
-            change: Change::Map { first: bit_of(page), count: 1, used: false },
-            space: self,
-            page,
-        })
+        self.release_all(&[page]).map(|release| release.1)
+    }
+
+    /// Latches the map of the first page, and of those others that it covers too; answers how many
+    /// of them, from the first on, that are.
+    pub fn release_all(&self, pages: &[PageId]) -> Result<(usize, Release<'_>)> {
+        let Some(first) = pages.first().copied() else {
+            return Err(Error::internal("no page is to be given back"));
+        };
+        let covered: Vec<PageId> =
+            pages.iter().copied().take_while(|page| map_page_of(*page) == map_page_of(first)).collect();
+        let clear = |page: &PageId| Change::Map { first: bit_of(*page), count: 1, used: false };
+        let changes = covered.iter().map(clear).collect();
+        let map = self.pool.write(map_page_of(first))?;
+        let first = covered.iter().copied().min().unwrap_or(first);
+        Ok((covered.len(), Release { map, changes, space: self, first }))
     }
 }
 

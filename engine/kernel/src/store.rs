@@ -14,9 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::recovery::{Opening, OpeningOptions, Progress};
 use crate::repair::OnDamage;
-use crate::txn::{
-    Isolation, Shared, Status, Transaction, TxnState, collect, roll_back_orphans, roll_back_whole, tidy,
-};
+use crate::txn::{Isolation, Shared, Transaction, collect, tidy};
 use crate::types::DatabaseId;
 use crate::verify::{self, CheckOptions, CheckReport};
 
@@ -57,6 +55,7 @@ impl Default for StoreOptions {
                 image_every: 512,
                 redo_workers: 2,
                 on_damage: OnDamage::Repair,
+                limits: crate::txn::LogLimits::default(),
             },
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 256 << 20,
@@ -76,6 +75,9 @@ struct Work {
     stop: AtomicBool,
     gate: Mutex<()>,
     wake: Condvar,
+    /// One at a time gives pages back: two could give back the same, and the second one when
+    /// somebody else uses it.
+    giving_back: Mutex<()>,
 }
 
 /// What one background thread does each time it looks around.
@@ -150,6 +152,7 @@ impl Store {
             stop: AtomicBool::new(false),
             gate: Mutex::new(()),
             wake: Condvar::new(),
+            giving_back: Mutex::new(()),
         });
         let threads =
             if options.background && !work.is_view() { Work::spawn(&work) } else { Vec::new() };
@@ -175,6 +178,7 @@ impl Store {
 
     /// Writes everything out and takes a checkpoint.
     pub fn checkpoint(&self) -> Result<CheckpointStatus> {
+        self.work.shared.enforce_limits();
         self.work.checkpointer.take(&self.work.shared, true, &mut || true)
     }
 
@@ -211,9 +215,7 @@ impl Store {
         }
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
-        roll_back_orphans(&self.work.shared, &mut || true)?;
-        tidy(&self.work.shared, &mut || true)?;
-        collect(&self.work.shared, &mut || true).map(|_| ())
+        self.work.give_back(&mut || true)
     }
 
     /// Rolls back the transactions still active, writes everything out and marks the shutdown
@@ -228,10 +230,11 @@ impl Store {
             let _ = shared.core.log.close();
             return Err(error);
         }
-        let mut aborted = 0;
-        for state in shared.txns.active() {
-            shared.locks.doom(state.id, Error::new(Code::StoreClosed));
-            aborted += usize::from(self.end_for_owner(&state)?);
+        let mut aborted = shared.end_all(&|_| Error::new(Code::StoreClosed))?;
+        // Those are left that their owners are ending themselves.
+        while !shared.txns.is_idle() {
+            crate::sync::sleep(Duration::from_micros(100));
+            aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
         }
         if self.is_view() {
             return shared.core.log.close().map(|()| aborted);
@@ -245,29 +248,6 @@ impl Store {
         self.work.checkpointer.close(end)?;
         put_marker(&*self.disk, CLEAN_MARKER)?;
         Ok(aborted)
-    }
-
-    /// Rolls back a transaction of somebody else's, once the operation that its owner is at is over;
-    /// false where the owner was ending it and has.
-    fn end_for_owner(&self, state: &TxnState) -> Result<bool> {
-        let shared = &self.work.shared;
-        while !matches!(state.status(), Status::Committed | Status::Aborted) {
-            if let Some(error) = shared.core.log.failed() {
-                return Err(error);
-            }
-            if state.claim_end() {
-                while state.is_at_work() {
-                    crate::sync::sleep(Duration::from_micros(100));
-                }
-                if state.status() == Status::Active {
-                    roll_back_whole(shared, state, &mut || true)?;
-                    return Ok(true);
-                }
-                state.unclaim_end();
-            }
-            crate::sync::sleep(Duration::from_micros(100));
-        }
-        Ok(false)
     }
 
     fn stop_threads(&self) {
@@ -347,6 +327,7 @@ impl Work {
     }
 
     fn checkpoint_if_due(&self) -> Result<()> {
+        self.shared.enforce_limits();
         let last = self.checkpointer.status();
         let log = self.shared.core.log.end().0.saturating_sub(last.lsn.0);
         let age = Duration::from_micros(u64::try_from(unix_micros() - last.at).unwrap_or(0));
@@ -359,9 +340,14 @@ impl Work {
     }
 
     fn collect_garbage(&self) -> Result<()> {
-        roll_back_orphans(&self.shared, &mut || self.is_going())?;
-        tidy(&self.shared, &mut || self.is_going())?;
-        collect(&self.shared, &mut || self.is_going()).map(|_| ())
+        self.give_back(&mut || self.is_going())
+    }
+
+    fn give_back(&self, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        let _turn = self.giving_back.lock();
+        self.shared.roll_back_orphans(keep_on)?;
+        tidy(&self.shared, keep_on)?;
+        collect(&self.shared, keep_on).map(|_| ())
     }
 }
 
@@ -375,12 +361,20 @@ mod audit_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod garbage_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod panic_tests;
+#[cfg(test)]
+mod pin_tests;
 #[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod recovering_tests;
 #[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod undo_tests;

@@ -123,7 +123,8 @@ impl Pool {
         }
         let body = [body.as_slice()];
         let entry = NewEntry::new(TxnId::SYSTEM, Op::PagesWritten, Lsn::NONE, &body);
-        self.log.append(&entry, |_| {}).map(|_| ())
+        // The pages are written; on a full disk, undo must be able to write out more of them.
+        self.log.append_if_room(&entry).map(|_| ())
     }
 
     /// Writes out everything; for a clean shutdown, when no transaction is left.

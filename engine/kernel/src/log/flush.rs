@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::recent::Piece;
 use super::space::Target;
 use super::writer::{Core, Wishes};
-use super::{LogStatus, SyncMode};
-use crate::disk::File;
+use super::{LogStatus, SyncMode, segments};
+use crate::disk::{File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Ordering, trip};
 use crate::types::Lsn;
@@ -106,7 +106,11 @@ impl Core {
         for target in &group.targets {
             if let Some(header) = &target.header {
                 self.sync_file(&mut io)?;
-                io.file = Arc::clone(&target.file);
+                let path = || segments::segment_path(segments::FOLDER, target.number);
+                io.file = match &target.file {
+                    Some(file) => Arc::clone(file),
+                    None => self.disk.open(&path(), OpenMode::Write)?,
+                };
                 io.dirty = true;
                 io.file.write_at(&header.encode(), 0)?;
                 self.state.lock().slots.set_used(target.number);

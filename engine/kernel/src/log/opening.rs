@@ -215,10 +215,9 @@ fn begin_segment(
     remove_unused(disk, found, last_used)?;
     let number = last_used + 1;
     let file = prepare_file(disk, number, options.segment_bytes)?;
-    let mut slots = Slots { slots, database, clock: options.clock };
+    let mut slots = Slots::new(slots, database, options.clock);
     let (start, limit) = (end.0, end.0 + capacity);
-    let handle = Some(Arc::clone(&file));
-    slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: handle });
+    slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: None });
     let header = slots.header(slots.slots.len() - 1);
     file.write_at(&header.encode(), 0)?;
     file.sync()?;
@@ -248,7 +247,6 @@ fn closed_segments(
     if after[..count.min(room)].iter().any(|byte| *byte != 0) {
         return unclean("something was written after the end of a clean shutdown");
     }
-    last.file = Some(Arc::clone(&file));
     Ok((slots, file))
 }
 
@@ -263,7 +261,7 @@ fn continue_segment(
 ) -> Result<(Slots, Io)> {
     let (slots, file) = closed_segments(disk, incarnation, end, found, OpenMode::Write)?;
     let mut number = slots.last().map_or(0, |slot| slot.number);
-    let mut slots = Slots { slots, database, clock: options.clock };
+    let mut slots = Slots::new(slots, database, options.clock);
     for info in found.iter().filter(|info| info.number > number).cloned().collect::<Vec<_>>() {
         let ready = info.header == Err(segments::Defect::Unused) && info.size > 2 * HEADER_BYTES;
         if info.number != number + 1 || !ready {
@@ -287,5 +285,5 @@ fn view_segments(
     found: &[SegmentInfo],
 ) -> Result<(Slots, Io)> {
     let (slots, file) = closed_segments(disk, incarnation, end, found, OpenMode::Read)?;
-    Ok((Slots { slots, database, clock: options.clock }, Io { file, dirty: false }))
+    Ok((Slots::new(slots, database, options.clock), Io { file, dirty: false }))
 }

@@ -14,6 +14,12 @@ use crate::types::{DatabaseId, Incarnation, Lsn};
 
 /// Zeros are written in blocks of this size.
 pub(super) const BLOCK: usize = 1 << 20;
+/// Segments that are kept open for reading, and prepared ones for writing: a long transaction
+/// keeps and prepares more of them than a process may have open.
+const OPEN_READERS: usize = 8;
+const OPEN_AHEAD: usize = 2;
+/// Prepared segments that stay although nothing has room set aside in them.
+const SPARE: u64 = 2;
 /// Between two attempts to prepare a segment ahead of need.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,13 +32,15 @@ pub(super) struct Slot {
     pub(super) incarnation: Incarnation,
     /// Its header was written.
     pub(super) used: bool,
+    /// Kept open from its preparation to its use, for the next ones only: undo may have many set
+    /// aside.
     pub(super) file: Option<Arc<dyn File>>,
 }
 
 /// Where a part of a group is to be written.
 pub(super) struct Target {
     pub number: u64,
-    pub file: Arc<dyn File>,
+    pub file: Option<Arc<dyn File>>,
     pub start: u64,
     pub limit: u64,
     /// To be written first: the segment is put into use.
@@ -48,11 +56,17 @@ impl Target {
 
 pub(super) struct Slots {
     pub(super) slots: Vec<Slot>,
+    /// Segments open for reading, the one used last at the end.
+    readers: Vec<(u64, Arc<dyn File>)>,
     pub(super) database: DatabaseId,
     pub(super) clock: fn() -> i64,
 }
 
 impl Slots {
+    pub(super) fn new(slots: Vec<Slot>, database: DatabaseId, clock: fn() -> i64) -> Slots {
+        Slots { slots, readers: Vec::new(), database, clock }
+    }
+
     pub(super) fn space_end(&self) -> u64 {
         self.slots.last().map_or(0, |slot| slot.limit)
     }
@@ -84,18 +98,10 @@ impl Slots {
             if slot.start >= to {
                 break;
             }
-            if let Some(file) = &slot.file
-                && slot.start < slot.limit
-            {
+            if slot.start < slot.limit {
                 let header = (!slot.used).then(|| self.header(index));
-                let (start, limit) = (slot.start, slot.limit);
-                targets.push(Target {
-                    number: slot.number,
-                    file: Arc::clone(file),
-                    start,
-                    limit,
-                    header,
-                });
+                let (number, start, limit) = (slot.number, slot.start, slot.limit);
+                targets.push(Target { number, file: slot.file.clone(), start, limit, header });
             }
         }
         targets
@@ -118,7 +124,29 @@ impl Slots {
     pub(super) fn set_used(&mut self, number: u64) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) {
             slot.used = true;
+            slot.file = None;
         }
+    }
+
+    /// The segment's file, where it is open for reading.
+    fn reader(&mut self, number: u64) -> Option<Arc<dyn File>> {
+        let place = self.readers.iter().position(|(known, _)| *known == number)?;
+        self.readers[place..].rotate_left(1);
+        self.readers.last().map(|(_, file)| Arc::clone(file))
+    }
+
+    fn keep_reader(&mut self, number: u64, file: &Arc<dyn File>) {
+        self.readers.retain(|(known, _)| *known != number);
+        if self.readers.len() >= OPEN_READERS {
+            self.readers.remove(0);
+        }
+        self.readers.push((number, Arc::clone(file)));
+    }
+
+    /// Files that are open for reading or to be written next.
+    #[cfg(test)]
+    pub(super) fn open_files(&self) -> usize {
+        self.readers.len() + self.slots.iter().filter(|slot| slot.file.is_some()).count()
     }
 
     pub(super) fn push_prepared(
@@ -130,7 +158,8 @@ impl Slots {
     ) {
         let start = self.space_end();
         let limit = start + capacity;
-        let file = Some(file);
+        let waiting = self.slots.iter().filter(|slot| !slot.used).count();
+        let file = (waiting < OPEN_AHEAD).then_some(file);
         self.slots.push(Slot { number, start, limit, capacity, incarnation, used: false, file });
     }
 
@@ -270,13 +299,35 @@ impl Core {
             // Another thread may have removed it as well; the file is gone either way.
             if state.slots.slots.first().is_some_and(|slot| slot.number == oldest) {
                 state.slots.slots.remove(0);
+                state.slots.readers.retain(|(number, _)| *number != oldest);
                 removed += 1;
             }
         }
+        self.remove_spare()?;
         if removed > 0 {
             self.disk.sync_dir(FOLDER)?;
         }
         Ok(removed)
+    }
+
+    /// Removes segments that were prepared for an undo which is no longer to be feared.
+    fn remove_spare(&self) -> Result<()> {
+        // No other segment is prepared, under the same number, while one goes.
+        let _turn = self.preparing.lock();
+        let mut removed = false;
+        loop {
+            let mut state = self.state.lock();
+            let wanted = state.end + state.reserved + SPARE * self.options.segment_bytes;
+            let number = match state.slots.slots.last() {
+                Some(last) if !last.used && last.start > wanted => last.number,
+                _ => break,
+            };
+            state.slots.slots.pop();
+            drop(state);
+            self.disk.remove(&segments::segment_path(FOLDER, number))?;
+            removed = true;
+        }
+        if removed { self.disk.sync_dir(FOLDER) } else { Ok(()) }
     }
 
     /// Copies a segment into the archive; the copy is complete and durable before the original
@@ -326,23 +377,21 @@ impl Core {
     /// The open file, offset and number of bytes at a position; none where nothing is written.
     #[allow(clippy::type_complexity)] // Four plain values, used once.
     fn locate(&self, lsn: u64) -> Result<Option<(Arc<dyn File>, u64, u64, Incarnation)>> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let written = self.written.load(Ordering::Acquire);
         let Some(slot) = state.slots.holding(lsn).map(|index| &state.slots.slots[index]) else {
             return Ok(None);
         };
-        let (number, incarnation, known) = (slot.number, slot.incarnation, slot.file.clone());
+        let (number, incarnation) = (slot.number, slot.incarnation);
         let offset = HEADER_BYTES + lsn - slot.start;
         let left = slot.limit.min(written).saturating_sub(lsn);
+        let known = state.slots.reader(number);
         drop(state);
         let file = match known {
             Some(file) => file,
             None => {
                 let file = self.disk.open(&segments::segment_path(FOLDER, number), OpenMode::Read)?;
-                let mut state = self.state.lock();
-                if let Some(slot) = state.slots.slots.iter_mut().find(|slot| slot.number == number) {
-                    slot.file = Some(Arc::clone(&file));
-                }
+                self.state.lock().slots.keep_reader(number, &file);
                 file
             }
         };

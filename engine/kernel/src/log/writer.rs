@@ -114,6 +114,23 @@ impl Log {
         }
     }
 
+    /// As [`Log::append`], but `None` where no segment that is prepared has room: for entries that
+    /// help and are not needed, and must not fail what they are about.
+    pub fn append_if_room(&self, entry: &NewEntry<'_>) -> Result<Option<Span>> {
+        let len = record::entry_len(entry.body)?;
+        loop {
+            let mut state = self.core.state.lock();
+            match self.core.admit(&mut state, entry, len)? {
+                Admission::Granted => return Ok(Some(self.core.place(state, entry, len, |_| {}))),
+                Admission::NoSegment => return Ok(None),
+                Admission::NoMemory => {
+                    drop(state);
+                    self.core.drain()?;
+                }
+            }
+        }
+    }
+
     /// As [`Log::append`], but never waits: `None` where the mutex is taken, too much is
     /// unwritten, or no segment is prepared.
     pub fn try_append(&self, entry: &NewEntry<'_>, under: impl FnOnce(Span)) -> Option<Result<Span>> {
@@ -195,6 +212,21 @@ impl Log {
             }
         };
         entry.map_err(|flaw| damaged(lsn, flaw))
+    }
+
+    /// As [`Log::read`], `None` where the entry is not in memory any more: reads no file.
+    pub fn read_recent(&self, lsn: Lsn) -> Option<Entry> {
+        let state = self.core.state.lock();
+        if lsn.0 < self.core.first || lsn.0 >= state.end {
+            return None;
+        }
+        match state.recent.find(lsn)? {
+            Found::Active(bytes) => decode_at(bytes, lsn, self.core.incarnation).ok(),
+            Found::Frozen(bytes, from) => {
+                drop(state);
+                decode_at(&bytes[from..], lsn, self.core.incarnation).ok()
+            }
+        }
     }
 
     /// A reader of what is on the medium from `lsn` on, which must be where an entry begins.

@@ -53,6 +53,11 @@ fn head_of(key: &[u8], prefix: usize) -> u32 {
 }
 
 impl Page {
+    /// False where a leaf holds nothing, or only deleted records.
+    pub fn has_live_record(&self) -> bool {
+        (0..self.slots()).any(|slot| !self.record(slot).is_ghost())
+    }
+
     fn slot_offset(&self, slot: usize) -> usize {
         usize::from(get_u16(&self.bytes, HEADER + SLOT * slot))
     }

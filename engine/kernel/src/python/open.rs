@@ -113,6 +113,14 @@ impl OpenStore {
         Ok(true)
     }
 
+    /// Rolls back every transaction in flight; returns how many.
+    pub fn abort_all(&self) -> Result<usize> {
+        let reason = "all transactions were rolled back";
+        let fate =
+            |txn: TxnId| Error::new(Code::TransactionAborted).with("txn", txn.0).with("reason", reason);
+        self.shared().end_all(&fate)
+    }
+
     /// Rolls back what is running, closes the store and gives its lock back; returns how many
     /// transactions had to be rolled back. A second call does nothing.
     pub fn close(&self) -> Result<usize> {

@@ -43,6 +43,9 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "deadlock_victim" => opening.locks.victim = victim(&value.extract::<String>()?)?,
             "image_every_changes" => opening.image_every = value.extract()?,
             "on_damage" => opening.on_damage = on_damage(&value.extract::<String>()?)?,
+            "snapshot_log_bytes" => opening.limits.snapshot_bytes = value.extract()?,
+            "transaction_log_bytes" => opening.limits.transaction_bytes = value.extract()?,
+            "aborts_long_transactions" => opening.limits.aborts = value.extract()?,
             "read_only" => chosen.read_only = value.extract()?,
             _ => return Err(Error::argument("options", format!("there is no option {name:?}")).into()),
         }

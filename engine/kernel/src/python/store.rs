@@ -142,7 +142,8 @@ impl Store {
     /// Options (all optional): page_size, cache_bytes, segment_bytes, log_buffer_bytes,
     /// sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
     /// checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
-    /// image_every_changes, read_only. Pages are always verified when they are read.
+    /// image_every_changes, snapshot_log_bytes, transaction_log_bytes,
+    /// aborts_long_transactions, read_only. Pages are always verified when they are read.
     #[staticmethod]
     #[pyo3(name = "open")]
     fn open_at(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Store> {
@@ -219,6 +220,12 @@ impl Store {
 
     fn abort_transaction(&self, py: Python<'_>, txn: u64) -> PyResult<bool> {
         self.ask(py, |open| open.abort_transaction(TxnId(txn)))
+    }
+
+    /// Rolls back every transaction in flight; returns how many. Their owners learn it with their
+    /// next calls.
+    fn abort_all(&self, py: Python<'_>) -> PyResult<usize> {
+        self.work(py, |open| open.abort_all())
     }
 
     /// What happened since the last call, and how many events were missed.

@@ -12,6 +12,9 @@ use crate::page::{PartReader, get_u32, get_u64};
 use crate::txn::{Counts, Ended, Garbage, Pending, read_compensation, take};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
+/// Leaves with deleted records are noted up to this many: to clean them is a courtesy.
+const MOST_DELETIONS: usize = 1 << 16;
+
 /// Since when a page may lack changes, and the end of the last entry that changed it.
 struct Dirty {
     rec_lsn: Lsn,
@@ -29,6 +32,7 @@ struct Pass {
     counts: Counts,
     pending: Vec<Pending>,
     freed: Vec<Pending>,
+    deletions: HashMap<PageId, (TreeId, TxnId)>,
     result: Analysis,
 }
 
@@ -121,9 +125,14 @@ impl Pass {
         let next_tree = TreeId(parts.tree().0.saturating_add(1));
         self.result.next_tree = self.result.next_tree.max(next_tree);
         let (lsn, end) = (entry.header.lsn, entry.header.end());
+        let is_deletion = entry.header.op == Op::Delete && self.deletions.len() < MOST_DELETIONS;
+        let tree = parts.tree();
         while let Some((page, ..)) = parts.next_raw()? {
             let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn: lsn, last_end: end });
             dirty.last_end = dirty.last_end.max(end);
+            if is_deletion {
+                self.deletions.insert(page, (tree, entry.header.txn));
+            }
         }
         Ok(())
     }
@@ -193,6 +202,8 @@ impl Pass {
         result.losers.sort_by_key(|loser| loser.id);
         result.redo_lsn = self.dirty.values().map(|dirty| dirty.rec_lsn).min().unwrap_or(end);
         result.dirty = self.dirty.into_iter().map(|(page, dirty)| (page, dirty.rec_lsn)).collect();
+        result.deletions =
+            self.deletions.into_iter().map(|(page, (tree, by))| (tree, page, by)).collect();
         result.counts = self.counts;
         result.counts.retain(|_, count| *count != 0);
         self.pending.sort_by_key(|pending| pending.by);

@@ -95,6 +95,8 @@ pub struct Analysis {
     pub redo_lsn: Lsn,
     pub counts: Counts,
     pub pending: Vec<Pending>,
+    /// Leaves in which records were deleted, and by whom: they may have to be cleaned.
+    pub deletions: Vec<(TreeId, PageId, TxnId)>,
     pub next_txn: TxnId,
     pub next_tree: TreeId,
     pub last_commit_at: i64,

@@ -19,7 +19,7 @@ use crate::page::Page;
 use crate::repair::{OnDamage, Repairs};
 use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
-use crate::txn::{Counts, RowIds, Shared, TxnManager, TxnState, roll_back_whole};
+use crate::txn::{Counts, LogLimits, RowIds, Shared, TidyQueue, TxnManager, TxnState, roll_back_whole};
 use crate::types::{Incarnation, Lsn, PageId};
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
@@ -36,6 +36,7 @@ pub struct OpeningOptions {
     pub image_every: u16,
     pub redo_workers: usize,
     pub on_damage: OnDamage,
+    pub limits: LogLimits,
 }
 
 /// The segments, as they were found.
@@ -438,7 +439,8 @@ pub fn build(
         logged_counts: crate::sync::Mutex::new(Counts::clone(&analysis.counts)),
         roots: crate::sync::RwLock::new(HashMap::new()),
         row_ids: RowIds::default(),
-        tidy: crate::txn::TidyQueue::default(),
+        tidy: TidyQueue::noting(&analysis.deletions),
+        limits: options.limits,
         orphans: crate::sync::Mutex::default(),
         read_only: AtomicBool::new(false),
         closed: AtomicBool::new(false),

@@ -2,13 +2,11 @@
 //! root comes last, in an entry of its own whose undo empties it again: a rollback to a savepoint
 //! may keep the tree and take back what filled it.
 
-use crate::sync::Ordering;
-
+use super::undo::room_of_tree;
 use super::{Garbage, Transaction, TreeRef};
-use crate::core::Author;
 use crate::error::{Error, Result};
 use crate::lock::Mode;
-use crate::log::{Op, undo_room};
+use crate::log::Op;
 use crate::page::{Change, Kind, OVERFLOW, Page, Stamp};
 use crate::tree::Tree;
 use crate::tree::build::{Builder, PageSink};
@@ -19,8 +17,6 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// Pages taken at a time.
 const EXTENT: usize = 64;
-/// What the image of an empty root takes in the log, with room to spare.
-const UNDO_ROOT: usize = 512;
 
 /// A transaction as the builder of one tree sees it.
 struct Sink<'t> {
@@ -93,14 +89,12 @@ impl Transaction {
         let core = &self.shared.core;
         let image = page.to_image();
         let change = Change::Image { image: &image };
-        let undo = undo_room(UNDO_ROOT);
-        let author = Author { reserve_undo: undo, ..self.author(Op::TreeMade) };
+        let author = self.author(Op::TreeMade, room_of_tree());
         let mut root = core.pool.write(page.id())?;
         root.begin_change();
         let part = [root.part(change)];
-        let entry =
-            core.append_with(author, page.tree(), &part, &[], |span| self.state.appended(span))?;
-        self.state.undo_reserved.fetch_add(undo, Ordering::Relaxed);
+        let noted = |span| self.state.appended(span, &author);
+        let entry = core.append_with(author, page.tree(), &part, &[], noted)?;
         root.apply(&change, entry)
     }
 }

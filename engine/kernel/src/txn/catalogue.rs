@@ -260,7 +260,8 @@ impl Transaction {
         let tree = TreeRef { id: self.shared.txns.new_tree(), root: space.pages[0] };
         let page = empty_root(core, tree.id, tree.root);
         let state = &self.state;
-        write_root(core, self.author(Op::TreeMade), space, &page, |span| state.appended(span))?;
+        let author = self.author(Op::TreeMade, super::undo::room_of_tree());
+        write_root(core, author, space, &page, |span| state.appended(span, &author))?;
         Ok(tree)
     }
 

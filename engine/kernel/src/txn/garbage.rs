@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Garbage, Pending, Shared};
+use super::undo::root_of;
+use super::{Garbage, Horizon, Pending, Shared};
 use crate::core::Author;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::log::Op;
 use crate::page::{Change, Kind};
 use crate::tree::Tree;
@@ -38,30 +39,58 @@ pub fn collect(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<u64
     Ok(pages)
 }
 
-/// Leaves in which records were deleted, to be cleaned once nobody can see those any more.
+/// Leaves that hold nothing but deleted records, or nothing at all, to be taken out of their trees
+/// once nobody can see what they held; and some others with deleted records, to be cleaned.
 ///
-/// Only every so many deletions are noted: a leaf that has lost most of its records is met all the
-/// same, and the others are cleaned when they are written to.
+/// A courtesy, not a duty: what is not noted is cleaned when somebody writes there.
 #[derive(Default)]
 pub struct TidyQueue {
-    waiting: crate::sync::Mutex<VecDeque<(TreeId, Vec<u8>, TxnId)>>,
+    waiting: crate::sync::Mutex<VecDeque<(TreeId, PageId, TxnId)>>,
 }
 
-/// Notes beyond this are dropped: cleaning is a courtesy, not a duty.
-const MOST_NOTES: usize = 1 << 16;
+/// Notes beyond this are dropped: some megabytes.
+const MOST_NOTES: usize = 1 << 18;
 
 impl TidyQueue {
-    pub(super) fn note(&self, tree: TreeId, key: &[u8], by: TxnId) {
-        let mut waiting = self.waiting.lock();
-        if waiting.len() < MOST_NOTES {
-            waiting.push_back((tree, key.to_vec(), by));
+    /// Leaves that a crash kept from being cleaned.
+    pub fn noting(leaves: &[(TreeId, PageId, TxnId)]) -> TidyQueue {
+        TidyQueue { waiting: crate::sync::Mutex::new(leaves.iter().copied().collect()) }
+    }
+
+    /// A leaf that holds nothing once everybody sees what `by` did.
+    pub(crate) fn note_empty(&self, tree: TreeId, leaf: PageId, by: TxnId) {
+        Self::note(&mut self.waiting.lock(), MOST_NOTES, (tree, leaf, by));
+    }
+
+    fn note(
+        waiting: &mut VecDeque<(TreeId, PageId, TxnId)>,
+        most: usize,
+        note: (TreeId, PageId, TxnId),
+    ) {
+        // A leaf that is filled and emptied again and again is one leaf.
+        if waiting.back() != Some(&note) && waiting.len() < most {
+            waiting.push_back(note);
         }
     }
 
-    fn next(&self, horizon: TxnId) -> Option<(TreeId, Vec<u8>)> {
+    /// A leaf with deleted records among others; emptied ones are not to want for room.
+    pub(super) fn note_ghosts(&self, tree: TreeId, leaf: PageId, by: TxnId) {
+        Self::note(&mut self.waiting.lock(), MOST_NOTES / 2, (tree, leaf, by));
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// The next leaf, which waits on where not everybody sees its deletions yet.
+    fn next(&self, horizon: &Horizon) -> Option<(TreeId, PageId)> {
         let mut waiting = self.waiting.lock();
-        let is_due = waiting.front().is_some_and(|(.., by)| *by < horizon);
-        if is_due { waiting.pop_front().map(|(tree, key, _)| (tree, key)) } else { None }
+        let (tree, leaf, by) = waiting.pop_front()?;
+        if horizon.has_passed(by) {
+            return Some((tree, leaf));
+        }
+        waiting.push_back((tree, leaf, by));
+        None
     }
 }
 
@@ -69,12 +98,20 @@ impl TidyQueue {
 /// that also gives dropped trees back, so that a tree is never cleaned while it goes.
 pub fn tidy(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
     let horizon = shared.txns.horizon();
-    while keep_on() {
-        let Some((id, key)) = shared.tidy.next(horizon) else { break };
-        let root = shared.roots.read().get(&id).copied();
-        if let Some(root) = root {
-            Tree { core: &shared.core, id, root }.tidy(&key, horizon)?;
+    // Each note once: those that are not due have gone to the end.
+    for _ in 0..shared.tidy.len() {
+        if !keep_on() {
+            break;
         }
+        let Some((id, leaf)) = shared.tidy.next(&horizon) else { continue };
+        let root = match root_of(shared, id) {
+            Ok(root) => root,
+            // The tree has gone.
+            Err(error) if error.code == Code::TreeNotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let more = Tree { core: &shared.core, id, root }.tidy(leaf, &horizon)?;
+        more.into_iter().for_each(|leaf| shared.tidy.note_empty(id, leaf, TxnId::SYSTEM));
     }
     Ok(())
 }
@@ -99,7 +136,8 @@ fn free_unused(shared: &Shared, page: PageId, pending: &Pending) -> Result<()> {
     let space = shared.core.space.release(page)?;
     space.begin_change();
     let (author, done) = (Author::system(Op::Freed), |_| shared.txns.collected(pending));
-    let entry = shared.core.append_with(author, TreeId(0), &[space.part()], &duty(pending), done)?;
+    let parts: Vec<_> = space.parts().collect();
+    let entry = shared.core.append_with(author, TreeId(0), &parts, &duty(pending), done)?;
     space.apply(entry)
 }
 
@@ -112,7 +150,7 @@ fn free_page(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
     let space = core.space.release(id)?;
     page.begin_change();
     space.begin_change();
-    let parts = [page.part(Change::Free), space.part()];
+    let parts: Vec<_> = std::iter::once(page.part(Change::Free)).chain(space.parts()).collect();
     let entry = core.append(Author::system(Op::Structure), tree, &parts, &[])?;
     page.apply(&Change::Free, entry)?;
     space.apply(entry)

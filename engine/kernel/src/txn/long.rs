@@ -3,7 +3,7 @@
 use super::Transaction;
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
-use crate::log::{Op, undo_room};
+use crate::log::Op;
 use crate::page::{Change, Page};
 use crate::tree::overflow::{self, MAX_VALUE, Reference};
 use crate::types::{PageId, TreeId};
@@ -18,12 +18,11 @@ impl Transaction {
         let core = &self.shared.core;
         let space = core.space.allocate(wanted.clamp(1, EXTENT))?;
         let parts = space.parts();
-        let undo = undo_room(64 + 64 * parts.len());
-        let author = Author { reserve_undo: undo, ..self.author(Op::PagesTaken) };
+        let author =
+            self.author(Op::PagesTaken, super::undo::room_of_pages(parts.len(), space.pages.len()));
         space.begin_change();
         let state = &self.state;
-        let entry = core.append_with(author, tree, &parts, &[], |span| state.appended(span))?;
-        state.undo_reserved.fetch_add(undo, crate::sync::Ordering::Relaxed);
+        let entry = core.append_with(author, tree, &parts, &[], |span| state.appended(span, &author))?;
         let pages = space.pages.clone();
         space.apply(entry)?;
         Ok(pages)

@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use crate::sync::{Mutex, RwLock};
 
-use crate::error::{Error, Result};
+use super::snapshot::{Horizon, Snapshot};
+use crate::core::Author;
+use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::lock::Work;
 use crate::log::Span;
@@ -74,23 +76,6 @@ impl Status {
 
 pub type Counts = HashMap<TreeId, i64>;
 
-/// Which writers a reader sees: those that had ended before it began.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Every transaction below this had ended.
-    pub min: TxnId,
-    /// This one and those after it had not begun.
-    next: TxnId,
-    active: Box<[TxnId]>,
-    pub counts: Arc<Counts>,
-}
-
-impl Snapshot {
-    pub fn sees(&self, writer: TxnId) -> bool {
-        writer < self.min || (writer < self.next && self.active.binary_search(&writer).is_err())
-    }
-}
-
 /// One transaction, as others may look at it while it runs.
 pub struct TxnState {
     pub id: TxnId,
@@ -98,7 +83,8 @@ pub struct TxnState {
     pub started_at: i64,
     pub began: Instant,
     pub snapshot: Snapshot,
-    /// The oldest log entry its snapshot may have to read.
+    /// The oldest log entry its snapshot may have to read; none where every read sees the newest
+    /// committed versions, which are in the pages.
     pub pin: Lsn,
     status: AtomicU8,
     first_lsn: AtomicU64,
@@ -108,10 +94,14 @@ pub struct TxnState {
     pub undo_reserved: AtomicU64,
     /// Set when it is condemned; the lock table knows why.
     is_condemned: AtomicBool,
-    /// Set by who ends the transaction: its owner, or the store that is being closed.
+    /// Set by who ends the transaction: its owner, or the store.
     ending: AtomicBool,
     /// Operations of its owner under way, one within the other.
     at_work: AtomicU32,
+    /// Why somebody else than its owner ends it.
+    fate: Mutex<Option<Error>>,
+    /// A bit for each way in which somebody was told that it holds too much log.
+    told: AtomicU8,
 }
 
 /// One operation of a transaction's owner: while it lasts nobody else ends the transaction.
@@ -159,24 +149,57 @@ impl TxnState {
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
+    /// Takes the transaction out of its owner's hands, who learns `fate` when it begins its next
+    /// operation; false where its end has begun. What the owner is at goes on; see [`Self::is_at_work`].
+    pub fn take_over(&self, fate: &Error) -> bool {
+        // Whoever finds the end claimed waits here until there is something to be told.
+        let mut told = self.fate.lock();
+        if self.status() != Status::Active || !self.claim_end() {
+            return false;
+        }
+        *told = Some(fate.clone());
+        true
+    }
+    /// Why the transaction takes no more work.
+    pub fn fate(&self) -> Error {
+        let ended = || Error::new(Code::TransactionEnded).with("status", self.status().name());
+        self.fate.lock().clone().unwrap_or_else(ended)
+    }
+    /// True for the first who comes to tell that it holds too much log, as a snapshot or for its undo.
+    pub fn tell_once(&self, what: &str) -> bool {
+        let bit = if what == "snapshot" { 1 } else { 2 };
+        self.told.fetch_or(bit, Ordering::AcqRel) & bit == 0
+    }
     /// The end failed: somebody else may try.
     pub fn unclaim_end(&self) {
         self.ending.store(false, Ordering::Release);
     }
-    /// Takes up to `bytes` of the log space that was set aside for undo.
-    pub fn take_undo(&self, bytes: u64) -> u64 {
-        let take = |reserved: u64| Some(reserved - bytes.min(reserved));
-        let before = self.undo_reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        before.map_or(0, |before| bytes.min(before))
-    }
     /// Takes note of an entry; called under the log's mutex, so that a checkpoint that begins
     /// after the entry sees it.
-    pub fn appended(&self, span: Span) {
+    ///
+    /// What the author sets aside for undo, or takes of it, counts from here on.
+    pub fn appended(&self, span: Span, author: &Author) {
+        self.settle_undo(author);
         if self.first_lsn().is_none() {
             self.first_lsn.store(span.lsn.0, Ordering::Release);
         }
         self.last_lsn.store(span.lsn.0, Ordering::Release);
         self.log_bytes.fetch_add(span.end.0 - span.lsn.0, Ordering::Relaxed);
+    }
+}
+
+impl TxnState {
+    /// So much of `bytes` as is still set aside: what an undo may take.
+    pub fn undo_at_hand(&self, bytes: u64) -> u64 {
+        bytes.min(self.undo_reserved.load(Ordering::Acquire))
+    }
+
+    /// Called once the author's entry is in the log.
+    pub fn settle_undo(&self, author: &Author) {
+        // Only the one thread that works for the transaction changes it.
+        let before = self.undo_reserved.load(Ordering::Acquire);
+        let after = before.saturating_sub(author.use_undo) + author.reserve_undo;
+        self.undo_reserved.store(after, Ordering::Release);
     }
 }
 
@@ -223,6 +246,8 @@ struct Table {
 
 pub struct TxnManager {
     next_id: AtomicU64,
+    /// Every snapshot sees the writers below this one.
+    seen_by_all: AtomicU64,
     table: RwLock<Table>,
     pending: Mutex<VecDeque<Pending>>,
     next_tree: AtomicU64,
@@ -232,6 +257,7 @@ impl TxnManager {
     pub fn new(next_id: TxnId, next_tree: TreeId, counts: Counts, pending: Vec<Pending>) -> TxnManager {
         TxnManager {
             next_id: AtomicU64::new(next_id.0.max(1)),
+            seen_by_all: AtomicU64::new(0),
             table: RwLock::new(Table { active: BTreeMap::new(), counts: Arc::new(counts) }),
             pending: Mutex::new(pending.into()),
             next_tree: AtomicU64::new(u64::from(next_tree.0)),
@@ -248,19 +274,15 @@ impl TxnManager {
         // A version that this snapshot has to look behind was written by one that is active now
         // or begins later: its entry is no older than the first entry of those.
         let oldest = table.active.values().map(|txn| txn.first_lsn()).filter(|lsn| !lsn.is_none()).min();
-        let snapshot = Snapshot {
-            min: active.first().copied().unwrap_or(id),
-            next: id,
-            active,
-            counts: Arc::clone(&table.counts),
-        };
+        let snapshot = Snapshot::new(id, active, Arc::clone(&table.counts));
+        let reads_snapshot = isolation == Isolation::RepeatableRead;
         let state = Arc::new(TxnState {
             id,
             isolation,
             started_at: unix_micros(),
             began: Instant::now(),
             snapshot,
-            pin: oldest.unwrap_or(end).min(end),
+            pin: if reads_snapshot { oldest.unwrap_or(end).min(end) } else { Lsn::NONE },
             status: AtomicU8::new(Status::Active as u8),
             first_lsn: AtomicU64::new(0),
             last_lsn: AtomicU64::new(0),
@@ -270,23 +292,32 @@ impl TxnManager {
             is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             at_work: AtomicU32::new(0),
+            fate: Mutex::new(None),
+            told: AtomicU8::new(0),
         });
         table.active.insert(id, Arc::clone(&state));
+        self.note_oldest(&table);
         state
+    }
+
+    /// Called with the table locked, once it has changed.
+    fn note_oldest(&self, table: &Table) {
+        let mut reading = table.active.values().filter(|txn| txn.isolation == Isolation::RepeatableRead);
+        let oldest = reading.next().map_or(self.next_id(), |txn| txn.snapshot.min);
+        self.seen_by_all.store(oldest.0, Ordering::Release);
     }
 
     /// Takes up a transaction that a crash cut off, to undo it.
     pub fn adopt(&self, id: TxnId, first: Lsn, last: Lsn, started_at: i64) -> Arc<TxnState> {
         let mut table = self.table.write();
-        let snapshot =
-            Snapshot { min: id, next: id, active: Box::new([]), counts: Arc::clone(&table.counts) };
+        let snapshot = Snapshot::new(id, Box::new([]), Arc::clone(&table.counts));
         let state = Arc::new(TxnState {
             id,
             isolation: Isolation::ReadCommitted,
             started_at,
             began: Instant::now(),
             snapshot,
-            pin: first,
+            pin: Lsn::NONE,
             status: AtomicU8::new(Status::Active as u8),
             first_lsn: AtomicU64::new(first.0),
             last_lsn: AtomicU64::new(last.0),
@@ -296,6 +327,8 @@ impl TxnManager {
             is_condemned: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             at_work: AtomicU32::new(0),
+            fate: Mutex::new(None),
+            told: AtomicU8::new(0),
         });
         table.active.insert(id, Arc::clone(&state));
         state
@@ -305,10 +338,16 @@ impl TxnManager {
     pub fn end(&self, id: TxnId, deltas: &Counts) {
         let mut table = self.table.write();
         table.active.remove(&id);
+        self.note_oldest(&table);
         if !deltas.is_empty() {
             let counts = Arc::make_mut(&mut table.counts);
             deltas.iter().for_each(|(tree, delta)| *counts.entry(*tree).or_default() += delta);
         }
+    }
+
+    /// True where no transaction is under way.
+    pub fn is_idle(&self) -> bool {
+        self.table.read().active.is_empty()
     }
 
     pub fn is_active(&self, id: TxnId) -> bool {
@@ -328,11 +367,26 @@ impl TxnManager {
         Arc::clone(&self.table.read().counts)
     }
 
-    /// What a writer below this id wrote or deleted is seen alike by everybody.
-    pub fn horizon(&self) -> TxnId {
+    /// True where every snapshot sees what `writer` did; may say no where they do.
+    pub fn is_seen_by_all(&self, writer: TxnId) -> bool {
+        writer.0 < self.seen_by_all.load(Ordering::Acquire)
+    }
+
+    /// True where a snapshot sees what `older` did and not what `newer` did, which both have
+    /// ended: the version between them is needed.
+    pub fn is_between(&self, older: TxnId, newer: TxnId) -> bool {
         let table = self.table.read();
-        let next = TxnId(self.next_id.load(Ordering::Acquire));
-        table.active.values().map(|txn| txn.snapshot.min.min(txn.id)).min().unwrap_or(next)
+        let mut reading = table.active.values().filter(|txn| txn.isolation == Isolation::RepeatableRead);
+        reading.any(|txn| txn.snapshot.sees(older) && !txn.snapshot.sees(newer))
+    }
+
+    /// What every reader sees alike, now and later.
+    pub fn horizon(&self) -> Horizon {
+        let table = self.table.read();
+        let mut reading = table.active.values().filter(|txn| txn.isolation == Isolation::RepeatableRead);
+        // Whatever the oldest snapshot sees, every later one sees too.
+        let oldest = reading.next().map(|txn| txn.snapshot.clone());
+        Horizon::new(oldest, table.active.keys().copied().collect(), self.next_id())
     }
 
     pub fn next_id(&self) -> TxnId {
@@ -373,7 +427,7 @@ impl TxnManager {
     /// The next garbage that nobody can see any more. It stays pending until [`Self::collected`].
     pub fn next_garbage(&self) -> Option<Pending> {
         let horizon = self.horizon();
-        self.pending.lock().iter().find(|pending| pending.by < horizon).copied()
+        self.pending.lock().iter().find(|pending| horizon.has_passed(pending.by)).copied()
     }
 
     pub fn collected(&self, done: &Pending) {

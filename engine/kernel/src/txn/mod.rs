@@ -25,11 +25,13 @@ mod garbage;
 mod long;
 mod manager;
 mod newest;
+mod outside;
 mod read;
 #[cfg(test)]
 mod read_tests;
 mod row_ids;
 mod serializable;
+mod snapshot;
 mod undo;
 mod write;
 
@@ -41,9 +43,11 @@ pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::{TidyQueue, collect, tidy};
 pub(crate) use manager::AtWork;
-pub use manager::{Counts, Garbage, Isolation, Pending, Snapshot, Status, TxnManager, TxnState};
+pub use manager::{Counts, Garbage, Isolation, Pending, Status, TxnManager, TxnState};
+pub use outside::LogLimits;
 pub use read::{Batch, Range};
 pub use row_ids::RowIds;
+pub use snapshot::{Horizon, Snapshot};
 pub use undo::{read_compensation, roll_back, touched};
 
 /// Everything that transactions of one store share.
@@ -60,7 +64,8 @@ pub struct Shared {
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
     pub tidy: TidyQueue,
-    /// Transactions without an owner whose rollback met an error: tried again in the background.
+    pub limits: LogLimits,
+    /// Transactions that their owners do not end, their ends claimed: rolled back in the background.
     pub orphans: crate::sync::Mutex<Vec<Arc<TxnState>>>,
     pub read_only: AtomicBool,
     pub closed: AtomicBool,
@@ -163,23 +168,6 @@ pub fn roll_back_whole(
     Ok(records)
 }
 
-/// Rolls back the transactions whose owners could not; those that fail again stay.
-pub fn roll_back_orphans(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
-    let orphans = std::mem::take(&mut *shared.orphans.lock());
-    let mut outcome = Ok(());
-    for state in orphans {
-        if state.status() != Status::Active || !state.claim_end() {
-            continue;
-        }
-        if let Err(error) = roll_back_whole(shared, &state, keep_on) {
-            state.unclaim_end();
-            shared.orphans.lock().push(state);
-            outcome = Err(error);
-        }
-    }
-    outcome
-}
-
 impl Transaction {
     pub fn id(&self) -> TxnId {
         self.state.id
@@ -213,15 +201,27 @@ impl Transaction {
     pub(crate) fn ensure_usable(&self) -> Result<()> {
         match self.state.status() {
             Status::Active => {}
-            status => return Err(Error::new(Code::TransactionEnded).with("status", status.name())),
+            _ => return Err(self.state.fate()),
         }
         if !self.state.is_condemned() {
             return Ok(());
         }
-        match self.shared.locks.doomed(self.id()) {
-            Some(error) => Err(error),
-            None => Ok(()),
+        // The lock table forgets it with its end.
+        Err(self.shared.locks.doomed(self.id()).unwrap_or_else(|| self.state.fate()))
+    }
+
+    /// What the owner is told where the lock table does not know the transaction any more.
+    pub(super) fn or_fate(&self, error: Error) -> Error {
+        if error.code == Code::TransactionEnded { self.state.fate() } else { error }
+    }
+
+    /// What was read counts only where nobody has ended the transaction meanwhile: what its
+    /// snapshot needed may be gone since.
+    pub(super) fn confirm<T>(&self, value: T) -> Result<T> {
+        if self.state.is_condemned() {
+            self.ensure_usable()?;
         }
+        Ok(value)
     }
 
     /// As [`Transaction::ensure_usable`], for an operation that changes something; it lasts as long
@@ -240,13 +240,14 @@ impl Transaction {
     }
 
     fn begin_work(&self) -> Result<AtWork> {
-        let ended = || self.shared.locks.doomed(self.id()).unwrap_or(Error::new(Code::StoreClosed));
-        self.state.begin_work().ok_or_else(ended)
+        self.state.begin_work().ok_or_else(|| self.state.fate())
     }
 
-    /// The author of this transaction's next entry.
-    fn author(&self, op: Op) -> Author {
-        Author::new(self.id(), op, self.state.last_lsn())
+    /// The author of this transaction's next entry, whose undo takes so much log space; the first
+    /// entry also sets the room aside for the end of a rollback.
+    fn author(&self, op: Op, undo: u64) -> Author {
+        let end = if self.has_written() { 0 } else { undo::room_of_end() };
+        Author { reserve_undo: undo + end, ..Author::new(self.id(), op, self.state.last_lsn()) }
     }
 
     fn has_written(&self) -> bool {
@@ -296,6 +297,8 @@ impl Transaction {
     }
 
     fn rewind(&mut self, to: Savepoint) -> Result<()> {
+        // Who has taken it over meanwhile undoes it as a whole.
+        let _work = self.begin_work()?;
         roll_back(&self.shared, &self.state, to.lsn, &mut || true).inspect_err(|error| {
             // Half undone, it can only be rolled back as a whole.
             self.shared.locks.doom(self.id(), error.clone());
@@ -325,7 +328,9 @@ impl Transaction {
     /// Locks an advisory name until the end, or until it is unlocked.
     pub fn lock_name(&self, name: &str, mode: Mode, timeout: Option<std::time::Duration>) -> Result<()> {
         self.ensure_usable()?;
-        self.shared.locks.acquire(self.id(), Resource::Name(name.to_owned()), mode, timeout)
+        let locked =
+            self.shared.locks.acquire(self.id(), Resource::Name(name.to_owned()), mode, timeout);
+        locked.map_err(|error| self.or_fate(error))
     }
 
     pub fn unlock_name(&self, name: &str) -> Result<bool> {
@@ -360,7 +365,9 @@ impl Transaction {
             return Ok(self.shared.core.log.durable());
         }
         let ending = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &self.garbage };
-        let appended = self.append_ending(Op::Commit, &ending, Status::Committing);
+        let appended = self
+            .append_ending(Op::Commit, &ending, Status::Committing)
+            .inspect_err(|_| self.state.unclaim_end());
         let durable = appended.and_then(|span| {
             self.shared.core.log.commit_wait(span.end)?;
             Ok(span)
@@ -373,8 +380,9 @@ impl Transaction {
     fn append_ending(&self, op: Op, ending: &Ending<'_>, status: Status) -> Result<Span> {
         let (shared, state) = (&self.shared, &self.state);
         let body = ending.encode();
-        shared.core.log.append(&self.author(op).entry(&[&body]), |span| {
-            state.appended(span);
+        let author = Author::new(self.id(), op, state.last_lsn());
+        shared.core.log.append(&author.entry(&[&body]), |span| {
+            state.appended(span, &author);
             state.set_status(status);
             // In the same step, so that a checkpoint after the entry has both.
             shared.count_logged(ending.deltas);
@@ -407,7 +415,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         // A store that has failed cannot undo; recovery will. Nobody is left to be told.
-        if self.abort().is_err() && !self.shared.core.log.has_failed() {
+        if self.abort().is_err() && !self.shared.core.log.has_failed() && self.state.claim_end() {
             self.shared.orphans.lock().push(Arc::clone(&self.state));
         }
     }

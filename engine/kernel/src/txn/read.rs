@@ -50,10 +50,17 @@ impl Transaction {
         if writer == self.id() || writer < self.state.snapshot.min {
             return true;
         }
-        match self.isolation() {
-            Isolation::RepeatableRead if !self.reads_newest => self.state.snapshot.sees(writer),
-            _ => !self.shared.txns.is_active(writer),
+        if self.reads_snapshot() {
+            self.state.snapshot.sees(writer)
+        } else {
+            !self.shared.txns.is_active(writer)
         }
+    }
+
+    /// True where reads see what was committed when the transaction began, false where they see
+    /// what is committed now.
+    fn reads_snapshot(&self) -> bool {
+        self.isolation() == Isolation::RepeatableRead && !self.reads_newest
     }
 
     /// Takes a lock on a tree, once for each transaction and mode.
@@ -63,7 +70,8 @@ impl Transaction {
         {
             return Ok(());
         }
-        self.shared.locks.acquire(self.id(), Resource::Tree(at.id), mode, None)?;
+        let locked = self.shared.locks.acquire(self.id(), Resource::Tree(at.id), mode, None);
+        locked.map_err(|error| self.or_fate(error))?;
         // A snapshot still shows a tree that was dropped after it began. What would be written
         // there could neither be found again nor, after a crash, be undone.
         if !matches!(mode, Mode::IntentionShared | Mode::Shared) && self.shared.txns.is_dropped(at.id) {
@@ -85,6 +93,7 @@ impl Transaction {
     ///
     /// None of the writer that it has not seen on the page, who may commit meanwhile: below its
     /// last version may lie one that it has itself replaced. Those before it had ended by then.
+    /// Answers `Older` where the record has to be read again.
     fn older(&self, mut stamp: Stamp) -> Result<Found> {
         let unseen = stamp.txn;
         loop {
@@ -92,7 +101,14 @@ impl Transaction {
                 // Built in bulk: there was nothing before.
                 return Ok(Found::Nothing);
             }
-            let entry = self.shared.core.log.read(stamp.lsn).map_err(|error| self.too_old(error))?;
+            let entry = match self.shared.core.log.read(stamp.lsn) {
+                Ok(entry) => entry,
+                // Nothing is kept for reads of the newest version: its writer has ended since.
+                Err(_) if !self.reads_snapshot() && self.sees(stamp.txn) => {
+                    return Ok(Found::Older(stamp));
+                }
+                Err(error) => return Err(self.too_old(error)),
+            };
             let mut parts = PartReader::new(&entry.body)?;
             let Some(part) = parts.next_part()? else { return Err(self.broken_chain()) };
             let Change::Put { old, .. } = part.change else { return Err(self.broken_chain()) };
@@ -125,7 +141,7 @@ impl Transaction {
         loop {
             let found = self.find_waiting(at, key)?;
             if let Some(value) = self.settle(at, found, &mut gone)? {
-                return Ok(value);
+                return self.confirm(value);
             }
         }
     }
@@ -141,8 +157,8 @@ impl Transaction {
         }
         let _lap = self.shared.stats.sampled_lap(Timed::Get);
         match self.find::<Trying>(at, key) {
-            Ok(Some(Found::Nothing)) => Some(Ok(None)),
-            Ok(Some(Found::Value(value))) => Some(Ok(Some(value))),
+            Ok(Some(Found::Nothing)) => Some(self.confirm(None)),
+            Ok(Some(Found::Value(value))) => Some(self.confirm(Some(value))),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         }
@@ -181,8 +197,12 @@ impl Transaction {
             Found::Value(value) => Some(Some(value)),
             Found::Long(reference) => {
                 let value = overflow::read(&self.shared.core, at.id, reference)?;
-                if value.is_none() && gone.replace(reference) == Some(reference) {
-                    return Err(overflow::broken(at.id, reference));
+                if value.is_none() {
+                    // A snapshot that was given up is not kept the long values that it refers to.
+                    self.confirm(())?;
+                    if gone.replace(reference) == Some(reference) {
+                        return Err(overflow::broken(at.id, reference));
+                    }
                 }
                 value.map(Some)
             }
@@ -194,9 +214,17 @@ impl Transaction {
     pub fn contains(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
-        let found = self.find_waiting(at, key)?;
-        let found = if let Found::Older(stamp) = found { self.older(stamp)? } else { found };
-        Ok(!matches!(found, Found::Nothing))
+        loop {
+            let found = match self.find_waiting(at, key)? {
+                Found::Older(stamp) => self.older(stamp)?,
+                found => found,
+            };
+            match found {
+                Found::Older(_) => {}
+                Found::Nothing => return self.confirm(false),
+                _ => return self.confirm(true),
+            }
+        }
     }
 
     /// How many records the tree has for this transaction, from the counts of commits.
@@ -251,7 +279,7 @@ impl Transaction {
                 }
             }
             if !batch.records.is_empty() || batch.next.is_none() {
-                return Ok(batch);
+                return self.confirm(batch);
             }
             position = batch.next;
         }

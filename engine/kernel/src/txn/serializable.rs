@@ -72,14 +72,16 @@ impl Transaction {
     ) -> Result<()> {
         let key_hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
         let resource = Resource::Record { tree: at.id, key_hash };
-        self.shared.locks.wait_behind(self.id(), writer, resource, mode, None)?;
+        let waited = self.shared.locks.wait_behind(self.id(), writer, resource, mode, None);
+        waited.map_err(|error| self.or_fate(error))?;
         self.ensure_usable()
     }
 
     /// Waits for who has locked a range, or stands in line for one of its keys.
     pub(super) fn wait_for_range(&self, at: TreeRef, other: TxnId, mode: Mode) -> Result<()> {
         let resource = Resource::Ranges(at.id);
-        self.shared.locks.wait_behind(self.id(), other, resource, mode, None)?;
+        let waited = self.shared.locks.wait_behind(self.id(), other, resource, mode, None);
+        waited.map_err(|error| self.or_fate(error))?;
         self.ensure_usable()
     }
 

@@ -19,6 +19,35 @@ use crate::tree::split::Incoming;
 use crate::tree::{Tree, Waiting};
 use crate::types::{Lsn, PageId, TreeId};
 
+/// Body of a compensation record around the values it brings back.
+const COMPENSATION: usize = 64;
+/// What the image of an empty root takes.
+const ROOT_IMAGE: usize = 256;
+
+/// Log space that undoing a change of a record takes; `old` is the length of the value before.
+pub(super) fn room_of_record(old: Option<usize>) -> u64 {
+    undo_room(COMPENSATION + old.unwrap_or(0))
+}
+
+/// Log space that giving back pages takes: each is signed free, then the map says so.
+pub(super) fn room_of_pages(parts: usize, pages: usize) -> u64 {
+    undo_room(COMPENSATION + 32 * parts) + pages as u64 * room_of_sign()
+}
+
+fn room_of_sign() -> u64 {
+    undo_room(32)
+}
+
+/// Log space that taking a tree back takes, or emptying its root.
+pub(super) fn room_of_tree() -> u64 {
+    undo_room(COMPENSATION + ROOT_IMAGE)
+}
+
+/// Log space for the entry that ends a transaction which was rolled back.
+pub(super) fn room_of_end() -> u64 {
+    undo_room(16)
+}
+
 fn damaged(lsn: Lsn) -> Error {
     Error::new(Code::WalCorrupted).with("details", format!("entry {lsn} cannot be undone as it stands"))
 }
@@ -79,15 +108,17 @@ pub fn roll_back(
     Ok(records)
 }
 
-/// Appends a compensation record; the caller applies its parts.
+/// Appends a compensation record, in the `room` that was set aside for it; the caller applies its
+/// parts.
 fn compensate(
     shared: &Shared,
     state: &TxnState,
+    room: u64,
     tree: TreeId,
     parts: &[Part<'_>],
     next: Lsn,
 ) -> Result<crate::page::EntryMark> {
-    compensate_leaving(shared, state, tree, parts, next, None)
+    compensate_leaving(shared, state, room, tree, parts, next, None)
 }
 
 /// As [`compensate`], and names what is to be given back once the transaction has ended, however
@@ -95,20 +126,20 @@ fn compensate(
 fn compensate_leaving(
     shared: &Shared,
     state: &TxnState,
+    room: u64,
     tree: TreeId,
     parts: &[Part<'_>],
     next: Lsn,
     left: Option<Garbage>,
 ) -> Result<crate::page::EntryMark> {
-    let bytes = 64 + parts.iter().map(|part| 64 + part.change.bytes()).sum::<usize>();
     let author = Author {
-        use_undo: state.take_undo(undo_room(bytes)),
+        use_undo: state.undo_at_hand(room),
         ..Author::new(state.id, Op::Clr, state.last_lsn())
     };
     let mut extra = next.0.to_le_bytes().to_vec();
     left.iter().for_each(|left| left.encode(&mut extra));
     shared.core.append_with(author, tree, parts, &extra, |span| {
-        state.appended(span);
+        state.appended(span, &author);
         shared.txns.add_pending(state.id, left);
     })
 }
@@ -122,13 +153,14 @@ fn undo_tree(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
     let Some(root) = parts.next_part()? else { return Err(damaged(lsn)) };
     if parts.next_raw()?.is_some() {
         let left = Garbage::Tree { tree, root: root.page };
-        return compensate_leaving(shared, state, tree, &[], next, Some(left)).map(|_| ());
+        return compensate_leaving(shared, state, room_of_tree(), tree, &[], next, Some(left))
+            .map(|_| ());
     }
     let image = super::catalogue::empty_root(&shared.core, tree, root.page).to_image();
     let change = Change::Image { image: &image };
     let mut page = shared.core.pool.write(root.page)?;
     page.begin_change();
-    let mark = compensate(shared, state, tree, &[page.part(change)], next)?;
+    let mark = compensate(shared, state, room_of_tree(), tree, &[page.part(change)], next)?;
     page.apply(&change, mark)
 }
 
@@ -176,7 +208,7 @@ fn make_room<'c>(
     key: &[u8],
     old: &Old<'_>,
 ) -> Result<()> {
-    if tree.purge(&mut leaf, shared.txns.horizon())? == 0 {
+    if tree.purge(&mut leaf, &shared.txns.horizon())? == 0 {
         let size = LEAF_HEAD + key.len() + old.version.value.len();
         tree.split(leaf, Incoming { slot, key, size, replaces: true })?;
     }
@@ -195,8 +227,15 @@ fn apply_compensation(
         let mark = crate::page::EntryMark { txn: state.id, lsn: leaf.lsn(), end: leaf.lsn() };
         return leaf.apply(&change, mark);
     }
-    let entry = compensate(shared, state, leaf.tree(), &[leaf.part(change)], next)?;
+    let room = room_of_record(match &change {
+        Change::Restore { old, .. } => Some(old.version.value.len()),
+        _ => None,
+    });
+    let entry = compensate(shared, state, room, leaf.tree(), &[leaf.part(change)], next)?;
     leaf.apply(&change, entry)?;
+    if matches!(change, Change::Remove { .. }) && !leaf.has_live_record() {
+        shared.tidy.note_empty(leaf.tree(), leaf.id(), state.id);
+    }
     shared.core.renew_image(leaf)
 }
 
@@ -212,19 +251,24 @@ fn give_back(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
         changes.push((part.page, Change::Map { first, count, used: false }));
     }
     let Some((map_page, _)) = changes.first() else { return Err(damaged(entry.header.lsn)) };
+    let mut pages = 0;
     for (map_page, change) in &changes {
-        space::covered(*map_page, change).try_for_each(|page| sign_free(shared, tree, page))?;
+        for page in space::covered(*map_page, change) {
+            pages += usize::from(!sign_free(shared, state, tree, page)?);
+        }
     }
+    // Those that needed no sign leave their room.
+    let room = room_of_pages(changes.len(), pages);
     let mut map = shared.core.pool.write(*map_page)?;
     map.begin_change();
     let parts: Vec<Part<'_>> = changes.iter().map(|(_, change)| map.part(*change)).collect();
-    let mark = compensate(shared, state, tree, &parts, entry.header.prev)?;
+    let mark = compensate(shared, state, room, tree, &parts, entry.header.prev)?;
     changes.iter().try_for_each(|(_, change)| shared.core.space.apply_map(&mut map, change, mark))
 }
 
 /// Marks a page free before its bit says so: whoever still follows a link to it, now or once it
-/// is used again, notices.
-fn sign_free(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
+/// is used again, notices. False where that was not needed.
+fn sign_free(shared: &Shared, state: &TxnState, tree: TreeId, id: PageId) -> Result<bool> {
     let core = &shared.core;
     let mut page = match core.pool.write(id) {
         Ok(page) => page,
@@ -233,18 +277,24 @@ fn sign_free(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
             if error.code == Code::PageNotFound
                 || error.field("corruption_type") == Some(&"zeroed".into()) =>
         {
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error),
     };
     if page.tree() != tree || page.id() != id || page.kind() == Kind::Free {
-        return Ok(());
+        return Ok(false);
     }
-    core.change_page(Author::system(Op::Structure), &mut page, &Change::Free)
+    let author =
+        Author { use_undo: state.undo_at_hand(room_of_sign()), ..Author::system(Op::Structure) };
+    page.begin_change();
+    let part = [page.part(Change::Free)];
+    let entry = core.append_with(author, tree, &part, &[], |_| state.settle_undo(&author))?;
+    page.apply(&Change::Free, entry)?;
+    Ok(true)
 }
 
 /// The root page of a tree.
-fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
+pub(super) fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
     let known = shared.roots.read().get(&tree).copied();
     known.map_or_else(|| super::catalogue::find_root(shared, tree), Ok)
 }
@@ -253,11 +303,11 @@ fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
 pub fn append_end(shared: &Shared, state: &TxnState) -> Result<()> {
     let ending = Ending { time: unix_micros(), deltas: &Counts::new(), garbage: &[] }.encode();
     let author = Author {
-        use_undo: state.take_undo(undo_room(ending.len())),
+        use_undo: state.undo_at_hand(room_of_end()),
         ..Author::new(state.id, Op::AbortEnd, state.last_lsn())
     };
     shared.core.log.append(&author.entry(&[&ending]), |span| {
-        state.appended(span);
+        state.appended(span, &author);
         // In the same step: a checkpoint after this entry must not take it for unfinished.
         state.set_status(Status::Aborted);
     })?;

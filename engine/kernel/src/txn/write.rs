@@ -4,24 +4,24 @@
 use crate::sync::Ordering;
 use std::sync::Arc;
 
+use super::undo::room_of_record;
 use super::{Garbage, Isolation, Shared, Transaction, TreeRef};
 use crate::buffer::PageWrite;
-use crate::core::Author;
 use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
 use crate::log::Op;
-use crate::page::{Change, GHOST, LEAF_HEAD, OVERFLOW, Old, Record, Version};
+use crate::page::{Change, GHOST, LEAF_HEAD, OVERFLOW, Old, Part, PartReader, Record, Stamp, Version};
 use crate::stats::{Counter, Timed};
 use crate::tree::overflow::Reference;
 use crate::tree::split::Incoming;
 use crate::tree::{Latching, Trying, Waiting};
 use crate::types::TxnId;
 
-/// Log space that undoing a change needs beyond the value it brings back.
-const UNDO_ENTRY: u64 = 160;
-
 /// One in so many changes that is a deletion has its leaf looked at afterwards.
 const DELETIONS_PER_NOTE: u64 = 16;
+
+/// At most so many versions that nobody needs are left out at a time.
+const MOST_SKIPPED: usize = 4;
 
 /// May this transaction write over a record with this writer?
 enum Verdict {
@@ -229,7 +229,7 @@ impl Transaction {
         if L::IS_TRYING {
             return Ok(Attempt::Busy);
         }
-        if tree.purge(&mut leaf, shared.txns.horizon())? == 0 {
+        if tree.purge(&mut leaf, &shared.txns.horizon())? == 0 {
             let size = LEAF_HEAD + key.len() + new.value.len();
             let (Ok(place) | Err(place)) = slot;
             tree.split(leaf, Incoming { slot: place, key, size, replaces: slot.is_ok() })?;
@@ -243,6 +243,28 @@ impl Transaction {
             Ok(()) => Attempt::Absent,
             Err(ahead) => Attempt::Watched(ahead),
         }
+    }
+
+    /// The stamp of a version that is about to be replaced, without the versions before it that
+    /// nobody needs: the chain of a record that changes often grows with the snapshots that tell
+    /// its versions apart, and not with its changes.
+    ///
+    /// The writer of the version has ended, so it is never undone and who begins now sees it.
+    fn shortened(&self, mut stamp: Stamp) -> Stamp {
+        let shared = &self.shared;
+        if stamp.txn == self.id() || shared.txns.is_seen_by_all(stamp.txn) {
+            return stamp;
+        }
+        for _ in 0..MOST_SKIPPED {
+            let Some(entry) = shared.core.log.read_recent(stamp.lsn) else { break };
+            let part = PartReader::new(&entry.body).and_then(|mut parts| parts.next_part());
+            let Ok(Some(Part { change: Change::Put { old: Some(old), .. }, .. })) = part else { break };
+            if shared.txns.is_between(old.stamp.txn, stamp.txn) {
+                break;
+            }
+            stamp.lsn = old.stamp.lsn;
+        }
+        stamp
     }
 
     /// Logs and applies the change of one record in a latched leaf that has room for it.
@@ -260,7 +282,7 @@ impl Transaction {
             _ => None,
         };
         let old_value = before.as_ref().map(|record| record.value.to_vec());
-        let old = before.map(|record| (record.flags, record.stamp));
+        let old = before.map(|record| (record.flags, self.shortened(record.stamp)));
         let old = old
             .zip(old_value.as_deref())
             .map(|((flags, stamp), value)| Old { version: Version { flags, value }, stamp });
@@ -271,29 +293,30 @@ impl Transaction {
             (true, false) => (Op::Update, Counter::Updates),
             (false, false) => (Op::Insert, Counter::Inserts),
         };
-        let undo = UNDO_ENTRY + old.map_or(0, |old| old.version.value.len() as u64);
+        let undo = room_of_record(old.map(|old| old.version.value.len()));
         let (state, tree) = (&self.state, leaf.tree());
-        let author = Author { reserve_undo: undo, ..self.author(op) };
+        let author = self.author(op, undo);
         leaf.begin_change();
         let part = [leaf.part(change)];
         let core = &self.shared.core;
         let entry = if L::IS_TRYING {
-            match core.try_append_with(author, tree, &part, |span| state.appended(span)) {
+            match core.try_append_with(author, tree, &part, |span| state.appended(span, &author)) {
                 Some(entry) => entry?,
                 None => return Ok(Attempt::Busy),
             }
         } else {
-            core.append_with(author, tree, &part, &[], |span| state.appended(span))?
+            core.append_with(author, tree, &part, &[], |span| state.appended(span, &author))?
         };
         leaf.apply(&change, entry)?;
         if !L::IS_TRYING {
             core.renew_image(leaf)?;
         }
         let changes = self.state.changes.fetch_add(1, Ordering::Relaxed);
-        if op == Op::Delete && changes.is_multiple_of(DELETIONS_PER_NOTE) {
-            self.shared.tidy.note(tree, key, self.id());
+        if op == Op::Delete && !leaf.has_live_record() {
+            self.shared.tidy.note_empty(tree, leaf.id(), self.id());
+        } else if op == Op::Delete && changes.is_multiple_of(DELETIONS_PER_NOTE) {
+            self.shared.tidy.note_ghosts(tree, leaf.id(), self.id());
         }
-        self.state.undo_reserved.fetch_add(undo, Ordering::Relaxed);
         self.shared.stats.add(counter, 1);
         let delta = i64::from(new.flags & GHOST == 0) - i64::from(existed);
         if delta != 0 {

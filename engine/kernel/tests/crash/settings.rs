@@ -6,6 +6,7 @@ use _kernel::lock::LockOptions;
 use _kernel::log::{LogOptions, SyncMode};
 use _kernel::recovery::OpeningOptions;
 use _kernel::store::StoreOptions;
+use _kernel::txn::LogLimits;
 use _kernel::types::DatabaseId;
 
 use crate::dice::Dice;
@@ -56,6 +57,7 @@ pub fn draw(dice: &mut Dice) -> StoreOptions {
             image_every: dice.pick(&[4, 32, 512]),
             redo_workers: 1,
             on_damage: _kernel::repair::OnDamage::Repair,
+            limits: LogLimits::default(),
         },
         checkpoint_interval: Duration::from_secs(3600),
         checkpoint_log_bytes: dice.pick(&[32 << 10, 128 << 10, 1 << 20]),

@@ -311,3 +311,34 @@ fn readers_find_every_entry_while_writers_append_and_segments_go() {
     log.close().unwrap();
     assert!(disk.open(&segments::segment_path("wal", 1), OpenMode::Read).is_err());
 }
+
+#[test]
+fn few_files_are_open_however_much_log_is_kept_read_and_set_aside_for_undo() {
+    let disk = MemoryDisk::new(1);
+    let options = LogOptions { buffer_bytes: 4 << 10, ..small() };
+    let log = Log::create(disk.clone(), options, ID).unwrap();
+    let room = 300_000;
+    let aside = NewEntry::new(TxnId(1), Op::Update, Lsn::NONE, &[b"first"]);
+    log.append(&NewEntry { reserve_undo: room, ..aside }, |_| {}).unwrap();
+    let spans: Vec<Span> = (0..1000).map(|n| append(&log, n, 200).unwrap()).collect();
+    for (number, span) in spans.iter().enumerate().rev() {
+        assert_eq!(log.read(span.lsn).unwrap().body, body(number as u64, 200));
+        let open = log.core.state.lock().slots.open_files();
+        assert!(open <= 10, "{open} files are open");
+    }
+    let held = log.status();
+    assert!(held.segments > 250, "{}", held.segments);
+    // Once nothing has to be undone, what was prepared for it goes, and so does the old log.
+    log.release_undo(room);
+    log.truncate_before(log.durable()).unwrap();
+    let left = log.status();
+    assert!(left.segments <= 6, "{} segments are left", left.segments);
+    assert!(disk.list("wal").unwrap().len() as u64 == left.segments);
+    let spans: Vec<Span> = (0..300).map(|n| append(&log, n, 200).unwrap()).collect();
+    log.flush_to(log.end()).unwrap();
+    let end = log.end();
+    drop(log);
+    let disk: Arc<dyn Disk> = disk;
+    let (entries, tail) = read_from(&disk, spans[0].lsn, Lsn::NONE).unwrap();
+    assert!(entries.len() == 300 && tail.end == end);
+}
