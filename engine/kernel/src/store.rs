@@ -318,8 +318,7 @@ impl Work {
     fn clean(&self) -> Result<()> {
         let pool = &self.shared.core.pool;
         while self.is_going() {
-            let (_, dirty) = pool.usage();
-            if dirty * 10 < pool.frame_count() * 4 || pool.write_out_cold()? == 0 {
+            if pool.dirty_count() * 10 < pool.frame_count() * 4 || pool.write_out_cold()? == 0 {
                 break;
             }
         }

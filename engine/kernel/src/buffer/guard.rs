@@ -1,6 +1,5 @@
 //! Latched pages. A guard keeps its frame pinned; dropping it gives up the latch, then the pin.
 
-use crate::sync::Ordering;
 use std::ops::{Deref, DerefMut};
 
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard, trip};
@@ -14,7 +13,7 @@ struct Pin<'p>(&'p Frame);
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        self.0.pins.fetch_sub(1, Ordering::AcqRel);
+        self.0.unpin();
     }
 }
 
@@ -90,7 +89,7 @@ impl<'p> PageWrite<'p> {
 
     /// The page could not be read: the frame holds nothing.
     pub(super) fn forget_page(self) {
-        self.pin.0.page.store(PageId::NONE.0, Ordering::Release);
+        self.pin.0.set_page(PageId::NONE);
     }
 
     /// Marks the page dirty. To be called before the entry of the change is appended, so that no
@@ -98,7 +97,7 @@ impl<'p> PageWrite<'p> {
     pub fn begin_change(&self) {
         let frame = self.pin.0;
         if !frame.is_dirty() && !self.pool.log.has_failed() {
-            frame.rec_lsn.store(self.pool.log.end().0, Ordering::Release);
+            self.pool.set_rec_lsn(frame, self.pool.log.end().0);
         }
     }
 
@@ -106,7 +105,7 @@ impl<'p> PageWrite<'p> {
     pub fn begin_redo(&self, lsn: crate::types::Lsn) {
         let frame = self.pin.0;
         if !frame.is_dirty() {
-            frame.rec_lsn.store(lsn.0, Ordering::Release);
+            self.pool.set_rec_lsn(frame, lsn.0);
         }
     }
 

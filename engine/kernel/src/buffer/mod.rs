@@ -18,18 +18,18 @@
 //!
 //! # Invariants
 //!
-//! A frame's page changes only while the frame is unmapped and pinned by one thread. A dirty
+//! A frame's page changes only while the frame is unmapped and pinned by one thread, or claimed by
+//! one; `frame.rs` tells how that keeps hints, which pass the page table by, from doing harm. A dirty
 //! frame (`rec_lsn != 0`) is never unmapped; only the writer makes it clean, after the log up to
 //! its page LSN, a double-write copy, and the data file itself are synced. `rec_lsn` is set,
 //! under the page latch, before the entry is appended: it is never later than the first change.
 
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::Mutex;
 
 use crate::disk::File;
 use crate::error::{Code, Error, Result};
@@ -38,11 +38,19 @@ use crate::page::Page;
 use crate::types::{Incarnation, Lsn, PageId};
 
 mod doublewrite;
+mod frame;
 mod guard;
+mod hints;
+mod victims;
 mod writeout;
 
+#[cfg(test)]
+mod frame_tests;
+
 pub use doublewrite::{DoubleWrite, PATH as DOUBLEWRITE_PATH, SLOTS as DOUBLEWRITE_SLOTS};
+use frame::Frame;
 pub use guard::{PageRead, PageWrite};
+use hints::Hints;
 
 const SHARDS: usize = 64;
 /// The data file grows by at least so many pages at a time.
@@ -70,26 +78,6 @@ impl Hasher for PageIdHasher {
 }
 
 type PageTable = HashMap<PageId, usize, BuildHasherDefault<PageIdHasher>>;
-
-/// A place for one page.
-pub(crate) struct Frame {
-    pub(crate) latch: RwLock<Page>,
-    pins: AtomicU32,
-    /// The page it holds; `PageId::NONE` where it holds none. Changes under the write latch.
-    page: AtomicU32,
-    referenced: AtomicBool,
-    /// Lower bound of the first change not yet in the data file; 0 where there is none.
-    rec_lsn: AtomicU64,
-}
-
-impl Frame {
-    fn page(&self) -> PageId {
-        PageId(self.page.load(Ordering::Acquire))
-    }
-    fn is_dirty(&self) -> bool {
-        self.rec_lsn.load(Ordering::Acquire) != 0
-    }
-}
 
 /// Counters of the pool, read without any lock.
 #[derive(Default)]
@@ -122,6 +110,9 @@ pub struct Pool {
     shards: Vec<Mutex<PageTable>>,
     /// Frames that may be used; see [`Pool::limit_frames`].
     limit: AtomicUsize,
+    hints: Hints,
+    /// Frames whose `rec_lsn` is set.
+    dirty: AtomicUsize,
     hand: AtomicUsize,
     unused: AtomicUsize,
     file: Arc<dyn File>,
@@ -141,18 +132,12 @@ impl Pool {
         doublewrite: DoubleWrite,
         options: &PoolOptions,
     ) -> Result<Pool> {
-        let frames = (0..options.frames.max(16) + RESERVE)
-            .map(|_| Frame {
-                latch: RwLock::new(Page::zeroed(0)),
-                pins: AtomicU32::new(0),
-                page: AtomicU32::new(PageId::NONE.0),
-                referenced: AtomicBool::new(false),
-                rec_lsn: AtomicU64::new(0),
-            })
-            .collect();
+        let frames: Vec<Frame> = (0..options.frames.max(16) + RESERVE).map(|_| Frame::new()).collect();
         let file_pages = file.size()? / options.page_size as u64;
         Ok(Pool {
             page_size: options.page_size,
+            hints: Hints::new(frames.len()),
+            dirty: AtomicUsize::new(0),
             frames,
             shards: (0..SHARDS).map(|_| Mutex::new(PageTable::default())).collect(),
             limit: AtomicUsize::new(usize::MAX),
@@ -198,17 +183,33 @@ impl Pool {
     }
 
     /// Pins the frame of a page that is in memory.
+    fn pin(&self, page: PageId) -> Option<&Frame> {
+        self.pin_hinted(page).or_else(|| self.pin_cached(&self.shard(page).lock(), page))
+    }
+
+    /// As [`Pool::pin`]; `None` too where the page table would have to be waited for.
+    fn try_pin(&self, page: PageId) -> Option<&Frame> {
+        self.pin_hinted(page).or_else(|| self.pin_cached(&*self.shard(page).try_lock()?, page))
+    }
+
     fn pin_cached(&self, table: &PageTable, page: PageId) -> Option<&Frame> {
-        let frame = &self.frames[*table.get(&page)?];
-        frame.pins.fetch_add(1, Ordering::AcqRel);
-        frame.referenced.store(true, Ordering::Relaxed);
+        let index = *table.get(&page)?;
+        let frame = &self.frames[index];
+        frame.pin();
+        self.hints.set(page, index);
         Some(frame)
+    }
+
+    /// Pins without the page table: see `frame.rs` for why that is safe.
+    fn pin_hinted(&self, page: PageId) -> Option<&Frame> {
+        let frame = &self.frames[self.hints.of(page)];
+        frame.pin_where_it_holds(page).then_some(frame)
     }
 
     /// Latches a page for reading; reads it from the file where it is not in memory.
     pub fn read(&self, page: PageId) -> Result<PageRead<'_>> {
         loop {
-            let cached = self.pin_cached(&self.shard(page).lock(), page);
+            let cached = self.pin(page);
             if let Some(frame) = cached {
                 self.counters.hits.fetch_add(1, Ordering::Relaxed);
                 let guard = PageRead::latch(frame);
@@ -224,7 +225,7 @@ impl Pool {
     /// Latches a page for change; reads it from the file where it is not in memory.
     pub fn write(&self, page: PageId) -> Result<PageWrite<'_>> {
         loop {
-            let cached = self.pin_cached(&self.shard(page).lock(), page);
+            let cached = self.pin(page);
             if let Some(frame) = cached {
                 self.counters.hits.fetch_add(1, Ordering::Relaxed);
                 let guard = PageWrite::latch(self, frame);
@@ -239,14 +240,14 @@ impl Pool {
 
     /// As [`Pool::read`], where nothing has to be waited for.
     pub fn try_read(&self, page: PageId) -> Option<PageRead<'_>> {
-        let frame = self.pin_cached(&*self.shard(page).try_lock()?, page)?;
+        let frame = self.try_pin(page)?;
         let guard = PageRead::try_latch(frame)?;
         (frame.page() == page).then_some(guard)
     }
 
     /// As [`Pool::write`], where nothing has to be waited for.
     pub fn try_write(&self, page: PageId) -> Option<PageWrite<'_>> {
-        let frame = self.pin_cached(&*self.shard(page).try_lock()?, page)?;
+        let frame = self.try_pin(page)?;
         let guard = PageWrite::try_latch(self, frame)?;
         (frame.page() == page).then_some(guard)
     }
@@ -255,7 +256,7 @@ impl Pool {
     pub fn fresh(&self, page: PageId) -> Result<PageWrite<'_>> {
         self.ensure(page)?;
         loop {
-            let cached = self.pin_cached(&self.shard(page).lock(), page);
+            let cached = self.pin(page);
             if let Some(frame) = cached {
                 let guard = PageWrite::latch(self, frame);
                 if frame.page() == page {
@@ -278,8 +279,8 @@ impl Pool {
             return Ok(None);
         }
         table.insert(page, index);
-        frame.page.store(page.0, Ordering::Release);
-        frame.referenced.store(true, Ordering::Relaxed);
+        frame.set_page(page);
+        frame.note_use();
         drop(table);
         if guard.size() != self.page_size {
             guard.replace(Page::zeroed(self.page_size));
@@ -331,7 +332,7 @@ impl Pool {
 
     /// Latches a page for reading if it is in memory; reads nothing from the file.
     pub fn read_cached(&self, page: PageId) -> Option<PageRead<'_>> {
-        let frame = self.pin_cached(&self.shard(page).lock(), page)?;
+        let frame = self.pin(page)?;
         let guard = PageRead::latch(frame);
         (frame.page() == page).then_some(guard)
     }
@@ -352,86 +353,6 @@ impl Pool {
         let mut raw = Page::zeroed(self.page_size);
         self.fill(page, raw.bytes_mut())?;
         Ok(raw)
-    }
-
-    /// An unmapped frame, pinned once, for the caller alone.
-    fn take_victim(&self) -> Result<usize> {
-        let count = self.usable_frames();
-        if self.unused.load(Ordering::Relaxed) < count {
-            let index = self.unused.fetch_add(1, Ordering::Relaxed);
-            if index < count && Self::claim_empty(&self.frames[index]) {
-                return Ok(index);
-            }
-        }
-        for attempt in 0..2000u64 {
-            for _ in 0..2 * count {
-                let index = self.hand.fetch_add(1, Ordering::Relaxed) % count;
-                if self.evict(index) {
-                    return Ok(index);
-                }
-            }
-            match self.write_out_cold() {
-                Ok(0) => crate::sync::sleep(Duration::from_micros(50 * attempt.min(20))),
-                Ok(_) => {}
-                Err(error) => match self.take_reserve() {
-                    Some(index) => return Ok(index),
-                    None if attempt == 1999 || !self.log.has_failed() => return Err(error),
-                    // Other readers have them all for the moment.
-                    None => crate::sync::sleep(Duration::from_micros(50 * attempt.min(20))),
-                },
-            }
-        }
-        Err(Error::new(Code::CacheExhausted).with("frames", count))
-    }
-
-    /// One of the frames for reading a store that has failed.
-    fn take_reserve(&self) -> Option<usize> {
-        let reserve = self.frame_count()..self.frames.len();
-        let has_failed = self.log.has_failed();
-        reserve.clone().chain(reserve).filter(|_| has_failed).find(|index| self.evict(*index))
-    }
-
-    /// Pins a frame that holds nothing. Only who has it pinned maps a page to it, so what holds
-    /// after the pin stays so; before, another thread may have come, mapped a page, and gone.
-    fn claim_empty(frame: &Frame) -> bool {
-        if frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return false;
-        }
-        let is_empty = frame.page().is_none();
-        if !is_empty {
-            frame.pins.fetch_sub(1, Ordering::AcqRel);
-        }
-        is_empty
-    }
-
-    fn evict(&self, index: usize) -> bool {
-        let frame = &self.frames[index];
-        if frame.pins.load(Ordering::Acquire) != 0 || frame.is_dirty() {
-            return false;
-        }
-        if frame.referenced.swap(false, Ordering::Relaxed) {
-            return false;
-        }
-        let page = frame.page();
-        if page.is_none() {
-            return Self::claim_empty(frame);
-        }
-        let mut table = self.shard(page).lock();
-        if table.get(&page) != Some(&index)
-            || frame.pins.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
-            return false;
-        }
-        // Asked under the pin: whoever had the page before may have changed it up to this moment.
-        let is_clean = !frame.is_dirty();
-        if is_clean {
-            table.remove(&page);
-            frame.page.store(PageId::NONE.0, Ordering::Release);
-            self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-        } else {
-            frame.pins.fetch_sub(1, Ordering::AcqRel);
-        }
-        is_clean
     }
 
     /// Makes sure that the data file has room for `page`: later writes cannot meet a full disk.
@@ -469,7 +390,7 @@ impl Pool {
         self.frames
             .iter()
             .filter_map(|frame| {
-                let rec_lsn = frame.rec_lsn.load(Ordering::Acquire);
+                let rec_lsn = frame.rec_lsn();
                 (rec_lsn != 0).then(|| (frame.page(), Lsn(rec_lsn)))
             })
             .collect()
@@ -477,8 +398,20 @@ impl Pool {
 
     /// Frames in use and dirty frames.
     pub fn usage(&self) -> (usize, usize) {
-        let used = self.frames.iter().filter(|f| !f.page().is_none()).count();
-        let dirty = self.frames.iter().filter(|f| f.is_dirty()).count();
-        (used, dirty)
+        (self.frames.iter().filter(|f| !f.page().is_none()).count(), self.dirty_count())
+    }
+
+    pub fn dirty_count(&self) -> usize {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Every change of a frame's `rec_lsn` comes through here, so that dirty frames are counted.
+    fn set_rec_lsn(&self, frame: &Frame, rec_lsn: u64) {
+        match (frame.swap_rec_lsn(rec_lsn), rec_lsn) {
+            (0, 0) => {}
+            (0, _) => drop(self.dirty.fetch_add(1, Ordering::Relaxed)),
+            (_, 0) => drop(self.dirty.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
     }
 }

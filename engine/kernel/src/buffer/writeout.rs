@@ -15,7 +15,7 @@ impl Pool {
         let start = self.hand.load(Ordering::Relaxed);
         let count = self.frames.len();
         let around = (0..count).map(|i| &self.frames[(start + i) % count]);
-        let cold = around.clone().filter(|f| f.is_dirty() && f.pins.load(Ordering::Relaxed) == 0);
+        let cold = around.clone().filter(|f| f.is_dirty() && !f.is_pinned());
         let picks: Vec<&Frame> = cold.take(SLOTS).collect();
         self.write_out(&picks)
     }
@@ -31,7 +31,7 @@ impl Pool {
             let mut old: Vec<(u64, &Frame)> = self
                 .frames
                 .iter()
-                .map(|f| (f.rec_lsn.load(Ordering::Acquire), f))
+                .map(|f| (f.rec_lsn(), f))
                 .filter(|(rec_lsn, _)| *rec_lsn != 0 && *rec_lsn < lsn.0)
                 .collect();
             if old.is_empty() || !keep_on() {
@@ -68,7 +68,7 @@ impl Pool {
             let Some(page) = frame.latch.try_read() else { continue };
             if page.id() != frame.page() {
                 // A fresh page whose entry could not be appended: nobody refers to it.
-                frame.rec_lsn.store(0, Ordering::Release);
+                self.set_rec_lsn(frame, 0);
             } else if frame.is_dirty() {
                 batch.push((frame, page.clone()));
             }
@@ -90,7 +90,7 @@ impl Pool {
             return Err(error);
         }
         for (frame, page) in frames.iter().zip(&pages) {
-            Self::settle(frame, page.lsn());
+            self.settle(frame, page.lsn());
         }
         let count = pages.len();
         self.counters.pages_written.fetch_add(count as u64, Ordering::Relaxed);
@@ -107,10 +107,10 @@ impl Pool {
     }
 
     /// A page that changed since it was copied stays dirty, but only from the copy's LSN on.
-    fn settle(frame: &Frame, written: Lsn) {
+    fn settle(&self, frame: &Frame, written: Lsn) {
         let Some(page) = frame.latch.try_read() else { return };
         let rec_lsn = if page.lsn() == written { 0 } else { written.0 };
-        frame.rec_lsn.store(rec_lsn, Ordering::Release);
+        self.set_rec_lsn(frame, rec_lsn);
     }
 
     /// Tells the log which pages were written at which LSN: analysis need not redo them from

@@ -214,7 +214,7 @@ fn begin_segment(
     }
     remove_unused(disk, found, last_used)?;
     let number = last_used + 1;
-    let file = prepare_file(disk, number, options.segment_bytes)?;
+    let file = prepare_file(disk, number, options)?;
     let mut slots = Slots::new(slots, database, options.clock);
     let (start, limit) = (end.0, end.0 + capacity);
     slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: None });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use super::writer::Core;
+use super::{LogOptions, SyncMode};
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Ordering};
@@ -189,17 +190,19 @@ impl Slots {
 
 /// Creates segment file `number` full of zeros, synced, name and all. A file of that number
 /// that was left unfinished is written anew.
-pub(super) fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> Result<Arc<dyn File>> {
+///
+/// Where no commit waits for a sync, the blocks are only set aside: writing them beforehand would
+/// double what goes to the disk, and nobody gains.
+pub(super) fn prepare_file(disk: &dyn Disk, number: u64, options: &LogOptions) -> Result<Arc<dyn File>> {
+    let segment_bytes = options.segment_bytes;
     let path = segments::segment_path(FOLDER, number);
     let fill = || -> Result<Arc<dyn File>> {
         let file = disk.open(&path, OpenMode::Create)?;
         file.truncate(0)?;
-        let zeros = vec![0u8; BLOCK.min(segment_bytes as usize)];
-        let mut at = 0;
-        while at < segment_bytes {
-            let count = (segment_bytes - at).min(BLOCK as u64);
-            file.write_at(&zeros[..count as usize], at)?;
-            at += count;
+        if options.sync_mode == SyncMode::Off {
+            file.allocate(segment_bytes)?;
+        } else {
+            write_zeros(&*file, segment_bytes)?;
         }
         file.sync()?;
         disk.sync_dir(FOLDER)?;
@@ -210,6 +213,17 @@ pub(super) fn prepare_file(disk: &dyn Disk, number: u64, segment_bytes: u64) -> 
         // writes the file anew.
         let _ = disk.remove(&path);
     })
+}
+
+fn write_zeros(file: &dyn File, bytes: u64) -> Result<()> {
+    let zeros = vec![0u8; BLOCK.min(bytes as usize)];
+    let mut at = 0;
+    while at < bytes {
+        let count = (bytes - at).min(BLOCK as u64);
+        file.write_at(&zeros[..count as usize], at)?;
+        at += count;
+    }
+    Ok(())
 }
 
 impl Core {
@@ -225,7 +239,7 @@ impl Core {
             }
             let number = state.slots.slots.last().map_or(1, |slot| slot.number + 1);
             drop(state);
-            let file = prepare_file(&*self.disk, number, self.options.segment_bytes)?;
+            let file = prepare_file(&*self.disk, number, &self.options)?;
             let capacity = self.options.segment_bytes - HEADER_BYTES;
             let mut state = self.state.lock();
             state.slots.push_prepared(number, capacity, self.incarnation, file);

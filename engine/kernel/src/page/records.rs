@@ -147,21 +147,6 @@ impl Page {
         Err(low)
     }
 
-    /// The slot of an inner page that routes `key`.
-    pub fn route(&self, key: &[u8]) -> usize {
-        match self.search(key) {
-            Ok(slot) => slot,
-            Err(slot) => slot.saturating_sub(1),
-        }
-    }
-
-    /// The slot of an inner page that routes the keys just below `key`.
-    pub fn route_below(&self, key: &[u8]) -> usize {
-        match self.search(key) {
-            Ok(slot) | Err(slot) => slot.saturating_sub(1),
-        }
-    }
-
     /// True where a leaf record of this size fits in a new slot, after compaction.
     pub fn fits_record(&self, key_length: usize, value_length: usize) -> bool {
         self.free_bytes() >= SLOT + LEAF_HEAD + key_length + value_length

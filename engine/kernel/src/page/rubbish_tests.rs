@@ -131,7 +131,6 @@ fn use_page(page: &Page) {
     for slot in 0..page.slots() {
         let key = page.key(slot);
         assert_eq!(page.search(key), Ok(slot));
-        let _ = (page.route(key), page.route_below(key));
         match page.kind() {
             Kind::Leaf => drop(page.record(slot).value.to_vec()),
             _ => drop(page.child(slot)),

@@ -124,11 +124,51 @@ impl Tree {
         self.cell().changed();
         self.run(py, |txn, at| {
             txn.atomically(|txn| {
+                if pairs.len() >= WORTH_BUILDING && txn.can_fill(at)? {
+                    return build(txn, at, pairs);
+                }
                 pairs.iter().try_for_each(|(key, value)| txn.put(at, key, value).map(|_| ()))
             })
         })?;
         Ok(pairs.len())
     }
+}
+
+/// So many pairs are worth sorting, for a tree that is built bottom up.
+const WORTH_BUILDING: usize = 1000;
+
+/// Builds an empty tree of this transaction from pairs in any order; of equal keys the last counts.
+fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
+    let order = sorted(pairs);
+    let mut next = order.iter().enumerate().filter_map(|(rank, &(_, place))| {
+        let (key, value) = &pairs[place];
+        let is_last = order.get(rank + 1).is_none_or(|&(_, other)| *pairs[other].0 != **key);
+        is_last.then(|| (key.to_vec(), value.to_vec()))
+    });
+    txn.fill(at, &mut || Ok(next.next())).map(|_| ())
+}
+
+/// The places of pairs in the order of their keys, then of the places. The first bytes in which
+/// keys may differ are kept beside each place: most comparisons need nothing else.
+fn sorted(pairs: &[Pair]) -> Vec<(u128, usize)> {
+    let first: &[u8] = pairs.first().map_or(&[], |(key, _)| key);
+    let shared = pairs.iter().fold(first.len(), |shared, (key, _)| {
+        first[..shared].iter().zip(key.iter()).take_while(|(one, other)| one == other).count()
+    });
+    let head = |key: &[u8]| {
+        let mut head = [0; 16];
+        let rest = &key[shared..];
+        let length = rest.len().min(head.len());
+        head[..length].copy_from_slice(&rest[..length]);
+        u128::from_be_bytes(head)
+    };
+    let mut order: Vec<(u128, usize)> =
+        pairs.iter().enumerate().map(|(place, (key, _))| (head(key), place)).collect();
+    order.sort_unstable_by(|one, other| {
+        let by_key = || pairs[one.1].0[shared..].cmp(&pairs[other.1].0[shared..]);
+        one.0.cmp(&other.0).then_with(by_key).then(one.1.cmp(&other.1))
+    });
+    order
 }
 
 /// A key and a value, as Python has them in memory.
@@ -154,6 +194,11 @@ fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
 }
 
 fn halves<'py>(pair: &Bound<'py, PyAny>) -> PyResult<Objects<'py>> {
+    if let Ok(pair) = pair.cast_exact::<PyTuple>()
+        && pair.len() == 2
+    {
+        return Ok((pair.get_item(0)?, pair.get_item(1)?));
+    }
     let parts = pair.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     let [key, value]: [Bound<'py, PyAny>; 2] =
         parts.try_into().map_err(|_| PyValueError::new_err("a pair is a key and a value"))?;

@@ -22,7 +22,7 @@ pub mod trips;
 #[cfg(test)]
 pub use locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(test)]
-pub use schedule::{sleep, yield_now};
+pub use schedule::{hand_over as race_point, sleep, yield_now};
 #[cfg(test)]
 pub use trips::trip;
 
@@ -30,3 +30,9 @@ pub use trips::trip;
 #[cfg(not(test))]
 #[inline(always)]
 pub fn trip(_place: &'static str) {}
+
+/// Between two steps with atomics, a point at which the scheduler of a test may have another thread
+/// go on; nothing outside of tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub fn race_point() {}

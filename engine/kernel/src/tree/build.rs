@@ -65,13 +65,19 @@ impl<'t> Builder<'t> {
     }
 
     /// Adds a record; its key must be above every earlier one.
-    pub fn push(&mut self, sink: &mut dyn PageSink, key: &[u8], flags: u8, value: &[u8]) -> Result<()> {
+    pub fn push(
+        &mut self,
+        sink: &mut dyn PageSink,
+        key: Vec<u8>,
+        flags: u8,
+        value: Vec<u8>,
+    ) -> Result<()> {
         let last = self.levels[0].items.last();
-        if last.is_some_and(|last| last.key.as_slice() >= key) {
+        if last.is_some_and(|last| last.key >= key) {
             return Err(Error::internal("a bulk build got its keys out of order"));
         }
         self.records += 1;
-        let item = Item { key: key.to_vec(), flags, value: value.to_vec(), child: PageId::NONE };
+        let item = Item { key, flags, value, child: PageId::NONE };
         self.add(sink, 0, item)
     }
 

@@ -50,13 +50,50 @@ impl Seek<'_> {
             Seek::Below(None) => false,
         }
     }
-    fn route(self, page: &Page) -> PageId {
-        page.child(match self {
-            Seek::At(key) => page.route(key),
-            Seek::Below(Some(key)) => page.route_below(key),
-            Seek::Below(None) => page.slots() - 1,
+
+    /// Where this seek stands on a page of its tree, which is searched once.
+    fn stand(self, page: &Page) -> Standing {
+        let place = match self {
+            Seek::At(key) | Seek::Below(Some(key)) => page.search(key),
+            Seek::Below(None) => Err(page.slots()),
+        };
+        let is_among_keys = match place {
+            Ok(_) => true,
+            Err(slot) => 0 < slot && slot < page.slots(),
+        };
+        // A key among a page's keys belongs to it. Only where it is at their end do the fences
+        // tell, which lie at the far end of the page, in cache lines that nothing else touches.
+        if is_among_keys && matches!(self, Seek::At(_)) {
+            Standing::Here(place)
+        } else if self.lies_left_of(page) {
+            Standing::Astray
+        } else if self.lies_right_of(page) {
+            Standing::Right
+        } else {
+            Standing::Here(place)
+        }
+    }
+
+    /// The child that leads on from where the seek stands.
+    fn route(self, page: &Page, place: Place) -> PageId {
+        page.child(match (self, place) {
+            (Seek::At(_), Ok(slot)) => slot,
+            (_, Ok(slot) | Err(slot)) => slot.saturating_sub(1),
         })
     }
+}
+
+/// The slot that holds a key, or the one it would take.
+pub type Place = std::result::Result<usize, usize>;
+
+/// Where a seek stands on a page.
+enum Standing {
+    /// The page is the one.
+    Here(Place),
+    /// What is sought lies to the right: the page has been split.
+    Right,
+    /// The page begins beyond what is sought: it was freed and used again.
+    Astray,
 }
 
 /// How latches are taken: waited for, or only tried.
@@ -93,7 +130,7 @@ impl Latching for Trying {
 
 /// Where a descent came to.
 enum Reached<'c> {
-    Page(PageRead<'c>),
+    Page(PageRead<'c>, Place),
     /// The page to latch for change is this child, one level below a page that was read.
     Child(PageId),
 }
@@ -107,11 +144,11 @@ pub struct Tree<'c> {
 }
 
 impl<'c> Tree<'c> {
-    fn is_sound(&self, page: &Page, seek: Seek<'_>, level: Option<u8>) -> bool {
-        matches!(page.kind(), Kind::Leaf | Kind::Inner)
+    fn stand(&self, page: &Page, seek: Seek<'_>, level: Option<u8>) -> Standing {
+        let is_sound = matches!(page.kind(), Kind::Leaf | Kind::Inner)
             && page.tree() == self.id
-            && level.is_none_or(|level| page.level() == level)
-            && !seek.lies_left_of(page)
+            && level.is_none_or(|level| page.level() == level);
+        if is_sound { seek.stand(page) } else { Standing::Astray }
     }
 
     fn routes_nowhere(&self) -> Error {
@@ -142,18 +179,19 @@ impl<'c> Tree<'c> {
                     return Err(self.routes_nowhere());
                 }
                 let Some(page) = L::read(self.core, at)? else { return Ok(None) };
-                if !self.is_sound(&page, seek, expected) {
-                    break;
-                }
-                if seek.lies_right_of(&page) {
-                    expected = Some(page.level());
-                    at = page.right();
-                    continue;
-                }
+                let place = match self.stand(&page, seek, expected) {
+                    Standing::Here(place) => place,
+                    Standing::Astray => break,
+                    Standing::Right => {
+                        expected = Some(page.level());
+                        at = page.right();
+                        continue;
+                    }
+                };
                 if page.level() <= level {
-                    return Ok(Some(Reached::Page(page)));
+                    return Ok(Some(Reached::Page(page, place)));
                 }
-                let child = seek.route(&page);
+                let child = seek.route(&page, place);
                 if stop_above && page.level() == level + 1 {
                     return Ok(Some(Reached::Child(child)));
                 }
@@ -166,8 +204,13 @@ impl<'c> Tree<'c> {
 
     /// Latches the leaf that `seek` leads to, for reading.
     pub fn leaf<L: Latching>(&self, seek: Seek<'_>) -> Result<Option<PageRead<'c>>> {
+        Ok(self.leaf_and_place::<L>(seek)?.map(|(page, _)| page))
+    }
+
+    /// As [`Tree::leaf`], with the place of the key in it.
+    pub fn leaf_and_place<L: Latching>(&self, seek: Seek<'_>) -> Result<Option<(PageRead<'c>, Place)>> {
         match self.descend::<L>(seek, 0, false)? {
-            Some(Reached::Page(page)) => Ok(Some(page)),
+            Some(Reached::Page(page, place)) => Ok(Some((page, place))),
             Some(Reached::Child(_)) => Err(self.routes_nowhere()),
             None => Ok(None),
         }
@@ -175,27 +218,41 @@ impl<'c> Tree<'c> {
 
     /// Latches the leaf of `key` for change.
     pub fn leaf_for_change<L: Latching>(&self, key: &[u8]) -> Result<Option<PageWrite<'c>>> {
-        self.page_for_change::<L>(key, 0)
+        Ok(self.place_for_change::<L>(key, 0)?.map(|(page, _)| page))
+    }
+
+    /// As [`Tree::leaf_for_change`], with the place of the key in it.
+    pub fn leaf_and_place_for_change<L: Latching>(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<(PageWrite<'c>, Place)>> {
+        self.place_for_change::<L>(key, 0)
     }
 
     /// Latches the page of `key` at `level` for change.
     fn page_for_change<L: Latching>(&self, key: &[u8], level: u8) -> Result<Option<PageWrite<'c>>> {
+        Ok(self.place_for_change::<L>(key, level)?.map(|(page, _)| page))
+    }
+
+    fn place_for_change<L: Latching>(
+        &self,
+        key: &[u8],
+        level: u8,
+    ) -> Result<Option<(PageWrite<'c>, Place)>> {
         let seek = Seek::At(key);
         for _ in 0..MAX_RESTARTS {
             let at = match self.descend::<L>(seek, level, true)? {
                 None => return Ok(None),
                 Some(Reached::Child(child)) => child,
                 // The root itself is at this level, or the page was reached through right links.
-                Some(Reached::Page(page)) => page.id(),
+                Some(Reached::Page(page, _)) => page.id(),
             };
             let Some(page) = L::write(self.core, at)? else { return Ok(None) };
-            if !self.is_sound(&page, seek, Some(level)) {
-                continue;
+            match self.stand(&page, seek, Some(level)) {
+                Standing::Here(place) => return Ok(Some((page, place))),
+                Standing::Astray => {}
+                Standing::Right => self.add_missing_link(page)?,
             }
-            if !seek.lies_right_of(&page) {
-                return Ok(Some(page));
-            }
-            self.add_missing_link(page)?;
         }
         Err(self.routes_nowhere())
     }

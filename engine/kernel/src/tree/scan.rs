@@ -33,8 +33,8 @@ impl Tree<'_> {
         start: &[u8],
         visit: &mut dyn FnMut(Record<'_>) -> bool,
     ) -> Result<Option<Next>> {
-        let Some(leaf) = self.leaf::<L>(Seek::At(start))? else { return Ok(None) };
-        let (Ok(first) | Err(first)) = leaf.search(start);
+        let Some((leaf, place)) = self.leaf_and_place::<L>(Seek::At(start))? else { return Ok(None) };
+        let (Ok(first) | Err(first)) = place;
         for slot in first..leaf.slots() {
             if !visit(leaf.record(slot)) {
                 return Ok(Some(Next::Stopped));
@@ -49,10 +49,10 @@ impl Tree<'_> {
         before: Option<&[u8]>,
         visit: &mut dyn FnMut(Record<'_>) -> bool,
     ) -> Result<Next> {
-        let Some(leaf) = self.leaf::<Waiting>(Seek::Below(before))? else { return Ok(Next::Stopped) };
-        let end = before.map_or(leaf.slots(), |key| match leaf.search(key) {
-            Ok(slot) | Err(slot) => slot,
-        });
+        let Some((leaf, place)) = self.leaf_and_place::<Waiting>(Seek::Below(before))? else {
+            return Ok(Next::Stopped);
+        };
+        let (Ok(end) | Err(end)) = place;
         for slot in (0..end).rev() {
             if !visit(leaf.record(slot)) {
                 return Ok(Next::Stopped);

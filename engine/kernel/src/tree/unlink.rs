@@ -176,7 +176,7 @@ impl<'c> Tree<'c> {
 
     /// The parent of the leaf `id` where it has no other child and is not the root.
     fn only_parent(&self, low: &[u8], id: PageId) -> Result<Option<PageId>> {
-        let Some(Reached::Page(parent)) = self.descend::<Waiting>(Seek::At(low), 1, false)? else {
+        let Some(Reached::Page(parent, _)) = self.descend::<Waiting>(Seek::At(low), 1, false)? else {
             return Ok(None);
         };
         let is_only = parent.level() == 1 && parent.slots() == 1 && parent.child(0) == id;
@@ -185,7 +185,7 @@ impl<'c> Tree<'c> {
 
     /// The child before `id`, which begins at `low`, of its parent at `level`.
     fn left_neighbour(&self, low: &[u8], id: PageId, level: u8) -> Result<Option<PageId>> {
-        let Some(Reached::Page(parent)) = self.descend::<Waiting>(Seek::At(low), level, false)? else {
+        let Some(Reached::Page(parent, _)) = self.descend::<Waiting>(Seek::At(low), level, false)? else {
             return Ok(None);
         };
         if parent.level() != level {

@@ -52,8 +52,7 @@ impl Transaction {
         next: &mut dyn FnMut() -> Result<Option<KeyValue>>,
     ) -> Result<u64> {
         let _work = self.ensure_writable()?;
-        let is_own = self.modes.get(&at.id) == Some(&Mode::Exclusive);
-        if !is_own || !self.is_untouched(at)? {
+        if !self.can_fill(at)? {
             return Err(Error::argument("tree", "only an empty tree of this transaction can be filled"));
         }
         self.atomically(|txn| {
@@ -65,10 +64,10 @@ impl Transaction {
             while let Some((key, value)) = next()? {
                 txn.ensure_key(&key)?;
                 if value.len() <= txn.max_inline() {
-                    builder.push(&mut Sink { txn, tree: at, spare }, &key, 0, &value)?;
+                    builder.push(&mut Sink { txn, tree: at, spare }, key, 0, value)?;
                 } else {
-                    let reference = txn.write_chain(at.id, &value)?.encode();
-                    builder.push(&mut Sink { txn, tree: at, spare }, &key, OVERFLOW, &reference)?;
+                    let reference = txn.write_chain(at.id, &value)?.encode().to_vec();
+                    builder.push(&mut Sink { txn, tree: at, spare }, key, OVERFLOW, reference)?;
                 }
             }
             let records = builder.finish(&mut Sink { txn, tree: at, spare })?;
@@ -76,6 +75,12 @@ impl Transaction {
             *txn.deltas.entry(at.id).or_default() += i64::try_from(records).unwrap_or(i64::MAX);
             Ok(records)
         })
+    }
+
+    /// True where [`Transaction::fill`] may be used: this transaction has made the tree, and
+    /// nothing is or was in it.
+    pub fn can_fill(&self, at: TreeRef) -> Result<bool> {
+        Ok(self.modes.get(&at.id) == Some(&Mode::Exclusive) && self.is_untouched(at)?)
     }
 
     /// True where the tree is one empty page, without even the traces of deleted records.

@@ -172,8 +172,10 @@ impl Transaction {
     }
 
     pub(super) fn find<L: Latching>(&self, at: TreeRef, key: &[u8]) -> Result<Option<Found>> {
-        let Some(leaf) = self.tree_at(at).leaf::<L>(Seek::At(key))? else { return Ok(None) };
-        match leaf.search(key) {
+        let Some((leaf, place)) = self.tree_at(at).leaf_and_place::<L>(Seek::At(key))? else {
+            return Ok(None);
+        };
+        match place {
             Ok(slot) => self.look(leaf.record(slot)).map(Some),
             Err(_) => Ok(Some(Found::Nothing)),
         }

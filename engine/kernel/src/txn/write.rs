@@ -191,10 +191,12 @@ impl Transaction {
         new: Version<'_>,
     ) -> Result<Attempt> {
         let tree = crate::tree::Tree { core: &shared.core, id: at.id, root: at.root };
-        let Some(mut leaf) = tree.leaf_for_change::<L>(key)? else { return Ok(Attempt::Busy) };
+        let Some((mut leaf, place)) = tree.leaf_and_place_for_change::<L>(key)? else {
+            return Ok(Attempt::Busy);
+        };
         let is_delete = new.flags & GHOST != 0;
         let mut is_own = false;
-        let slot = match leaf.search(key) {
+        let slot = match place {
             Ok(slot) => {
                 let record = leaf.record(slot);
                 is_own = record.stamp.txn == self.id();
