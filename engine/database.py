@@ -226,7 +226,12 @@ class Database:
         self, isolation: Isolation | str = Isolation.REPEATABLE_READ, *, read_only: bool = False
     ) -> bridge.Transaction:
         """Begin a transaction, which the caller commits or aborts."""
-        return self.store.begin(_isolation(isolation), read_only)
+        try:
+            # A level is a text for the kernel too: looking it up would cost more than beginning.
+            return self.store.begin(isolation, read_only)
+        except (TypeError, InvalidArgument):
+            _isolation(isolation)
+            raise
 
     def transaction(
         self, isolation: Isolation | str = Isolation.REPEATABLE_READ, *, read_only: bool = False

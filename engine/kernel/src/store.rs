@@ -237,14 +237,13 @@ impl Store {
             aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
         }
         if self.is_view() {
-            return shared.core.log.close().map(|()| aborted);
+            return shared.core.log.close().map(|_| aborted);
         }
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.write_out_all()?;
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.clear_doublewrite()?;
-        let end = shared.core.log.end();
-        shared.core.log.close()?;
+        let end = shared.core.log.close()?;
         self.work.checkpointer.close(end)?;
         put_marker(&*self.disk, CLEAN_MARKER)?;
         Ok(aborted)

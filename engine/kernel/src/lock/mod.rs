@@ -19,6 +19,7 @@ mod interval;
 mod mode;
 mod queue;
 mod ranges;
+mod registry;
 mod table;
 
 #[cfg(test)]

@@ -74,27 +74,14 @@ impl LockTable {
 
     /// Makes a transaction known. Only known ones can hold, wait, or be waited for.
     pub fn register(&self, txn: TxnId, work: Arc<dyn Work>) {
-        let participant =
-            Participant { work, held: Vec::new(), wait: None, doomed: None, followers: Vec::new() };
-        self.state.lock().participants.insert(txn, participant);
+        self.state.lock().participants.insert(txn, Participant::new(work));
     }
 
     /// Forgets a transaction that has committed or been rolled back: releases its locks and
     /// wakes those who wait for its stamps. A wait of its own ends with `TransactionEnded`.
     pub fn ended(&self, txn: TxnId) {
         self.ranges.release(txn);
-        let mut state = self.state.lock();
-        state.withdraw(txn);
-        let Some(participant) = state.participants.remove(&txn) else { return };
-        for resource in &participant.held {
-            state.release(txn, resource);
-        }
-        for waiter in participant.followers {
-            state.settle(waiter, Ok(()));
-        }
-        if let Some(wait) = participant.wait {
-            wait.signal.notify_one();
-        }
+        self.state.lock().ended(txn);
     }
 
     /// Locks `resource`, waiting at most `timeout` (the table's own where it is `None`).
@@ -279,7 +266,28 @@ impl Wait {
     }
 }
 
+impl Participant {
+    pub(super) fn new(work: Arc<dyn Work>) -> Participant {
+        Participant { work, held: Vec::new(), wait: None, doomed: None, followers: Vec::new() }
+    }
+}
+
 impl State {
+    /// See [`LockTable::ended`].
+    pub(super) fn ended(&mut self, txn: TxnId) {
+        self.withdraw(txn);
+        let Some(participant) = self.participants.remove(&txn) else { return };
+        for resource in &participant.held {
+            self.release(txn, resource);
+        }
+        for waiter in participant.followers {
+            self.settle(waiter, Ok(()));
+        }
+        if let Some(wait) = participant.wait {
+            wait.signal.notify_one();
+        }
+    }
+
     /// The transaction, where it may begin a wait or take a lock.
     fn usable(&mut self, txn: TxnId) -> Result<&mut Participant> {
         let ended = || Error::new(Code::TransactionEnded).with("txn", txn.0);
@@ -294,7 +302,12 @@ impl State {
     }
 
     /// Serves a request at once, or tells what to queue.
-    fn request(&mut self, txn: TxnId, resource: &Resource, mode: Mode) -> Result<Option<Request>> {
+    pub(super) fn request(
+        &mut self,
+        txn: TxnId,
+        resource: &Resource,
+        mode: Mode,
+    ) -> Result<Option<Request>> {
         self.usable(txn)?;
         let answer = match self.queues.get_mut(resource) {
             Some(queue) => queue.request(txn, mode, Instant::now),

@@ -148,6 +148,9 @@ impl Log {
 
     /// Gives back room set aside for undo that is no longer needed.
     pub fn release_undo(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         let mut state = self.core.state.lock();
         state.reserved = state.reserved.saturating_sub(bytes);
     }
@@ -258,6 +261,10 @@ impl Log {
         self.core.fail(reason)
     }
 
+    pub fn sync_mode(&self) -> SyncMode {
+        self.core.options.sync_mode
+    }
+
     /// True where [`Log::failed`] has something to tell; costs nothing.
     pub fn has_failed(&self) -> bool {
         self.core.has_failed.load(Ordering::Acquire)
@@ -268,12 +275,14 @@ impl Log {
         self.core.failure.lock().clone()
     }
 
-    /// Flushes everything and stops; later appends get `StoreClosed`.
-    pub fn close(&self) -> Result<()> {
+    /// Flushes everything and stops; later appends get `StoreClosed`. Returns the log's end, which
+    /// stays: asked for before, it could be passed by an entry still to come.
+    pub fn close(&self) -> Result<Lsn> {
         self.core.state.lock().closed = true;
-        let result = self.flush_to(self.end());
+        let end = self.end();
+        let result = self.flush_to(end);
         self.stop();
-        result
+        result.map(|()| end)
     }
 
     fn stop(&self) {

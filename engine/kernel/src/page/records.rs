@@ -147,6 +147,13 @@ impl Page {
         Err(low)
     }
 
+    /// True where `key` begins with the prefix that all keys of the page share, the one at `slot`
+    /// among them.
+    pub fn shares_prefix(&self, slot: usize, key: &[u8]) -> bool {
+        let prefix = self.prefix();
+        prefix == 0 || key.get(..prefix) == self.key(slot).get(..prefix)
+    }
+
     /// True where a leaf record of this size fits in a new slot, after compaction.
     pub fn fits_record(&self, key_length: usize, value_length: usize) -> bool {
         self.free_bytes() >= SLOT + LEAF_HEAD + key_length + value_length

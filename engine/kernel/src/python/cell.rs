@@ -7,6 +7,7 @@
 use pyo3::prelude::*;
 
 use super::errors::guarded;
+use super::held::Holdable;
 use super::open::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
@@ -30,6 +31,8 @@ pub struct Cell {
     /// Raised when trees or tables may have come, gone or changed: handles look again.
     shapes: AtomicU64,
     is_abort_asked: AtomicBool,
+    /// The store does not know of it any more.
+    is_forgotten: AtomicBool,
     live: Mutex<Live>,
 }
 
@@ -44,6 +47,7 @@ impl Cell {
             changes: AtomicU64::new(0),
             shapes: AtomicU64::new(0),
             is_abort_asked: AtomicBool::new(false),
+            is_forgotten: AtomicBool::new(false),
             live: Mutex::new(live),
         })
     }
@@ -121,6 +125,19 @@ impl Cell {
         done.ok()??.ok()
     }
 
+    /// Commits where that needs no waiting, with the interpreter's lock held; see [`Cell::commit`].
+    pub fn try_commit(&self, py: Python<'_>) -> Option<u64> {
+        let mut live = self.enter().ok()?;
+        let done = guarded(self.open.shared(), || Ok(live.txn.try_commit()));
+        let done = done.ok().flatten();
+        live.is_ended_by_owner |= done.is_some();
+        drop(live);
+        if self.is_abort_asked.load(Ordering::SeqCst) {
+            py.detach(|| self.end_where_asked());
+        }
+        done.map(|lsn| lsn.0)
+    }
+
     /// Works on the transaction without the interpreter's lock.
     pub fn run<T: Send>(
         &self,
@@ -170,6 +187,12 @@ impl Cell {
         }
     }
 
+    /// True where its owner has committed it or rolled it back; false too where that is not
+    /// known at once.
+    pub fn is_ended_by_owner(&self) -> bool {
+        self.live.try_lock().is_some_and(|live| live.is_ended_by_owner)
+    }
+
     /// Ends a block that had no error of its own: commits, unless its owner has ended it.
     pub fn leave(&self) -> Result<()> {
         if self.enter()?.is_ended_by_owner {
@@ -216,9 +239,20 @@ impl Cell {
     }
 }
 
+impl Holdable for Cell {
+    /// An ended transaction has nothing to roll back: only the store has to forget it.
+    fn drops_at_once(&self) -> bool {
+        let drops = !self.is_active() && self.open.try_forget(self.id);
+        self.is_forgotten.store(drops, Ordering::Relaxed);
+        drops
+    }
+}
+
 impl Drop for Cell {
     fn drop(&mut self) {
-        self.open.forget(self.id);
+        if !self.is_forgotten.load(Ordering::Relaxed) {
+            self.open.forget(self.id);
+        }
         let live = self.live.get_mut();
         // Nobody is left to be told.
         let _ = guarded(self.open.shared(), || live.txn.abort());

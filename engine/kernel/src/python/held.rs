@@ -53,14 +53,22 @@ pub fn watch_forks(py: Python<'_>) -> PyResult<()> {
     os.call_method("register_at_fork", (), Some(&keywords)).map(|_| ())
 }
 
+/// What Python objects hold.
+pub trait Holdable: Send + Sync + 'static {
+    /// True where dropping the last reference now waits for nothing. Asked for the last one only.
+    fn drops_at_once(&self) -> bool {
+        false
+    }
+}
+
 /// A shared reference that a Python object holds.
-pub struct Held<T: Send + Sync + 'static> {
+pub struct Held<T: Holdable> {
     /// `None` only while it is being dropped.
     inner: Option<Arc<T>>,
     home: Home,
 }
 
-impl<T: Send + Sync> Held<T> {
+impl<T: Holdable> Held<T> {
     pub fn new(inner: Arc<T>) -> Self {
         Held { inner: Some(inner), home: Home::here() }
     }
@@ -70,25 +78,25 @@ impl<T: Send + Sync> Held<T> {
     }
 }
 
-impl<T: Send + Sync> Clone for Held<T> {
+impl<T: Holdable> Clone for Held<T> {
     fn clone(&self) -> Self {
         Held { inner: self.inner.clone(), home: self.home }
     }
 }
 
-impl<T: Send + Sync> Deref for Held<T> {
+impl<T: Holdable> Deref for Held<T> {
     type Target = T;
     fn deref(&self) -> &T {
         self.arc()
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Held<T> {
+impl<T: Holdable> Drop for Held<T> {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
         if !self.home.is_here() {
             std::mem::forget(inner);
-        } else if Arc::strong_count(&inner) == 1 {
+        } else if Arc::strong_count(&inner) == 1 && !inner.drops_at_once() {
             // Where the interpreter is going away, the closure is dropped with what it holds.
             Python::try_attach(move |py| py.detach(move || drop(inner)));
         }

@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use super::cell::Cell;
 use super::errors::guarded;
-use super::held::Home;
+use super::held::{Holdable, Home};
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
 use crate::log::LogOptions;
@@ -28,6 +28,8 @@ pub struct OpenStore {
     work_ended: Condvar,
     lock: Mutex<Option<LockFile>>,
 }
+
+impl Holdable for OpenStore {}
 
 impl OpenStore {
     pub fn new(store: Store, log_options: LogOptions, lock: LockFile) -> Arc<OpenStore> {
@@ -74,8 +76,22 @@ impl OpenStore {
         Ok(cell)
     }
 
+    /// As [`OpenStore::begin`], `None` where anything would have to be waited for.
+    pub fn try_begin(self: &Arc<Self>, isolation: Isolation, read_only: bool) -> Option<Arc<Cell>> {
+        let mut live = self.live.try_lock()?;
+        self.ensure_open().ok()?;
+        let cell = Cell::new(self, self.shared().try_begin(isolation, read_only)?);
+        live.insert(cell.id, Arc::downgrade(&cell));
+        Some(cell)
+    }
+
     pub fn forget(&self, txn: TxnId) {
         self.live.lock().remove(&txn);
+    }
+
+    /// As [`OpenStore::forget`]; false where that would have to be waited for.
+    pub fn try_forget(&self, txn: TxnId) -> bool {
+        self.live.try_lock().map(|mut live| live.remove(&txn)).is_some()
     }
 
     /// Reads in a short transaction of its own.

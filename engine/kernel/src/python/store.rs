@@ -156,7 +156,10 @@ impl Store {
     #[pyo3(signature = (isolation, read_only=false))]
     fn begin(&self, py: Python<'_>, isolation: &str, read_only: bool) -> PyResult<Transaction> {
         let isolation = Isolation::named(isolation)?;
-        let cell = detached(py, || self.open.arc().begin(isolation, read_only))?;
+        let cell = match caught(|| Ok(self.open.arc().try_begin(isolation, read_only)))? {
+            Some(cell) => cell,
+            None => detached(py, || self.open.arc().begin(isolation, read_only))?,
+        };
         Ok(Transaction { cell: Held::new(cell) })
     }
 

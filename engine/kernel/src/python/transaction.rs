@@ -131,7 +131,10 @@ impl Transaction {
 
     /// Makes the transaction durable and releases its locks; returns its commit LSN.
     fn commit(&self, py: Python<'_>) -> PyResult<u64> {
-        detached(py, || self.cell.commit())
+        match self.cell.try_commit(py) {
+            Some(lsn) => Ok(lsn),
+            None => detached(py, || self.cell.commit()),
+        }
     }
 
     /// Undoes everything and releases the locks; nothing where it has ended already.
@@ -152,7 +155,9 @@ impl Transaction {
             let _ = self.abort(py);
             return Ok(false);
         }
-        detached(py, || self.cell.leave())?;
+        if self.cell.is_ended_by_owner() || self.cell.try_commit(py).is_none() {
+            detached(py, || self.cell.leave())?;
+        }
         Ok(false)
     }
 }

@@ -64,6 +64,15 @@ impl Tree {
         if create {
             cell.changed();
         }
+        // A tree that is there is found without giving the interpreter up.
+        let known = cell.attempt(py, |txn| {
+            let at = txn.try_tree(&name)?;
+            Some(Ok(Place { at, epoch: epoch(cell, txn) }))
+        });
+        if let Some(place) = known {
+            let handle = Handle { cell: cell.clone(), name, place: Mutex::new(place) };
+            return Ok(Tree { handle: Arc::new(handle) });
+        }
         let place = cell.run(py, |txn| {
             // A transaction that may not write has only the trees that are there.
             let create = create && !txn.is_read_only();

@@ -20,6 +20,9 @@ pub mod scan;
 pub(crate) mod split;
 mod unlink;
 
+#[cfg(test)]
+mod seek_tests;
+
 /// A descent that had to start again so often has met a tree that routes nowhere.
 const MAX_RESTARTS: u32 = 10_000;
 
@@ -57,13 +60,9 @@ impl Seek<'_> {
             Seek::At(key) | Seek::Below(Some(key)) => page.search(key),
             Seek::Below(None) => Err(page.slots()),
         };
-        let is_among_keys = match place {
-            Ok(_) => true,
-            Err(slot) => 0 < slot && slot < page.slots(),
-        };
         // A key among a page's keys belongs to it. Only where it is at their end do the fences
         // tell, which lie at the far end of the page, in cache lines that nothing else touches.
-        if is_among_keys && matches!(self, Seek::At(_)) {
+        if matches!(self, Seek::At(key) if is_among_keys(page, key, place)) {
             Standing::Here(place)
         } else if self.lies_left_of(page) {
             Standing::Astray
@@ -81,6 +80,19 @@ impl Seek<'_> {
             (_, Ok(slot) | Err(slot)) => slot.saturating_sub(1),
         })
     }
+}
+
+/// True where a search that came to `place` proves that the key lies between two keys of the page.
+///
+/// A search looks only beyond the prefix that all keys of the page begin with, so it proves nothing
+/// of a key that begins otherwise, as one that has moved to another page may.
+fn is_among_keys(page: &Page, key: &[u8], place: Place) -> bool {
+    let neighbour = match place {
+        Ok(slot) => slot,
+        Err(slot) if 0 < slot && slot < page.slots() => slot - 1,
+        Err(_) => return false,
+    };
+    page.shares_prefix(neighbour, key)
 }
 
 /// The slot that holds a key, or the one it would take.

@@ -185,7 +185,8 @@ impl<'c> Tree<'c> {
 
     /// The child before `id`, which begins at `low`, of its parent at `level`.
     fn left_neighbour(&self, low: &[u8], id: PageId, level: u8) -> Result<Option<PageId>> {
-        let Some(Reached::Page(parent, _)) = self.descend::<Waiting>(Seek::At(low), level, false)? else {
+        let Some(Reached::Page(parent, _)) = self.descend::<Waiting>(Seek::At(low), level, false)?
+        else {
             return Ok(None);
         };
         if parent.level() != level {

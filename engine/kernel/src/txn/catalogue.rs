@@ -50,7 +50,7 @@ impl CatalogueKind {
             .find(|kind| kind.byte() == byte)
     }
 
-    fn key(self, name: &str) -> Vec<u8> {
+    pub(super) fn key(self, name: &str) -> Vec<u8> {
         let mut key = vec![self.byte()];
         key.extend_from_slice(name.as_bytes());
         key

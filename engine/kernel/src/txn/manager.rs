@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::snapshot::{Horizon, Snapshot};
 use crate::core::Author;
@@ -253,6 +253,24 @@ pub struct TxnManager {
     next_tree: AtomicU64,
 }
 
+/// The table of who is active, held for a moment by a caller that must not wait.
+pub struct Roll<'m> {
+    txns: &'m TxnManager,
+    table: RwLockWriteGuard<'m, Table>,
+}
+
+impl Roll<'_> {
+    /// See [`TxnManager::begin`].
+    pub fn begin(&mut self, isolation: Isolation, log_end: impl FnOnce() -> Lsn) -> Arc<TxnState> {
+        self.txns.admit(&mut self.table, isolation, log_end)
+    }
+
+    /// See [`TxnManager::end`].
+    pub fn end(&mut self, id: TxnId, deltas: &Counts) {
+        self.txns.remove(&mut self.table, id, deltas);
+    }
+}
+
 impl TxnManager {
     pub fn new(next_id: TxnId, next_tree: TreeId, counts: Counts, pending: Vec<Pending>) -> TxnManager {
         TxnManager {
@@ -266,7 +284,20 @@ impl TxnManager {
 
     /// Begins a transaction; `log_end` is read under the table's lock.
     pub fn begin(&self, isolation: Isolation, log_end: impl FnOnce() -> Lsn) -> Arc<TxnState> {
-        let mut table = self.table.write();
+        self.admit(&mut self.table.write(), isolation, log_end)
+    }
+
+    /// The table for a moment, where it is free.
+    pub fn try_roll(&self) -> Option<Roll<'_>> {
+        Some(Roll { txns: self, table: self.table.try_write()? })
+    }
+
+    fn admit(
+        &self,
+        table: &mut Table,
+        isolation: Isolation,
+        log_end: impl FnOnce() -> Lsn,
+    ) -> Arc<TxnState> {
         let id = TxnId(self.next_id.fetch_add(1, Ordering::AcqRel));
         let active: Box<[TxnId]> = table.active.keys().copied().collect();
         // Read before the first LSNs: an entry appended in between lies beyond it.
@@ -296,7 +327,7 @@ impl TxnManager {
             told: AtomicU8::new(0),
         });
         table.active.insert(id, Arc::clone(&state));
-        self.note_oldest(&table);
+        self.note_oldest(table);
         state
     }
 
@@ -336,9 +367,12 @@ impl TxnManager {
 
     /// Takes an ended transaction out, and lets later snapshots see its row counts.
     pub fn end(&self, id: TxnId, deltas: &Counts) {
-        let mut table = self.table.write();
+        self.remove(&mut self.table.write(), id, deltas);
+    }
+
+    fn remove(&self, table: &mut Table, id: TxnId, deltas: &Counts) {
         table.active.remove(&id);
-        self.note_oldest(&table);
+        self.note_oldest(table);
         if !deltas.is_empty() {
             let counts = Arc::make_mut(&mut table.counts);
             deltas.iter().for_each(|(tree, delta)| *counts.entry(*tree).or_default() += delta);
@@ -415,6 +449,11 @@ impl TxnManager {
 
     pub fn pending(&self) -> Vec<Pending> {
         self.pending.lock().iter().copied().collect()
+    }
+
+    /// True where it is certain without waiting that nothing is pending.
+    pub fn nothing_pending(&self) -> bool {
+        self.pending.try_lock().is_some_and(|pending| pending.is_empty())
     }
 
     /// True where the drop of this tree is committed, though some may still see it.

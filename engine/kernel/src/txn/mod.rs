@@ -32,6 +32,7 @@ mod read_tests;
 mod row_ids;
 mod serializable;
 mod snapshot;
+mod trying;
 mod undo;
 mod write;
 
@@ -110,6 +111,11 @@ impl Shared {
         let state = self.txns.begin(isolation, || self.core.log.end());
         let work: Arc<TxnState> = Arc::clone(&state);
         self.locks.register(state.id, work);
+        self.transaction(state, is_read_only)
+    }
+
+    /// The transaction of a state that is in every table.
+    fn transaction(self: &Arc<Self>, state: Arc<TxnState>, is_read_only: bool) -> Result<Transaction> {
         self.stats.add(Counter::Begun, 1);
         // A close that did not see it yet has been seen here.
         if self.closed.load(Ordering::SeqCst) && state.claim_end() {

@@ -118,8 +118,7 @@ impl Transaction {
     /// As [`Transaction::put`], `None` where a lock, a latch, the log or the disk would have to be
     /// waited for, or the leaf has to be split. Nothing has happened then.
     pub fn try_put(&mut self, at: TreeRef, key: &[u8], value: &[u8]) -> Option<Result<bool>> {
-        let is_locked = self.modes.get(&at.id).is_some_and(|held| held.covers(Mode::IntentionExclusive));
-        if !is_locked || self.isolation() == Isolation::Serializable || value.len() > self.max_inline() {
+        if self.isolation() == Isolation::Serializable || value.len() > self.max_inline() {
             return None;
         }
         let _work = match self.ensure_writable() {
@@ -129,6 +128,7 @@ impl Transaction {
         if let Err(error) = self.ensure_key(key) {
             return Some(Err(error));
         }
+        self.try_lock_tree(at, Mode::IntentionExclusive)?;
         let shared = Arc::clone(&self.shared);
         let _lap = shared.stats.sampled_lap(Timed::Put);
         match self.attempt::<Trying>(&shared, at, key, Version { flags: 0, value }) {
