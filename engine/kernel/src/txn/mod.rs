@@ -33,6 +33,8 @@ mod row_ids;
 mod serializable;
 mod snapshot;
 mod trying;
+#[cfg(test)]
+mod trying_tests;
 mod undo;
 mod write;
 

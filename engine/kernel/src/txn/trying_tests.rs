@@ -1,0 +1,113 @@
+//! Steps that are only tried: they do what those that wait do, or nothing at all.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use super::{Isolation, Transaction};
+use crate::disk::Disk;
+use crate::disk::memory::MemoryDisk;
+use crate::log::SyncMode;
+use crate::store::{Store, StoreOptions};
+use crate::types::DatabaseId;
+
+fn store(sync_mode: SyncMode) -> (Arc<dyn Disk>, Store) {
+    let mut options = StoreOptions {
+        background: false,
+        database: Some(DatabaseId([7; 16])),
+        ..StoreOptions::default()
+    };
+    options.opening.cache_bytes = 64 * 8192;
+    options.opening.log.background = false;
+    options.opening.log.sync_mode = sync_mode;
+    let disk: Arc<dyn Disk> = MemoryDisk::new(1);
+    let store = Store::create(Arc::clone(&disk), &options).unwrap();
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let at = txn.tree("t", true).unwrap().unwrap();
+    txn.put(at, b"a", b"1").unwrap();
+    txn.commit().unwrap();
+    (disk, store)
+}
+
+fn try_begin(store: &Store, isolation: Isolation) -> Transaction {
+    store.shared().try_begin(isolation, false).unwrap()
+}
+
+#[test]
+fn what_was_only_tried_is_committed_whole() {
+    let (_, store) = store(SyncMode::Off);
+    let mut txn = try_begin(&store, Isolation::RepeatableRead);
+    let at = txn.try_tree("t").unwrap();
+    assert!(!txn.try_put(at, b"b", b"2").unwrap().unwrap());
+    assert!(txn.try_commit().is_some());
+    assert_eq!(txn.status(), "committed");
+    assert!(store.shared().locks.held(txn.id()).is_empty());
+    assert!(store.shared().txns.active().is_empty());
+    assert!(txn.try_commit().is_none(), "it has ended");
+    let mut after = try_begin(&store, Isolation::RepeatableRead);
+    assert_eq!(after.try_get(at, b"b").unwrap().unwrap().as_deref(), Some(b"2".as_slice()));
+    assert_eq!(after.count(at).unwrap(), 2);
+}
+
+#[test]
+fn a_commit_that_has_to_be_synced_is_not_only_tried() {
+    let (_, store) = store(SyncMode::Durable);
+    let mut reader = try_begin(&store, Isolation::RepeatableRead);
+    let at = reader.try_tree("t").unwrap();
+    assert!(reader.try_commit().is_some(), "nothing to sync");
+    let mut writer = try_begin(&store, Isolation::RepeatableRead);
+    writer.try_put(at, b"b", b"2").unwrap().unwrap();
+    assert!(writer.try_commit().is_none());
+    let lsn = writer.commit().unwrap();
+    assert!(store.shared().core.log.durable() > lsn);
+}
+
+#[test]
+fn a_commit_with_ranges_of_keys_is_not_only_tried() {
+    let (_, store) = store(SyncMode::Off);
+    let mut txn = try_begin(&store, Isolation::Serializable);
+    let at = txn.tree("t", false).unwrap().unwrap();
+    assert!(txn.try_get(at, b"a").is_none() && txn.try_put(at, b"a", b"2").is_none());
+    txn.get(at, b"a").unwrap();
+    assert!(store.shared().locks.ranges().is_watched(at.id));
+    assert!(txn.try_commit().is_none());
+    txn.commit().unwrap();
+    assert!(!store.shared().locks.ranges().is_watched(at.id));
+}
+
+#[test]
+fn where_a_table_is_in_use_nothing_is_begun_and_nothing_ended() {
+    let (_, store) = store(SyncMode::Off);
+    let shared = store.shared();
+    let mut txn = try_begin(&store, Isolation::RepeatableRead);
+    let at = txn.try_tree("t").unwrap();
+    txn.try_put(at, b"b", b"2").unwrap().unwrap();
+    let (id, end) = (txn.id(), shared.core.log.end());
+    let registry = shared.locks.try_registry().unwrap();
+    assert!(shared.try_begin(Isolation::RepeatableRead, false).is_none());
+    assert!(txn.try_commit().is_none());
+    drop(registry);
+    let roll = shared.txns.try_roll().unwrap();
+    assert!(shared.try_begin(Isolation::RepeatableRead, false).is_none());
+    assert!(txn.try_commit().is_none());
+    drop(roll);
+    let counts = shared.logged_counts.lock();
+    assert!(txn.try_commit().is_none());
+    drop(counts);
+    assert_eq!((shared.core.log.end(), txn.status()), (end, "active"));
+    assert_eq!(shared.txns.active().len(), 1, "what was refused is in no table");
+    assert!(shared.txns.is_active(id));
+    assert!(txn.try_commit().is_some());
+}
+
+#[test]
+fn a_transaction_that_the_store_ends_is_not_committed_beside_it() {
+    let (_, store) = store(SyncMode::Off);
+    let mut txn = try_begin(&store, Isolation::RepeatableRead);
+    let at = txn.try_tree("t").unwrap();
+    txn.try_put(at, b"b", b"2").unwrap().unwrap();
+    assert!(txn.state().claim_end(), "as a close does");
+    assert!(txn.try_commit().is_none());
+    txn.state().unclaim_end();
+    assert_eq!(store.close().unwrap(), 1);
+    assert!(store.shared().try_begin(Isolation::RepeatableRead, false).is_none());
+}
