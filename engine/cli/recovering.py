@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from engine.cli.opening import add_verb
 from engine.cli.output import ERROR, FINE, Output, columns
 from engine.database import directory_of, inspect
 from engine.errors import HoldfastError, InvalidArgument
+from engine.recovery import history
 from engine.recovery.fallbacks import FallbackKind, offers_task, salvage_task
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryPlan, RecoveryReport
@@ -37,15 +39,20 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         default="",
         help="go up to the last valid record of a damaged log, or save what can be read with --to",
     )
+    parser.add_argument(
+        "--history", action="store_true", help="show the recoveries that the database has been through"
+    )
     parser.add_argument("--to", metavar="TARGET", help="the new database of a salvage")
 
 
 def recover(args: argparse.Namespace, out: Output) -> int:
-    """`recover PATH [--plan | --rehearse | --fallbacks] [--plan-hash HASH] [--fallback KIND]`"""
+    """`recover PATH [--plan | --rehearse | --fallbacks | --history] [--plan-hash HASH] [--fallback KIND]`"""
     directory = directory_of(args.path)
     if args.fallback == FallbackKind.SALVAGE:
         return _salvage(directory, args.to, out)
     found = inspect(args.path)
+    if args.history:
+        return _history(directory, out)
     if args.fallbacks:
         return _offers(directory, out)
     manager = RecoveryManager(directory, fallback=args.fallback)
@@ -85,6 +92,24 @@ def _offers(directory: Path, out: Output) -> int:
         lines += [f"{offer.title} ({offer.kind.value})", f"  {offer.does}"]
         lines += [f"  Costs: {offer.cost}" if offer.is_possible else f"  Not possible: {offer.why_not}", ""]
     out.result({"fallbacks": [offer.to_json() for offer in offers]}, lines)
+    return FINE
+
+
+def _history(directory: Path, out: Output) -> int:
+    told = history.read(directory)
+    rows = [
+        (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
+            entry.outcome,
+            f"{entry.seconds:.2f} s",
+            format_size(entry.report.get("memory_bytes") or 0),
+            (entry.report.get("error") or {}).get("message") or "",
+        )
+        for entry in told.entries
+    ]
+    lines = columns(rows, ("ended", "outcome", "time", "memory", "")) if rows else ["No recovery is noted."]
+    entries = [{"at": e.at, "fallback": e.fallback or None, **e.report} for e in told.entries]
+    out.result({"recoveries": entries, "skipped": told.skipped}, [*lines, *filter(None, [told.note])])
     return FINE
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine import errors
+from engine.cli.__main__ import main
 from engine.config import Config
 from engine.recovery import history
 from engine.recovery.execution import Execution, pending_stages
@@ -116,3 +118,16 @@ def test_a_file_that_cannot_be_written_does_not_fail_a_recovery(crashed: Crash) 
     assert manager.run().recovered
     manager.take_store().close()
     assert history.read(path).entries == ()
+
+
+def test_the_command_line_shows_the_history(crashed: Crash, capsys: pytest.CaptureFixture[str]) -> None:
+    path = crashed(commits=3)
+    assert main(["recover", str(path), "--history"]) == 0
+    assert "No recovery is noted" in capsys.readouterr().out
+    assert main(["recover", str(path), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["recover", str(path), "--history", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [entry["outcome"] for entry in told["recoveries"]] == ["succeeded"]
+    assert main(["recover", str(path), "--history"]) == 0
+    assert "succeeded" in capsys.readouterr().out

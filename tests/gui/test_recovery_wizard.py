@@ -386,6 +386,56 @@ def test_each_of_the_fourteen_errors_has_a_button_that_the_guide_carries_out(
     assert page.failure.banner.title()
 
 
+def test_a_control_file_without_a_valid_slot_leads_to_the_ways_out(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    (crashed / "control").write_bytes(b"\xff" * 8192)
+    guide(window, page, crashed, until)
+    assert card(page).words.code == -70
+    assert card(page).words.action == "restore_backup"
+    assert page.foot.ways_first in page.foot.shown()
+    page.foot.ways_first.click()
+    until(lambda: bool(page.ways.cards))
+    assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
+
+
+def test_a_state_that_cannot_be_written_is_tried_again_once_it_can(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    guide(window, page, crashed, until)
+    (crashed / "recovery.state").mkdir()
+    (crashed / "recovery.state" / "something").touch()
+    page.start()
+    until(is_idle(page, FAILED))
+    assert card(page).words.code == -80
+    assert "not lost" in page.failure.banner.title()
+    (crashed / "recovery.state" / "something").unlink()
+    (crashed / "recovery.state").rmdir()
+    card(page).action_requested.emit("retry")
+    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
+    page.start()
+    until(lambda: window.opening.session is not None)
+
+
+def test_a_check_that_fails_after_recovery_says_that_data_may_be_lost_and_what_was_taken_back(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hashes(crashed)
+    guide(window, page, crashed, until)
+    wrong = errors.RecoveryVerificationFailed(check_name="pages", details="page 3", critical=True)
+    fail_in(monkeypatch, "Consistency Validation", wrong)
+    page.start()
+    until(is_idle(page, FAILED))
+    assert card(page).words.code == -74
+    assert "-83" in page.failure.chain()[0]
+    assert "may be lost" in page.failure.banner.title()
+    assert page.foot.ways_first in page.foot.shown()
+    assert hashes(crashed) == before
+    page.foot.ways_first.click()
+    until(lambda: bool(page.ways.cards))
+    assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
+
+
 def test_a_wrong_setting_is_shown_and_its_default_taken(
     window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
 ) -> None:
