@@ -1,14 +1,17 @@
-"""Verbs about damage: scan-corruption, scrub, repair."""
+"""Verbs about damage: scan-corruption, scrub, verify-pages, repair."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from engine.cli.findings import findings_lines, told_findings
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
+from engine.database import PAGE_FILE, inspect
+from engine.integrity.checksums import verify_file_task
 from engine.integrity.repair import RepairPlan, RepairReport, plan_task, rehearse_task, repair_task
 from engine.integrity.scrubber import scrub_task
 from engine.types import CheckReport
@@ -19,6 +22,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verbs of this group."""
     add_verb(verbs, "scan-corruption", scan, "Check everything, and say what damage could be repaired from")
     add_verb(verbs, "scrub", scrub, "Let the background check cover the whole database once")
+    add_verb(verbs, "verify-pages", verify_pages, "Verify the checksum of every page without opening")
     parser = add_verb(verbs, "repair", repair, "Repair damaged pages and indexes")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     parser.add_argument(
@@ -45,6 +49,22 @@ def scrub(args: argparse.Namespace, out: Output) -> int:
     lines = [f"{note.last_round_pages} pages were read in {seconds}; open findings: {len(found)}."]
     out.result({"scrub": asdict(note), "findings": listed}, [*lines, *findings_lines(listed)])
     return PROBLEMS if found else FINE
+
+
+def verify_pages(args: argparse.Namespace, out: Output) -> int:
+    """`verify-pages PATH`"""
+    found = inspect(args.path)
+    task = verify_file_task(Path(found.path) / PAGE_FILE, found.page_size)
+    verdict = out.follow(task)
+    rows = [(page, what.value) for page, what in verdict.damaged]
+    lines = [
+        f"{verdict.pages} pages: {verdict.whole} whole, {verdict.zeroed} never written or lost, "
+        f"{verdict.damaged_in_all} damaged.",
+        *columns(rows, ("page", "what")),
+    ]
+    value = {"ok": verdict.ok, **asdict(verdict), "damaged": [{"page": p, "what": w} for p, w in rows]}
+    out.result(value, lines)
+    return FINE if verdict.ok else PROBLEMS
 
 
 def repair(args: argparse.Namespace, out: Output) -> int:

@@ -147,5 +147,5 @@ def _salvage_option() -> Option:
         "records on damaged pages",
         None,
         _BESIDE,
-        "the database has to be closed first; the command below does it",
+        "the database has to be closed first; then the command below does it",
     )

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QFileDialog, QStackedWidget, QWidget
 
 from engine.errors import Cancelled
-from engine.integrity.advice import Option, options
+from engine.integrity.advice import Option, Source, options
 from engine.integrity.findings import Finding
 from gui.integrity.repair_steps import AdviceStep, ListStep, OutcomeStep, PreviewStep
 from gui.page import Shell
@@ -59,7 +59,6 @@ class RepairDialog(QDialog):
         self.errors = ErrorSlot()
         self.bar = JobBar()
         self.command = CommandLine()
-        self.command.show_command("repair", session.path)
         self.back = button(self.tr("Back"), self._go_back)
         self.close_button = button(self.tr("Close"), self.close)
         self.go = button("", self._go_on, "primary")
@@ -67,6 +66,7 @@ class RepairDialog(QDialog):
         self._marks = self._make_marks()
         self._build()
         self.advice.restore_wanted.connect(self.restore_wanted)
+        self.advice.option_shown.connect(self._show_command)
         self.preview.rehearsal_wanted.connect(self.rehearse)
         self.outcome.export_wanted.connect(self._ask_export)
         self._show_step(LIST)
@@ -99,8 +99,22 @@ class RepairDialog(QDialog):
         whole.addLayout(row(self.back, None, self.close_button, self.go))
         self.setLayout(whole)
 
+    def _show_command(self, option: Option | None = None) -> None:
+        """Show what does the same as the source that is looked at, else as the repair."""
+        path = self._session.path
+        if option is not None and option.source is Source.SALVAGE:
+            target = path.with_name(f"{path.stem} salvaged.holdfast")
+            self.command.show_command("recover", path, "--fallback", "salvage", "--to", target)
+        elif option is not None and option.source is Source.BACKUP and option.backup:
+            target = path.with_name(f"{path.stem} restored.holdfast")
+            self.command.show_command("restore", Path(option.backup), target)
+        else:
+            self.command.show_command("repair", path)
+
     def _show_step(self, step: int) -> None:
         self.step = step
+        if step != ADVISE:
+            self._show_command()
         self._stack.setCurrentIndex(_SHOWN[step])
         for place, mark in enumerate(self._marks):
             tone = Tone.GOOD if place < step else Tone.ACCENT if place == step else Tone.NEUTRAL

@@ -62,6 +62,8 @@ class AdviceStep(QWidget):
 
     restore_wanted = Signal(str)
     """Restore this backup beside the database."""
+    option_shown = Signal(object)
+    """The `Option` that is looked at; None for none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,6 +103,7 @@ class AdviceStep(QWidget):
 
     def _show_line(self, line: tuple[Finding, Option] | None) -> None:
         self._restore.hide()
+        self.option_shown.emit(None if line is None else line[1])
         if line is None:
             self._words.setText("")
             return

@@ -143,7 +143,10 @@ def test_where_nothing_reaches_the_guide_says_so_and_repairs_nothing(
     offered = [_option(dialog, line) for line in range(dialog.advice.model.rowCount())]
     assert [option.source for option in offered] == ["memory", "doublewrite", "log", "backup", "salvage"]
     assert all(option.why_not for option in offered)
+    dialog.advice.view.choose_line(4)
+    assert "--fallback salvage --to" in dialog.command.text()
     dialog.go.click()
+    assert dialog.command.text().startswith("holdfast repair")
     assert dialog.step == PREVIEW
     assert not dialog.go.isEnabled()
     assert not dialog.preview.rehearse.isEnabled()
