@@ -56,6 +56,7 @@ impl Default for StoreOptions {
                 redo_workers: 2,
                 on_damage: OnDamage::Repair,
                 limits: crate::txn::LogLimits::default(),
+                redo_index_bytes: 8 << 20,
             },
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 256 << 20,

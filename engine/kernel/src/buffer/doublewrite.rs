@@ -64,23 +64,79 @@ impl DoubleWrite {
         self.file()?.sync()
     }
 
-    /// The whole copies that belong to this history: their page LSN lies within `from..=end`.
-    /// Of several copies of a page the newest comes last.
-    pub fn copies(&self, from: Lsn, end: Lsn, newest: Incarnation) -> Result<Vec<(PageId, Page)>> {
-        let mut found = Vec::new();
+    /// As [`DoubleWrite::write`], for as many pages as [`DoubleWrite::reserve`] made room for.
+    pub fn write_many<'p>(&mut self, pages: impl Iterator<Item = &'p [u8]>) -> Result<()> {
+        if self.is_off {
+            return Ok(());
+        }
+        self.buffer.clear();
+        let mut at = 0;
+        for page in pages {
+            self.buffer.extend_from_slice(page);
+            if self.buffer.len() >= SLOTS * self.page_size {
+                self.file()?.write_at(&self.buffer, at)?;
+                at += self.buffer.len() as u64;
+                self.buffer.clear();
+            }
+        }
+        self.file()?.write_at(&self.buffer, at)?;
+        self.file()?.sync()
+    }
+
+    /// Makes room for a batch of `slots` pages where the disk has it; returns how many fit.
+    pub fn reserve(&mut self, slots: usize) -> Result<usize> {
+        if self.is_off {
+            return Ok(slots.max(SLOTS));
+        }
+        match self.file()?.allocate((slots.max(SLOTS) * self.page_size) as u64) {
+            Ok(()) => Ok(slots.max(SLOTS)),
+            Err(error) if error.code == Code::DiskFull => Ok(SLOTS),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives back what [`DoubleWrite::reserve`] took; every page of the batch is in its place.
+    pub fn give_back(&mut self) -> Result<()> {
+        if self.is_off {
+            return Ok(());
+        }
+        let size = (SLOTS * self.page_size) as u64;
+        if self.file()?.size()? > size { self.file()?.truncate(size) } else { Ok(()) }
+    }
+
+    /// Gives `each` the whole copies that belong to this history: their page LSN lies within
+    /// `from..=end`. A page may have several, in no order; memory is one page.
+    pub fn each_copy(
+        &self,
+        from: Lsn,
+        end: Lsn,
+        newest: Incarnation,
+        mut each: impl FnMut(PageId, &Page) -> Result<()>,
+    ) -> Result<()> {
+        let mut page = Page::zeroed(self.page_size);
+        // A recovery that was cut off may have left more slots than normal work uses.
         let file = self.file()?;
-        for slot in 0..SLOTS {
-            let mut page = Page::zeroed(self.page_size);
-            let read = file.read_at(page.bytes_mut(), (slot * self.page_size) as u64)?;
+        for slot in 0..file.size()? / self.page_size as u64 {
+            let read = file.read_at(page.bytes_mut(), slot * self.page_size as u64)?;
             if read < self.page_size || page.bytes().iter().all(|&b| b == 0) {
                 continue;
             }
             let id = page.id();
             let belongs = page.lsn() >= from && page.incarnation() <= newest;
-            if page.validate(id, end).is_ok() && belongs {
-                found.push((id, page));
+            if belongs && page.validate(id, end).is_ok() {
+                each(id, &page)?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`DoubleWrite::each_copy`], collected. Of several copies of a page the newest comes last.
+    pub fn copies(&self, from: Lsn, end: Lsn, newest: Incarnation) -> Result<Vec<(PageId, Page)>> {
+        let mut found = Vec::new();
+        self.each_copy(from, end, newest, |id, page| {
+            found.push((id, page.clone()));
+            Ok(())
+        })?;
         found.sort_by_key(|(id, page)| (*id, page.lsn()));
         Ok(found)
     }
@@ -90,6 +146,59 @@ impl DoubleWrite {
         self.buffer.clear();
         self.buffer.resize(SLOTS * self.page_size, 0);
         self.file()?.write_at(&self.buffer, 0)?;
+        self.give_back()?;
         self.file()?.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::memory::MemoryDisk;
+    use crate::page::{Kind, Shape};
+    use crate::types::TreeId;
+
+    fn page(id: u32) -> Page {
+        let shape = Shape {
+            id: PageId(id),
+            kind: Kind::Leaf,
+            level: 0,
+            tree: TreeId(1),
+            right: PageId::NONE,
+            low: &[],
+            high: None,
+        };
+        let mut page = Page::format(4096, shape);
+        page.set_lsn(Lsn(100));
+        page.seal();
+        page
+    }
+
+    #[test]
+    fn a_large_batch_is_found_again_and_its_room_given_back() {
+        let disk = MemoryDisk::new(1);
+        let pages: Vec<Page> = (0..200).map(page).collect();
+        let mut doublewrite = DoubleWrite::open(&*disk, 4096).unwrap();
+        assert_eq!(doublewrite.reserve(200).unwrap(), 200);
+        doublewrite.write_many(pages.iter().map(Page::bytes)).unwrap();
+        let copies = |doublewrite: &DoubleWrite| {
+            let found = doublewrite.copies(Lsn(64), Lsn(200), Incarnation(1)).unwrap();
+            found.iter().map(|(id, _)| id.0).collect::<Vec<_>>()
+        };
+        let reopened = DoubleWrite::open(&*disk, 4096).unwrap();
+        assert_eq!(copies(&reopened), (0..200).collect::<Vec<_>>());
+        doublewrite.give_back().unwrap();
+        assert_eq!(disk.open(PATH, OpenMode::Read).unwrap().size().unwrap(), (SLOTS * 4096) as u64);
+        doublewrite.clear().unwrap();
+        assert!(copies(&doublewrite).is_empty());
+    }
+
+    #[test]
+    fn on_a_full_disk_a_batch_keeps_to_the_slots_there_are() {
+        let disk = MemoryDisk::new(1);
+        let mut doublewrite = DoubleWrite::open(&*disk, 4096).unwrap();
+        disk.set_capacity(Some((SLOTS * 4096) as u64));
+        assert_eq!(doublewrite.reserve(200).unwrap(), SLOTS);
     }
 }

@@ -101,6 +101,12 @@ impl<'p> PageWrite<'p> {
         }
     }
 
+    /// The page is in its place as it is here, or will be with the next sync of the data file,
+    /// before which nothing may rely on it.
+    pub(super) fn end_redo(&self) {
+        self.pool.set_rec_lsn(self.pin.0, 0);
+    }
+
     /// Marks the page dirty since an entry that is being redone.
     pub fn begin_redo(&self, lsn: crate::types::Lsn) {
         let frame = self.pin.0;

@@ -41,6 +41,7 @@ mod doublewrite;
 mod frame;
 mod guard;
 mod hints;
+mod redone;
 mod victims;
 mod writeout;
 
@@ -51,6 +52,7 @@ pub use doublewrite::{DoubleWrite, PATH as DOUBLEWRITE_PATH, SLOTS as DOUBLEWRIT
 use frame::Frame;
 pub use guard::{PageRead, PageWrite};
 use hints::Hints;
+pub use redone::Redone;
 
 const SHARDS: usize = 64;
 /// The data file grows by at least so many pages at a time.
@@ -77,7 +79,9 @@ impl Hasher for PageIdHasher {
     }
 }
 
-type PageTable = HashMap<PageId, usize, BuildHasherDefault<PageIdHasher>>;
+/// A map whose keys are pages.
+pub type PageMap<V> = HashMap<PageId, V, BuildHasherDefault<PageIdHasher>>;
+type PageTable = PageMap<usize>;
 
 /// Counters of the pool, read without any lock.
 #[derive(Default)]
@@ -160,7 +164,8 @@ impl Pool {
     pub fn frame_count(&self) -> usize {
         self.frames.len() - RESERVE
     }
-    /// Uses no more than `most` frames from now on. A frame takes memory from its first use on.
+    /// Uses no more than `most` frames from now on; what lies in others stays where it is. A
+    /// frame takes memory from its first use on.
     pub fn limit_frames(&self, most: usize) {
         self.limit.store(most.max(16), Ordering::Release);
     }

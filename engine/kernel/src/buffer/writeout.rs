@@ -5,9 +5,8 @@ use crate::sync::Ordering;
 use super::doublewrite::SLOTS;
 use super::{Frame, Pool};
 use crate::error::Result;
-use crate::log::{NewEntry, Op};
 use crate::page::Page;
-use crate::types::{Lsn, PageId, TxnId};
+use crate::types::{Lsn, PageId};
 
 impl Pool {
     /// Writes out a batch of dirty pages that have not been used of late; returns how many.
@@ -95,7 +94,7 @@ impl Pool {
         let count = pages.len();
         self.counters.pages_written.fetch_add(count as u64, Ordering::Relaxed);
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.log_written(&pages)?;
+        self.tell_written(pages.iter().map(|page| (page.id(), page.lsn())))?;
         Ok(count)
     }
 
@@ -111,20 +110,6 @@ impl Pool {
         let Some(page) = frame.latch.try_read() else { return };
         let rec_lsn = if page.lsn() == written { 0 } else { written.0 };
         self.set_rec_lsn(frame, rec_lsn);
-    }
-
-    /// Tells the log which pages were written at which LSN: analysis need not redo them from
-    /// further back, and a write that was lost can be found.
-    fn log_written(&self, pages: &[Page]) -> Result<()> {
-        let mut body = Vec::with_capacity(12 * pages.len());
-        for page in pages {
-            body.extend_from_slice(&page.id().0.to_le_bytes());
-            body.extend_from_slice(&page.lsn().0.to_le_bytes());
-        }
-        let body = [body.as_slice()];
-        let entry = NewEntry::new(TxnId::SYSTEM, Op::PagesWritten, Lsn::NONE, &body);
-        // The pages are written; on a full disk, undo must be able to write out more of them.
-        self.log.append_if_room(&entry).map(|_| ())
     }
 
     /// Writes out everything; for a clean shutdown, when no transaction is left.

@@ -23,6 +23,7 @@ pub mod segments;
 mod space;
 #[cfg(test)]
 mod tests;
+pub mod windows;
 mod writer;
 
 pub use reader::{LogReader, Tail, TailReason};

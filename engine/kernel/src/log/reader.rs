@@ -116,6 +116,12 @@ impl LogReader {
         }
     }
 
+    /// All bytes of the entry that `next` gave last.
+    pub fn bytes_of_last(&self, header: &EntryHeader) -> &[u8] {
+        let from = (header.lsn.0 - self.buffer_start.0) as usize;
+        &self.buffer[from..from + header.len as usize]
+    }
+
     /// The end of the valid log, once `next` has answered `None`.
     pub fn tail(&self) -> Option<Tail> {
         self.tail

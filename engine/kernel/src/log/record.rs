@@ -19,7 +19,8 @@ pub const OVERHEAD: usize = HEADER_BYTES + CRC_BYTES;
 pub const MAX_ENTRY: usize = 64 << 20;
 /// A group entry: its body is the durable LSN.
 pub const GROUP_BYTES: usize = OVERHEAD + 8;
-const CRC_BYTES: usize = 4;
+/// Bytes after the body.
+pub const CRC_BYTES: usize = 4;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $number:literal),* $(,)?) => {
@@ -64,6 +65,24 @@ operations! {
     PagesTaken = 15,
     /// A transaction made a tree; its undo has the tree's pages given back.
     TreeMade = 17,
+}
+
+impl Op {
+    /// True where the body holds changes of pages.
+    pub fn changes_pages(self) -> bool {
+        matches!(
+            self,
+            Op::Insert
+                | Op::Update
+                | Op::Delete
+                | Op::Clr
+                | Op::Structure
+                | Op::Image
+                | Op::PagesTaken
+                | Op::TreeMade
+                | Op::Freed
+        )
+    }
 }
 
 /// The fixed part of an entry.
@@ -226,6 +245,32 @@ pub fn decode(
         prev: Lsn(raw.prev),
     };
     Ok(EntryRef { header, body: &bytes[HEADER_BYTES..covered] })
+}
+
+/// The header of the entry that begins at `lsn`, of bytes that were checked once: the checksum
+/// is left to [`is_whole`]. `bytes` may hold more than the entry.
+pub fn frame(bytes: &[u8], lsn: Lsn) -> std::result::Result<EntryHeader, Flaw> {
+    let len = peek_len(bytes, lsn)?;
+    if bytes.len() < len {
+        return Err(Flaw::CutShort);
+    }
+    let raw = Raw::parse(bytes);
+    let op = Op::from_number(raw.op).ok_or(Flaw::BadFields)?;
+    Ok(EntryHeader {
+        lsn,
+        txn: TxnId(raw.txn),
+        op,
+        flags: raw.flags,
+        len: raw.len,
+        incarnation: Incarnation(raw.incarnation),
+        prev: Lsn(raw.prev),
+    })
+}
+
+/// True where the checksum of an entry, given with all of its bytes and no more, holds.
+pub fn is_whole(entry: &[u8]) -> bool {
+    let Some(covered) = entry.len().checked_sub(CRC_BYTES) else { return false };
+    crc32fast::hash(&entry[..covered]) == u32_at(entry, covered)
 }
 
 /// The length of an entry whose body has these parts.

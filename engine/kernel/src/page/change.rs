@@ -177,6 +177,11 @@ impl Change<'_> {
         }
     }
 
+    /// True where an encoded change is the page in full.
+    pub fn is_image(encoded: &[u8]) -> bool {
+        encoded.first() == Some(&8)
+    }
+
     fn decode(bytes: &[u8]) -> Option<Change<'_>> {
         let mut from = Cut { bytes };
         let change = match from.byte()? {

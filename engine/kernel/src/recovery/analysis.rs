@@ -4,31 +4,37 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Analysis, Loser, Progress};
+use crate::buffer::PageMap;
 use crate::checkpoint::Tables;
 use crate::control::ControlData;
 use crate::error::Result;
 use crate::log::{EntryRef, LogReader, Op};
-use crate::page::{PartReader, get_u32, get_u64};
+use crate::page::{Change, PartReader, get_u32, get_u64};
 use crate::txn::{Counts, Ended, Garbage, Pending, read_compensation, take};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Leaves with deleted records are noted up to this many: to clean them is a courtesy.
 const MOST_DELETIONS: usize = 1 << 16;
 
-/// Since when a page may lack changes, and the end of the last entry that changed it.
+/// Since when a page may lack changes, the end of the last entry that changed it, and that of
+/// the last one that holds it in full.
 struct Dirty {
     rec_lsn: Lsn,
     last_end: Lsn,
+    image_end: Lsn,
 }
 
+/// Analysis under way: it takes every entry from the checkpoint's begin record on, in log order.
 #[derive(Default)]
-struct Pass {
+pub(super) struct Analyser {
     begin: Lsn,
     /// The pages come from a backup: what was written out after they were copied is not in them.
     pages_lag: bool,
     active: HashMap<TxnId, Loser>,
+    /// Those that ended before the checkpoint's end record, which may still name them.
     ended: HashSet<TxnId>,
-    dirty: HashMap<PageId, Dirty>,
+    has_tables: bool,
+    dirty: PageMap<Dirty>,
     counts: Counts,
     pending: Vec<Pending>,
     freed: Vec<Pending>,
@@ -42,25 +48,33 @@ pub(super) fn analyse(
     control: &ControlData,
     progress: &Progress,
 ) -> Result<Analysis> {
-    let begin = control.checkpoint_lsn;
-    let mut pass = Pass { begin, pages_lag: control.pages_lag, ..Pass::default() };
-    pass.result.start = begin;
+    let mut analyser = Analyser::new(control);
     let (_, total) = reader.progress();
     progress.begin("analysis", "bytes", total);
     while let Some(entry) = reader.next()? {
-        pass.take(&entry)?;
-        if pass.result.records.is_multiple_of(1024) {
+        analyser.take(&entry)?;
+        if analyser.result.records.is_multiple_of(1024) {
             progress.ensure_going()?;
-            progress.set(entry.header.end().0 - begin.0);
+            progress.set(entry.header.end().0 - analyser.begin.0);
         }
     }
     let end = reader.tail().map_or(reader.position(), |tail| tail.end);
-    Ok(pass.finish(end))
+    Ok(analyser.finish(end))
 }
 
-impl Pass {
-    fn take(&mut self, entry: &EntryRef<'_>) -> Result<()> {
+impl Analyser {
+    pub fn new(control: &ControlData) -> Analyser {
+        let begin = control.checkpoint_lsn;
+        let result = Analysis { start: begin, ..Analysis::default() };
+        Analyser { begin, pages_lag: control.pages_lag, result, ..Analyser::default() }
+    }
+
+    /// Takes the next entry; what lies before the checkpoint does not matter.
+    pub fn take(&mut self, entry: &EntryRef<'_>) -> Result<()> {
         let header = &entry.header;
+        if header.lsn < self.begin {
+            return Ok(());
+        }
         self.result.records += 1;
         self.result.bytes += u64::from(header.len);
         if header.txn != TxnId::SYSTEM {
@@ -93,7 +107,9 @@ impl Pass {
         self.result.next_txn = self.result.next_txn.max(TxnId(id.0.saturating_add(1)));
         if matches!(entry.header.op, Op::Commit | Op::AbortEnd) {
             self.active.remove(&id);
-            self.ended.insert(id);
+            if !self.has_tables {
+                self.ended.insert(id);
+            }
             let ended = Ended::decode(entry.body)?;
             self.result.last_commit_at = self.result.last_commit_at.max(ended.time);
             self.result.committed += u64::from(entry.header.op == Op::Commit);
@@ -127,9 +143,14 @@ impl Pass {
         let (lsn, end) = (entry.header.lsn, entry.header.end());
         let is_deletion = entry.header.op == Op::Delete && self.deletions.len() < MOST_DELETIONS;
         let tree = parts.tree();
-        while let Some((page, ..)) = parts.next_raw()? {
-            let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn: lsn, last_end: end });
-            dirty.last_end = dirty.last_end.max(end);
+        while let Some((page, _, change)) = parts.next_raw()? {
+            let new = Dirty { rec_lsn: lsn, last_end: Lsn::NONE, image_end: Lsn::NONE };
+            let dirty = self.dirty.entry(page).or_insert(new);
+            // What came before an image is in it, unless this entry changed the page before that.
+            if Change::is_image(change) && dirty.last_end < end {
+                (dirty.rec_lsn, dirty.image_end) = (lsn, end);
+            }
+            dirty.last_end = end;
             if is_deletion {
                 self.deletions.insert(page, (tree, entry.header.txn));
             }
@@ -169,6 +190,7 @@ impl Pass {
         if tables.begin != self.begin {
             return Ok(());
         }
+        self.has_tables = true;
         for txn in &tables.active {
             if self.ended.contains(&txn.id) {
                 continue;
@@ -185,8 +207,11 @@ impl Pass {
             loser.started_at = txn.started_at;
         }
         for (page, rec_lsn) in tables.dirty {
-            let dirty = self.dirty.entry(page).or_insert(Dirty { rec_lsn, last_end: tables.begin });
-            dirty.rec_lsn = dirty.rec_lsn.min(rec_lsn);
+            let new = Dirty { rec_lsn, last_end: tables.begin, image_end: Lsn::NONE };
+            let dirty = self.dirty.entry(page).or_insert(new);
+            if dirty.image_end == Lsn::NONE {
+                dirty.rec_lsn = dirty.rec_lsn.min(rec_lsn);
+            }
         }
         self.add_counts(tables.counts);
         self.pending.extend(tables.pending);
@@ -195,7 +220,8 @@ impl Pass {
         Ok(())
     }
 
-    fn finish(mut self, end: Lsn) -> Analysis {
+    /// What was found, the valid log ending at `end`.
+    pub fn finish(mut self, end: Lsn) -> Analysis {
         let mut result = self.result;
         result.end = end;
         result.losers = self.active.into_values().collect();

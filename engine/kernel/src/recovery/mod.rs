@@ -6,19 +6,26 @@
 //! of torn ones and can be repeated.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::sync::Mutex;
 
+use crate::buffer::PageMap;
 use crate::error::{Code, Error, Result};
 use crate::txn::{Counts, Pending};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 mod analysis;
 mod cut;
+mod index;
+mod indexed;
 mod opening;
+mod passes;
 mod redo;
+mod replay;
+mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use cut::{Beyond, Cut};
 pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, UndoReport, build};
@@ -90,8 +97,9 @@ pub struct Analysis {
     pub bytes: u64,
     pub committed: u64,
     pub losers: Vec<Loser>,
-    /// The dirty page table: from which entry on each page may lack changes.
-    pub dirty: HashMap<PageId, Lsn>,
+    /// The dirty page table: from which entry on each page may lack changes. Where a later entry
+    /// holds the page in full, what came before that does not matter, and it begins there.
+    pub dirty: PageMap<Lsn>,
     pub redo_lsn: Lsn,
     pub counts: Counts,
     pub pending: Vec<Pending>,
@@ -108,20 +116,12 @@ pub struct RedoReport {
     pub records: u64,
     pub applied: u64,
     pub skipped: u64,
+    /// Pages that changed, and pages that were written out, unchanged ones included.
     pub pages: u64,
+    pub written: u64,
+    /// Parts that the dirty pages were divided into, each of which fits into the cache.
+    pub passes: u64,
     pub bytes: u64,
     /// Pages that could be neither read nor rebuilt, with the reason.
-    pub damaged: Vec<(PageId, String)>,
-}
-
-impl RedoReport {
-    /// Adds what another pass over the same log did.
-    fn add(&mut self, other: RedoReport) {
-        self.records = self.records.max(other.records);
-        self.bytes = self.bytes.max(other.bytes);
-        self.applied += other.applied;
-        self.skipped += other.skipped;
-        self.pages += other.pages;
-        self.damaged.extend(other.damaged);
-    }
+    pub damaged: Vec<(PageId, Error)>,
 }

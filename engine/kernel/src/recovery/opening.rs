@@ -1,10 +1,13 @@
 //! The steps from a directory to an open store, for clean and unclean databases alike.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Analysis, Beyond, Cut, Progress, RedoReport, analysis, cut, redo};
+use super::analysis::{self, Analyser};
+use super::index::LogIndex;
+use super::survey::{Takers, survey};
+use super::{Analysis, Beyond, Cut, Progress, RedoReport, cut, redo};
 use crate::buffer::{DOUBLEWRITE_PATH, DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
@@ -14,6 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::EventQueue;
 use crate::lock::{LockOptions, LockTable};
 use crate::log::segments::{self, SegmentInfo};
+use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::page::Page;
 use crate::repair::{OnDamage, Repairs};
@@ -37,6 +41,9 @@ pub struct OpeningOptions {
     pub redo_workers: usize,
     pub on_damage: OnDamage,
     pub limits: LogLimits,
+    /// The most memory for the index that redo reads the log by; without one it reads all of it,
+    /// as often as the pages that need it exceed the cache.
+    pub redo_index_bytes: usize,
 }
 
 /// The segments, as they were found.
@@ -70,6 +77,7 @@ pub struct Opening {
     options: OpeningOptions,
     validity: Option<LogValidity>,
     analysis: Option<Analysis>,
+    index: LogIndex,
     shared: Option<Arc<Shared>>,
     cut: Option<Cut>,
     /// A salvage takes what redo can give.
@@ -88,6 +96,7 @@ impl Opening {
             options,
             validity: None,
             analysis: None,
+            index: LogIndex::none(),
             shared: None,
             cut: None,
             is_lenient: false,
@@ -144,23 +153,22 @@ impl Opening {
         Ok(self.cut.insert(cut))
     }
 
-    /// Checks every entry from the start of redo on, and finds where the valid log ends.
+    /// Checks every entry from the start of redo on, and finds where the valid log ends. Analysis,
+    /// and the index that redo reads by, are made from the same reading.
     pub fn validate_log(&mut self, progress: &Progress) -> Result<LogValidity> {
-        let mut reader = self.reader(self.control().redo_lsn)?;
-        let (_, total) = reader.progress();
-        progress.begin("log validation", "bytes", total);
-        let (mut entries, mut bytes) = (0u64, 0u64);
-        while let Some(entry) = reader.next()? {
-            entries += 1;
-            bytes += u64::from(entry.header.len);
-            if entries.is_multiple_of(1024) {
-                progress.ensure_going()?;
-                progress.set(bytes);
-            }
-        }
-        let tail = reader.tail().ok_or_else(|| Error::internal("a log without an end"))?;
-        let validity = LogValidity { end: tail.end, entries, bytes, reason: tail.reason };
+        let control = self.control();
+        // Pages that a cut has emptied need what came before the checkpoint that it left.
+        let from = self.cut.as_ref().map_or(control.redo_lsn, |cut| cut.from.min(control.redo_lsn));
+        let mut reader = self.reader(from)?;
+        let takers = Takers {
+            analyser: Analyser::new(&control),
+            index: LogIndex::new(from, self.options.redo_index_bytes),
+        };
+        let (validity, takers) = survey(&mut reader, takers, progress)?;
         self.validity = Some(validity);
+        if let Ok(Takers { analyser, index }) = takers {
+            (self.analysis, self.index) = (Some(analyser.finish(validity.end)), index);
+        }
         Ok(validity)
     }
 
@@ -174,32 +182,38 @@ impl Opening {
         let end = self.validity()?.end;
         let data = self.control();
         let size = data.page_size as usize;
-        let copies =
-            DoubleWrite::open(&*self.disk, size)?.copies(data.redo_lsn, end, data.incarnation)?;
-        progress.begin("double-write", "pages", copies.len() as u64);
+        progress.begin("double-write", "pages", 0);
         let file = self.disk.open(DATA_PATH, OpenMode::Write)?;
-        let mut restored = 0;
-        for (id, copy) in &copies {
+        let (mut found, mut restored) = (HashSet::new(), 0);
+        let doublewrite = DoubleWrite::open(&*self.disk, size)?;
+        doublewrite.each_copy(data.redo_lsn, end, data.incarnation, |id, copy| {
             progress.ensure_going()?;
             let offset = u64::from(id.0) * size as u64;
             let mut present = Page::zeroed(size);
             let read = file.read_at(present.bytes_mut(), offset)?;
-            let is_sound = read == size && present.validate(*id, end).is_ok();
+            let is_sound = read == size && present.validate(id, end).is_ok();
             if !is_sound || present.lsn() < copy.lsn() {
                 file.write_at(copy.bytes(), offset)?;
                 restored += 1;
             }
+            found.insert(id);
             progress.add(1);
-        }
+            Ok(())
+        })?;
         file.sync()?;
-        Ok((copies.len(), restored))
+        Ok((found.len(), restored))
     }
 
-    /// Analysis. Changes nothing on the disk.
+    /// Analysis, unless it was made while the log was validated. Changes nothing on the disk.
     pub fn analyse(&mut self, progress: &Progress) -> Result<&Analysis> {
-        let control = self.control();
-        let mut reader = self.reader(control.checkpoint_lsn)?;
-        let mut analysis = analysis::analyse(&mut reader, &control, progress)?;
+        let mut analysis = match self.analysis.take() {
+            Some(analysis) => analysis,
+            None => {
+                let control = self.control();
+                let mut reader = self.reader(control.checkpoint_lsn)?;
+                analysis::analyse(&mut reader, &control, progress)?
+            }
+        };
         if let Some(cut) = self.cut.as_ref().filter(|_| !self.is_lenient) {
             analysis.dirty.extend(cut.pages.iter().map(|page| (*page, cut.from)));
             if !cut.pages.is_empty() {
@@ -219,6 +233,10 @@ impl Opening {
         if report.damaged.is_empty() || self.is_lenient {
             return Ok(report);
         }
+        // What could not be read may be read the next time: then nothing is wrong with it.
+        if let Some((_, error)) = report.damaged.iter().find(|(_, why)| why.code == Code::IoError) {
+            return Err(error.clone());
+        }
         let diagnostics: Vec<String> =
             report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
         let suggestions = ["restore from backup and roll forward", "salvage what can be read"];
@@ -230,7 +248,7 @@ impl Opening {
 
     /// Pages in use that were emptied, for what they held came from beyond the cut, and of which
     /// the log has no image.
-    fn lost_beyond_cut(&self, report: &RedoReport) -> Result<Vec<(PageId, String)>> {
+    fn lost_beyond_cut(&self, report: &RedoReport) -> Result<Vec<(PageId, Error)>> {
         let (Some(cut), Some(shared)) = (&self.cut, &self.shared) else { return Ok(Vec::new()) };
         let pool = &shared.core.pool;
         let mut lost = Vec::new();
@@ -242,10 +260,9 @@ impl Opening {
             let is_in_use = *page == map_page_of(*page)
                 || pool.read(map_page_of(*page)).map_or(true, |map| is_used(&map, *page));
             if is_in_use {
-                lost.push((
-                    *page,
-                    "it was written after the cut, and no image of it is left".to_owned(),
-                ));
+                let why = "it was written after the cut, and no image of it is left";
+                let error = Error::new(Code::PageDamaged).with("page_id", page.0).with("detail", why);
+                lost.push((*page, error));
             }
         }
         Ok(lost)
@@ -265,35 +282,39 @@ impl Opening {
         )?;
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
         let shared = self.assemble(log, analysis)?;
-        shared.core.pool.limit_frames((CACHE_AT_MOST / shared.core.pool.page_size() as u64) as usize);
-        let mut report = self.redo_passes(&shared, analysis, progress)?;
+        let mut report = self.redo_pages(&shared, analysis, progress)?;
         let damaged: Vec<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
-        let repaired = Repairs::of(&shared)?.repair_after_redo(&damaged, progress)?;
+        let repairs = Arc::clone(Repairs::of(&shared)?);
+        let repaired = repairs.repair_after_redo(&damaged, analysis.end, progress)?;
         report.damaged.retain(|(page, _)| !repaired.contains(page));
         self.shared = Some(shared);
         Ok(report)
     }
 
-    fn redo_passes(
-        &self,
+    fn redo_pages(
+        &mut self,
         shared: &Shared,
         analysis: &Analysis,
         progress: &Progress,
     ) -> Result<RedoReport> {
         let pool = &shared.core.pool;
-        let passes = redo::passes(analysis, pool.usable_frames() * 3 / 4);
-        let total = passes.iter().map(|pass| analysis.end.0.saturating_sub(pass.from.0)).sum();
-        progress.begin("redo", "bytes", total);
+        let index = std::mem::replace(&mut self.index, LogIndex::none());
+        let usable = |bytes: u64| pool.limit_frames((bytes / pool.page_size() as u64) as usize);
+        usable(CACHE_AT_MOST.saturating_sub(index.bytes() as u64));
         let mut report = RedoReport::default();
-        for pass in &passes {
-            let mut reader = self.reader(pass.from)?;
-            reader.stop_at(analysis.end);
-            let done =
-                redo::redo(&mut reader, pool, analysis, pass, self.options.redo_workers, progress)?;
-            report.add(done);
-            // The next pass needs the frames.
-            pool.write_out_all()?;
+        if !analysis.dirty.is_empty() {
+            let (disk, database) = (Arc::clone(&self.disk), self.control().database);
+            let log = Stretch::open(disk, database, analysis.redo_lsn, analysis.end)?;
+            let work = redo::Work {
+                log,
+                analysis,
+                index: index.covers(analysis.redo_lsn).then_some(&index),
+                workers: self.options.redo_workers.max(1),
+                is_lenient: self.is_lenient,
+            };
+            report = redo::redo(pool, work, progress)?;
         }
+        usable(CACHE_AT_MOST);
         Ok(report)
     }
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Code, Error, Result};
-use crate::log::{EntryRef, Log, Op};
+use crate::log::{EntryRef, Log};
 use crate::page::{Change, EntryMark, Page, PartReader};
 use crate::types::{Lsn, PageId};
 
@@ -34,8 +34,8 @@ enum State {
     Known(Rebuilt),
 }
 
-/// Rebuilds `wanted` from the durable log and `bases`, whole copies of some of them. A page whose
-/// history is not all there is absent from the answer. One pass over the log that is kept.
+/// Rebuilds `wanted` from the durable log up to `end` and `bases`, whole copies of some of them. A
+/// page whose history is not all there is absent from the answer. One pass over the log that is kept.
 ///
 /// Takes no latch and no lock; pages in memory are not looked at. `keep_on` is asked between
 /// entries and ends the pass with `Cancelled`.
@@ -44,9 +44,9 @@ pub fn rebuild(
     page_size: usize,
     wanted: &[PageId],
     bases: Vec<Page>,
+    end: Lsn,
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<HashMap<PageId, Rebuilt>> {
-    let end = log.durable();
     let Some(from) = log.first_entry_from(Lsn::NONE)? else { return Ok(HashMap::new()) };
     let mut states: HashMap<PageId, State> = wanted.iter().map(|id| (*id, State::Unknown)).collect();
     for page in bases {
@@ -64,24 +64,11 @@ pub fn rebuild(
         if entries.is_multiple_of(PACE) && !keep_on() {
             return Err(Error::new(Code::Cancelled));
         }
-        if changes_pages(entry.header.op) {
+        if entry.header.op.changes_pages() {
             take(&entry, &mut states, page_size)?;
         }
     }
     Ok(states.into_iter().filter_map(|(id, state)| finished(id, state, end)).collect())
-}
-
-/// True where the body of such entries is a list of page changes.
-pub fn changes_pages(op: Op) -> bool {
-    !matches!(
-        op,
-        Op::Commit
-            | Op::AbortEnd
-            | Op::CheckpointBegin
-            | Op::CheckpointEnd
-            | Op::Group
-            | Op::PagesWritten
-    )
 }
 
 fn take(entry: &EntryRef<'_>, states: &mut HashMap<PageId, State>, page_size: usize) -> Result<()> {

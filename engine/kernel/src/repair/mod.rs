@@ -130,7 +130,7 @@ impl Repairs {
                 None => others.push(*id),
             }
         }
-        let found = self.rebuild(&shared, &others, copies, keep_on)?;
+        let found = self.rebuild(&shared, &others, copies, shared.core.log.durable(), keep_on)?;
         remedies.extend(found.into_iter().map(|(remedy, _)| remedy));
         remedies.sort_by_key(|remedy| remedy.page);
         Ok(remedies)
@@ -171,7 +171,8 @@ impl Repairs {
         let pool = &shared.core.pool;
         let damaged = pool.read_raw(id)?;
         let known = damaged.validate(id, shared.core.log.end());
-        let mut found = self.rebuild(shared, &[id], copy.into_iter().collect(), &mut || true)?;
+        let (copies, end) = (copy.into_iter().collect(), shared.core.log.durable());
+        let mut found = self.rebuild(shared, &[id], copies, end, &mut || true)?;
         let Some((remedy, page)) = found.pop() else {
             return Err(known
                 .err()
@@ -186,16 +187,22 @@ impl Repairs {
         Ok(remedy)
     }
 
-    /// Rebuilds pages that redo could not bring up to date, in one pass over the log that is kept;
-    /// returns those that a source reached. None where damage is only to be reported.
-    pub fn repair_after_redo(&self, pages: &[PageId], progress: &Progress) -> Result<Vec<PageId>> {
+    /// Rebuilds pages that redo could not bring up to date, in one pass over the log up to `end`,
+    /// where redo ended: what follows says nothing of them, and does not follow at once where the
+    /// log was cut. Returns those that a source reached. None where damage is only to be reported.
+    pub fn repair_after_redo(
+        &self,
+        pages: &[PageId],
+        end: Lsn,
+        progress: &Progress,
+    ) -> Result<Vec<PageId>> {
         if pages.is_empty() || self.on_damage == OnDamage::Report {
             return Ok(Vec::new());
         }
         let (shared, started) = (self.shared()?, Instant::now());
         let pool = &shared.core.pool;
         let mut keep_on = || !progress.is_cancelled();
-        let found = self.rebuild(&shared, pages, Vec::new(), &mut keep_on)?;
+        let found = self.rebuild(&shared, pages, Vec::new(), end, &mut keep_on)?;
         let mut repaired = Vec::new();
         for (remedy, page) in found {
             pool.ensure(remedy.page)?;
@@ -217,17 +224,18 @@ impl Repairs {
         shared: &Shared,
         pages: &[PageId],
         copies: Vec<Page>,
+        end: Lsn,
         keep_on: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<(Remedy, Page)>> {
         let (pool, log) = (&shared.core.pool, &shared.core.log);
         let brought: HashMap<PageId, Lsn> = copies.iter().map(|page| (page.id(), page.lsn())).collect();
         // Older copies first: of several bases the last one stays.
         let mut bases = copies;
-        let written = pool.doublewrite_copies(Lsn::NONE, log.durable())?;
+        let written = pool.doublewrite_copies(Lsn::NONE, end)?;
         bases.extend(written.into_iter().map(|(_, page)| page));
         bases.retain(|page| pages.contains(&page.id()));
         bases.sort_by_key(Page::lsn);
-        let rebuilt = rebuild(log, pool.page_size(), pages, bases, keep_on)?;
+        let rebuilt = rebuild(log, pool.page_size(), pages, bases, end, keep_on)?;
         let remedy = |id: PageId, found: &Rebuilt| {
             let is_copy = brought.get(&id) == Some(&found.base);
             let source = match found.from_image {
@@ -329,7 +337,8 @@ impl Mender for Repairs {
             return Err(self.give_up(&shared, id, error));
         }
         let started = Instant::now();
-        let found = self.rebuild(&shared, &[id], Vec::new(), &mut || true).unwrap_or_default();
+        let end = shared.core.log.durable();
+        let found = self.rebuild(&shared, &[id], Vec::new(), end, &mut || true).unwrap_or_default();
         let Some((remedy, page)) = found.into_iter().next() else {
             // A read that failed may succeed the next time; bytes that are wrong stay wrong.
             let may_pass = error.code == Code::IoError;

@@ -183,7 +183,8 @@ fn a_copy_older_than_the_log_that_is_kept_is_never_a_base() {
     store.checkpoint().unwrap();
     let log = &store.shared().core.log;
     let oldest = log.first_entry_from(Lsn::NONE).unwrap().unwrap();
-    let rebuilt = rebuild(log, pool.page_size(), &[id], vec![copy.clone()], &mut || true).unwrap();
+    let rebuilt =
+        rebuild(log, pool.page_size(), &[id], vec![copy.clone()], log.durable(), &mut || true).unwrap();
     assert_eq!(rebuilt.contains_key(&id), copy.lsn() >= oldest);
 }
 

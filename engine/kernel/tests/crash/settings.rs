@@ -58,6 +58,7 @@ pub fn draw(dice: &mut Dice) -> StoreOptions {
             redo_workers: 1,
             on_damage: _kernel::repair::OnDamage::Repair,
             limits: LogLimits::default(),
+            redo_index_bytes: dice.pick(&[0, 256, 8 << 20]),
         },
         checkpoint_interval: Duration::from_secs(3600),
         checkpoint_log_bytes: dice.pick(&[32 << 10, 128 << 10, 1 << 20]),
