@@ -266,6 +266,13 @@ impl Page {
         Self::checksum_of(&self.bytes) == self.bytes[..16]
     }
 
+    /// True where the bytes of a page hold what its number, checksum and LSN promise.
+    pub fn is_plausible(bytes: &[u8], expected: PageId, log_end: Lsn) -> bool {
+        Self::checksum_of(bytes) == bytes[..16]
+            && get_u32(bytes, 16) == expected.0
+            && Lsn(get_u64(bytes, 24)) <= log_end
+    }
+
     /// Checks bytes read from a file, in three levels: checksum; structure; is it the page asked
     /// for, and can its LSN be (`log_end`)?
     pub fn validate(&self, expected: PageId, log_end: Lsn) -> Result<()> {

@@ -121,11 +121,7 @@ fn check_all(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -
     let mut check = Check::new(shared, progress, options);
     check.sweep_pages()?;
     if !options.is_quick {
-        check.walk_trees()?;
-        check.compare_space()?;
-        check.compare_counts();
-        check.read_log()?;
-        check.compare_indexes()?;
+        check.look_deeper()?;
     }
     let mut report = check.report;
     report.ok = report.problems.is_empty();
@@ -134,6 +130,24 @@ fn check_all(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -
 }
 
 impl<'s> Check<'s> {
+    /// What pages say of each other; the log is read by a thread of its own meanwhile.
+    fn look_deeper(&mut self) -> Result<()> {
+        let (shared, progress) = (self.shared, self.progress);
+        let log = std::thread::scope(|scope| {
+            let from = self.options.redo_lsn;
+            let reading = from.map(|from| scope.spawn(move || stream::read_log(shared, progress, from)));
+            let walked = self.walk_trees().and_then(|()| self.compare_space());
+            let panicked = |_| Err(Error::internal("the thread that reads the log panicked"));
+            let log = reading.map(|reading| reading.join().unwrap_or_else(panicked));
+            walked.and(log.transpose())
+        })?;
+        self.compare_counts();
+        if let Some(found) = log {
+            self.note_log(found);
+        }
+        self.compare_indexes()
+    }
+
     fn new(shared: &'s Arc<Shared>, progress: &'s Progress, options: CheckOptions) -> Check<'s> {
         // The id first: a transaction that begins after it changes the id.
         let next = shared.txns.next_id();

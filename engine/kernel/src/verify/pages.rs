@@ -10,7 +10,7 @@ use super::Check;
 use crate::error::{Error, Result};
 use crate::page::{Kind, Page};
 use crate::space::{GROUP, is_used, map_page_of};
-use crate::types::{Lsn, PageId};
+use crate::types::PageId;
 
 const THREADS: usize = 2;
 /// Bytes read at a time.
@@ -32,11 +32,6 @@ impl Sweep {
         let map = self.used.get((page.0 / GROUP) as usize).and_then(Option::as_ref);
         map.is_some_and(|map| is_used(map, page))
     }
-}
-
-/// True where a page of the file holds what its number, checksum and LSN promise.
-fn is_sound(page: &Page, id: PageId, log_end: Lsn) -> bool {
-    page.is_sealed() && page.id() == id && page.lsn() <= log_end
 }
 
 impl Check<'_> {
@@ -91,7 +86,6 @@ impl Check<'_> {
         let size = pool.page_size();
         let step = (CHUNK / size) as u32;
         let mut chunk = vec![0; step as usize * size];
-        let mut page = Page::zeroed(size);
         loop {
             let first = sweep.next.fetch_add(step, Ordering::Relaxed);
             let end = first.saturating_add(step).min(pool.file_pages());
@@ -107,11 +101,8 @@ impl Check<'_> {
                 sweep.bytes.fetch_add(read as u64, Ordering::Relaxed);
                 let log_end = pool.log().end();
                 for (id, bytes) in (first..end).map(PageId).zip(bytes.chunks_exact(size)) {
-                    if sweep.is_used(id) {
-                        page.bytes_mut().copy_from_slice(bytes);
-                        if !is_sound(&page, id, log_end) {
-                            sweep.suspects.lock().push(id);
-                        }
+                    if sweep.is_used(id) && !Page::is_plausible(bytes, id, log_end) {
+                        sweep.suspects.lock().push(id);
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use super::trees::Walk;
 use crate::error::Result;
 use crate::page::{Page, Stamp};
-use crate::types::Lsn;
+use crate::types::{Lsn, TxnId};
 
 /// A copy of a leaf.
 pub(super) struct Leaf<'p> {
@@ -12,10 +12,13 @@ pub(super) struct Leaf<'p> {
 
 impl Walk<'_, '_> {
     pub(super) fn check_records(&mut self, leaf: &Leaf<'_>) -> Result<()> {
+        // After the page was copied: what it names was there before.
+        let shared = self.check.shared;
+        let (next, log_end) = (shared.txns.next_id(), shared.core.log.end());
         let mut has_foreign_stamp = false;
         for slot in 0..leaf.page.slots() {
             let record = leaf.page.record(slot);
-            has_foreign_stamp |= !self.can_be(record.stamp);
+            has_foreign_stamp |= !can_be(record.stamp, next, log_end);
             if record.is_ghost() {
                 continue;
             }
@@ -30,13 +33,9 @@ impl Walk<'_, '_> {
         }
         Ok(())
     }
+}
 
-    /// Can this transaction have written, and this entry have been?
-    fn can_be(&self, stamp: Stamp) -> bool {
-        let shared = self.check.shared;
-        let log_end = shared.core.log.end();
-        stamp.txn.0 > 0
-            && stamp.txn < shared.txns.next_id()
-            && (stamp.lsn < log_end || stamp.lsn == Lsn::NONE)
-    }
+/// Can this transaction have written, and this entry have been?
+fn can_be(stamp: Stamp, next: TxnId, log_end: Lsn) -> bool {
+    stamp.txn.0 > 0 && stamp.txn < next && (stamp.lsn < log_end || stamp.lsn == Lsn::NONE)
 }

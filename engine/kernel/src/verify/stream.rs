@@ -4,46 +4,59 @@ use super::Check;
 use crate::error::{Code, Result};
 use crate::log::{EntryRef, Op};
 use crate::page::PartReader;
-use crate::types::TxnId;
+use crate::recovery::Progress;
+use crate::txn::Shared;
+use crate::types::{Lsn, TxnId};
 
 /// Entries between two looks at cancellation.
 const STRIDE: u64 = 1024;
 
-impl Check<'_> {
-    pub(super) fn read_log(&mut self) -> Result<()> {
-        let Some(from) = self.options.redo_lsn else { return Ok(()) };
-        let log = &self.shared.core.log;
-        let durable = log.durable();
-        self.progress.begin("log", "bytes", durable.0.saturating_sub(from.0));
-        let mut entries = 0u64;
-        let outcome = log.reader(from).and_then(|mut reader| {
-            while reader.position() < durable {
-                let position = reader.position();
-                let entry = match reader.next() {
-                    Ok(Some(entry)) => entry,
-                    Ok(None) => break,
-                    // What is not durable yet changes under the reader.
-                    Err(_) if position >= durable => break,
-                    Err(error) => return Err(error),
-                };
-                inspect(&entry)?;
-                entries += 1;
-                if entries.is_multiple_of(STRIDE) {
-                    self.progress.ensure_going()?;
-                    self.progress.set(position.0 - from.0);
-                }
-            }
-            Ok(reader.position())
-        });
-        match outcome {
-            Ok(end) => self.report.bytes += end.0.saturating_sub(from.0),
-            Err(error) if error.code == Code::Cancelled => return Err(error),
-            Err(error) => {
-                let detail = format!("the log cannot be read on: {}", super::describe(&error));
-                self.note(Code::WalCorrupted, None, None, detail);
+/// What reading the log came to.
+pub(super) struct LogFindings {
+    bytes: u64,
+    /// Why it cannot be read on.
+    problem: Option<String>,
+}
+
+/// Reads the log from `from` on. Independent of all else that is checked, so that it can run beside.
+pub(super) fn read_log(shared: &Shared, progress: &Progress, from: Lsn) -> Result<LogFindings> {
+    let log = &shared.core.log;
+    let durable = log.durable();
+    let mut entries = 0u64;
+    let outcome = log.reader(from).and_then(|mut reader| {
+        while reader.position() < durable {
+            let position = reader.position();
+            let entry = match reader.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                // What is not durable yet changes under the reader.
+                Err(_) if position >= durable => break,
+                Err(error) => return Err(error),
+            };
+            inspect(&entry)?;
+            entries += 1;
+            if entries.is_multiple_of(STRIDE) {
+                progress.ensure_going()?;
             }
         }
-        Ok(())
+        Ok(reader.position())
+    });
+    match outcome {
+        Ok(end) => Ok(LogFindings { bytes: end.0.saturating_sub(from.0), problem: None }),
+        Err(error) if error.code == Code::Cancelled => Err(error),
+        Err(error) => {
+            let problem = Some(format!("the log cannot be read on: {}", super::describe(&error)));
+            Ok(LogFindings { bytes: 0, problem })
+        }
+    }
+}
+
+impl Check<'_> {
+    pub(super) fn note_log(&mut self, found: LogFindings) {
+        self.report.bytes += found.bytes;
+        if let Some(detail) = found.problem {
+            self.note(Code::WalCorrupted, None, None, detail);
+        }
     }
 }
 
