@@ -29,7 +29,7 @@ def add_verb(
 
 def open_existing(path: str, out: Output) -> Database:
     """Open a database that must exist; where it needs recovery that is done first, and said."""
-    database = open_database(path, create=False)
+    database = _quiet(open_database(path, create=False))
     report = database.recovery_report
     if report is not None:
         undone = len(report.analysis.get("losers", ()))
@@ -43,13 +43,19 @@ def open_existing(path: str, out: Output) -> Database:
 def open_for_reading(path: str, out: Output) -> Database:
     """Open without writing where the database was closed cleanly; else as `open_existing`."""
     if inspect(path).state is DatabaseState.CLEAN:
-        return open_database(path, create=False, read_only=True)
+        return _quiet(open_database(path, create=False, read_only=True))
     return open_existing(path, out)
 
 
 def open_as_it_is(path: str) -> Database:
     """Open without ever recovering: raises `RecoveryNeeded` where the database was not closed."""
-    return open_database(path, create=False, recovery="never")
+    return _quiet(open_database(path, create=False, recovery="never"))
+
+
+def _quiet(database: Database) -> Database:
+    """A verb does what it says and nothing beside it: the background check would repair what it finds."""
+    database.integrity.scrubber.pause()
+    return database
 
 
 def seconds_argument(text: str) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
-from engine.errors import Cancelled, HoldfastError
+from engine.errors import Cancelled, HoldfastError, ReadOnlyDatabase
 from engine.integrity.findings import Checker, Finding, Loss, Priority
 from engine.tasks import Task
 from engine.types import CheckReport
@@ -188,6 +188,7 @@ def repair_found_page(database: Database, finding: Finding) -> Loss:
     Raises the page's own error where no source reaches; the finding then stays open.
     """
     assert finding.page is not None, "only a finding about a page is repaired alone"
+    _ensure_writable(database)
     began = time.monotonic()
     done = _repair_page(database, finding.page)
     line = _line(database, finding, done, time.monotonic() - began, verified=True)
@@ -209,6 +210,7 @@ class _Repair:
 
     def run(self) -> RepairReport:
         plan, task = self._plan, self._task
+        _ensure_writable(self._database)
         task.stage("Repair", step=1, steps=2, total=len(plan.remedies) + len(plan.indexes), unit="repairs")
         try:
             for remedy in plan.remedies:
@@ -280,6 +282,12 @@ class _Repair:
             return page
         names = (finding.table, finding.tree)
         return next((done for done in self._rebuilt if (done.table, done.index) == names), None)
+
+
+def _ensure_writable(database: Database) -> None:
+    # A read-only store would mend the page in memory only, and the file would stay as it is.
+    if database.status().read_only:
+        raise ReadOnlyDatabase(operation="repair pages")
 
 
 def _repair_page(database: Database, page: int) -> Remedy:

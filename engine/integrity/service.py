@@ -211,6 +211,10 @@ class Integrity:
     def _hear(self, event: Event) -> None:
         # On the thread of the subscription.
         page = int(event.fields["page"])
+        if event.kind == "page_repaired" and not self._may_write:
+            words = "damaged in the file; whole in memory while the database is open"
+            self.report_page(page, ChecksumMismatch.code, words, Checker.READ)
+            return
         if event.kind == "page_set_apart":
             code, detail = self._why_set_apart(page)
             self.report_page(page, code, detail, Checker.READ)

@@ -280,6 +280,20 @@ def test_a_read_only_database_tells_findings_and_writes_nothing(tmp_path: Path) 
     assert not (path / kept.FILE_NAME).exists()
 
 
+def test_damage_in_a_read_only_database_stays_a_finding_and_is_not_repaired(tmp_path: Path) -> None:
+    path = harbour(tmp_path / "d.holdfast", forget_log=False)
+    page = spoil(path, TABLE)
+    with engine.open(path, create=False, read_only=True) as db:
+        plan = plan_task(db).run()
+        assert [remedy.page for remedy in plan.remedies] == [page]
+        with pytest.raises(errors.ReadOnlyDatabase):
+            repair_task(db, plan).run()
+        with db.transaction(read_only=True) as txn:
+            assert txn.table("ships").skip(10**9)[0] == ROWS
+        told(lambda: "in memory" in db.integrity.findings()[0].summary)
+        assert db.integrity.losses == ()
+
+
 def test_the_command_line_lists_closes_and_exports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ from engine.config import Config
 from engine.database import Database
 from engine.hours import Hours
 from engine.integrity.findings import Checker
-from engine.integrity.scrubber import Pace, ScrubState, scrub_task
+from engine.integrity.scrubber import Pace, Scrubber, ScrubState, scrub_task
 
 PAGE = 8192
 FAST = {"scrub_rate": 20_000}
@@ -153,6 +153,27 @@ def test_it_stays_off_where_the_settings_say_so_and_runs_when_asked(tmp_path: Pa
     with opened(filled(tmp_path / "d.holdfast"), enable_continuous_validation=False) as db:
         assert db.integrity.scrubber.progress().state is ScrubState.OFF
         assert scrub_task(db).run().rounds == 1
+
+
+def test_in_a_read_only_database_it_tells_and_repairs_nothing(tmp_path: Path) -> None:
+    path = filled(tmp_path / "d.holdfast", forget_log=False)
+    write_into(path, 12)
+    with engine.open(path, create=False, read_only=True, config=Config().changed(**FAST)) as db:
+        scrub_task(db).run()
+        assert [finding.page for finding in db.integrity.findings()] == [12]
+        assert not db.store.page_info(12)["ok"]
+
+
+def test_a_verb_of_the_command_line_is_not_joined_by_the_scrubber(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filled(tmp_path / "d.holdfast")
+    paused: list[str] = []
+    monkeypatch.setattr(Scrubber, "pause", lambda _self: paused.append("paused"))
+    assert main(["check", str(path)]) == 0
+    assert main(["repair", str(path), "--plan"]) == 0
+    assert main(["findings", str(path)]) == 0
+    assert len(paused) == 3
 
 
 def test_the_pace_covers_the_database_in_time_and_steps_back_under_load(database: Database) -> None:
