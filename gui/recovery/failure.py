@@ -25,9 +25,9 @@ class Failure(QWidget):
         self._back = Card(self.tr("Taken back"))
         self.back_words = label("", wrap=True)
         self._back.add(self.back_words)
-        self._stepper = Stepper()
+        self.stepper = Stepper()
         stages = Card(self.tr("How far it came"))
-        stages.add(self._stepper, None)
+        stages.add(self.stepper, None)
         left = column(self._back, self._why, None, gap=Space.M)
         lower = row(gap=Space.M)
         lower.addLayout(left, 2)
@@ -70,4 +70,4 @@ class Failure(QWidget):
 
     def _show_stages(self, error: HoldfastError | None, report: RecoveryReport) -> None:
         self.back_words.setText(rollback_words(error, report))
-        self._stepper.set_steps([step(stage) for stage in report.stages])
+        self.stepper.set_steps([step(stage) for stage in report.stages])

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QFileDialog, QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, HoldfastError, RecoveryNeeded, RecoveryPlanOutdated, from_exception
@@ -26,7 +27,7 @@ from gui.recovery.remedies import Remedies
 from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
 from gui.recovery.ways import Ways
-from gui.recovery.words import data_words
+from gui.recovery.words import data_words, step
 from gui.recovery.work import RecoveryWork
 from gui.tasks import EngineSession, Job
 from gui.tasks.error_slot import ErrorSlot
@@ -103,7 +104,7 @@ class RecoveryPage(Page):
     def _connect(self) -> None:
         work, foot, remedies = self.work, self.foot, self.remedies
         self.shell.recovery_needed.connect(self.guide)
-        work.looked.connect(lambda manager: self.evidence.show_indicators(manager.indicators))
+        work.looked.connect(self._show_signs)
         work.planned.connect(self._show_plan)
         work.troubled.connect(self._show_trouble)
         work.offered.connect(self._show_choices)
@@ -193,6 +194,25 @@ class RecoveryPage(Page):
         self._show_part(EVIDENCE)
         self.foot.show_only(self.foot.later)
         self.work.look_at(path)
+
+    def _show_signs(self, manager: Any) -> None:
+        self.evidence.show_indicators(manager.indicators)
+        steps = [step(stage) for stage in manager.report.stages]
+        for stepper in (self.proof.stepper, self.failure.stepper, self.theatre.stepper):
+            stepper.set_steps(steps)
+        self._warm()
+
+    def _warm(self, place: int = 0) -> None:
+        """Have the parts that come later styled beforehand, one at a time.
+
+        A part that is shown for the first time takes as long as several frames otherwise.
+        """
+        if place < self._stack.count():
+            part = self._stack.widget(place)
+            for widget in (part, *part.findChildren(QWidget)):
+                widget.ensurePolished()
+            part.minimumSizeHint()
+            QTimer.singleShot(0, self, lambda: self._warm(place + 1))
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)

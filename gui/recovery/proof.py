@@ -49,10 +49,10 @@ class Proof(QWidget):
         self._proved = Card(self.tr("Checks passed"))
         self._checks = column(gap=Space.S)
         self._proved.add(self._checks)
-        self._stepper = Stepper()
+        self.stepper = Stepper()
         stages = Card(self.tr("Twelve stages"))
         self._measured = label("", "caption", wrap=True)
-        stages.add(self._stepper, self._measured, None)
+        stages.add(self.stepper, self._measured, None)
         tiles = row(self._redo, self._undo, self._checked, self._time, gap=Space.M)
         left = column(self._ledger, self._proved, None, gap=Space.M)
         lower = row(gap=Space.M)
@@ -87,7 +87,7 @@ class Proof(QWidget):
         self._time.show_value(
             formats.duration(took), self.tr("redo at {speed}").format(speed=speed) if speed else ""
         )
-        self._stepper.set_steps([step(stage) for stage in report.stages])
+        self.stepper.set_steps([step(stage) for stage in report.stages])
         self._measured.setText(measured_words(report))
         self._show_losses(report)
 

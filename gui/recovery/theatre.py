@@ -99,7 +99,7 @@ class Theatre(QWidget):
         self._bar.setAccessibleName(self.tr("Progress of the recovery"))
         self._safety = label("", "caption", wrap=True)
         self.cancel = button(self.tr("Cancel"))
-        self._stepper = Stepper()
+        self.stepper = Stepper()
         self._losers = Losers()
         self._is_undoable = True
         self.passes = {
@@ -122,7 +122,7 @@ class Theatre(QWidget):
         area = QScrollArea()
         area.setWidgetResizable(True)
         inner = QFrame()
-        inner.setLayout(column(self._stepper, None))
+        inner.setLayout(column(self.stepper, None))
         area.setWidget(inner)
         for ground in (inner, area.viewport()):
             ground.setAutoFillBackground(False)
@@ -145,7 +145,7 @@ class Theatre(QWidget):
 
     def show_report(self, report: RecoveryReport) -> None:
         """Show every stage as it stands."""
-        self._stepper.set_steps([step(stage) for stage in report.stages])
+        self.stepper.set_steps([step(stage) for stage in report.stages])
         stage = report.stages[_TRANSACTIONS - 1]
         for place, name in enumerate(PASSES):
             self._show_pass(place, name, stage, report)

@@ -67,7 +67,8 @@ class Stepper(QWidget):
                 self._show(place, step)
         for place, line in enumerate(self._lines):
             for widget in line:
-                widget.setVisible(place < len(steps))
+                if widget.isHidden() == (place < len(steps)):
+                    widget.setVisible(place < len(steps))
         self._steps = list(steps)
 
     def steps(self) -> list[Step]:
