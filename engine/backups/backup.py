@@ -8,7 +8,6 @@ what is found in a chain can be trusted to have been finished.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed
-from engine.backups.history import noted
+from engine.backups.history import RECORD_ENDING, kept_backups, noted
 from engine.errors import BackupDamaged, IncrementRefused, InvalidArgument, IoError, from_exception
 from engine.files import sync_directory, write_atomically
 from engine.tasks import Task
@@ -28,8 +27,6 @@ from engine.types import BackupInfo, BackupOrigin
 
 if TYPE_CHECKING:
     from engine.database import Database
-
-_RECORD_ENDING = ".backup.json"
 
 
 class Backups:
@@ -131,17 +128,7 @@ class Backups:
 
 def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
     """The backups in a chain, newest first. Unfinished ones are not among them."""
-    chain = Path(target).expanduser().absolute()
-    if not chain.is_dir():
-        return ()
-    records = (_read_record(path) for path in chain.glob(f"*{_RECORD_ENDING}"))
-    found = [info for info in records if info is not None and Path(info.path).is_dir()]
-    return tuple(sorted(found, key=_order, reverse=True))
-
-
-def _order(info: BackupInfo) -> tuple[int, float, int]:
-    # The number in the chain first: the clock may have been set back between two backups.
-    return info.sequence, info.taken_at, info.end_lsn
+    return tuple(kept.info for kept in kept_backups(target))
 
 
 def newest_name(chain: Path) -> Path:
@@ -207,44 +194,10 @@ def _info(path: Path, proof: dict[str, Any], verified_at: float) -> BackupInfo:
 
 
 def _record_path(backup: Path) -> Path:
-    return backup.with_name(f"{backup.name}{_RECORD_ENDING}")
+    return backup.with_name(f"{backup.name}{RECORD_ENDING}")
 
 
 def _write_record(info: BackupInfo) -> None:
     # The chain may be moved as a whole, so the record names only the backup's own directory.
     content = asdict(replace(info, path=Path(info.path).name))
     write_atomically(_record_path(Path(info.path)), json.dumps(content, indent=1))
-
-
-def _read_record(path: Path) -> BackupInfo | None:
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        verified_at = record["verified_at"]
-        return BackupInfo(
-            path=str(path.parent / _name(record["path"])),
-            taken_at=_finite(record["taken_at"]),
-            end_lsn=int(record["end_lsn"]),
-            pages=int(record["pages"]),
-            bytes=int(record["bytes"]),
-            verified_at=None if verified_at is None else _finite(verified_at),
-            parent=str(record.get("parent", "")),
-            sequence=int(record.get("sequence", 0)),
-        )
-    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
-        # A record that cannot be read hides its backup from the list, nothing more.
-        return None
-
-
-def _name(path: str) -> str:
-    """The last part of a path; raises `ValueError` where it has none."""
-    name = Path(path).name
-    if name in ("", ".."):
-        raise ValueError("a record without a name")
-    return name
-
-
-def _finite(value: float | str) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("not a time")
-    return number

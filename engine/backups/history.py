@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROOF_ENDING = ".proof.json"
 MANIFEST = "manifest.json"
-_RECORD_ENDING = ".backup.json"
+RECORD_ENDING = ".backup.json"
 _LARGEST_BYTES = 16 << 20
 _VERSION = 1
 
@@ -67,8 +67,6 @@ class KeptBackup:
 
     info: BackupInfo
     origin: BackupOrigin = BackupOrigin.MANUAL
-    parent: str = ""
-    """The name of the backup that it continues; empty for a full one."""
     restored_at: float | None = None
     queried_at: float | None = None
     noted: RowCounts | None = None
@@ -76,12 +74,19 @@ class KeptBackup:
     counted: RowCounts | None = None
     """Of the restored backup."""
     setback: Setback | None = None
+    database: str = ""
+    """The identity of the database that it is of; empty where its manifest cannot be read."""
     note: str = ""
     """A word on what could not be read; empty where everything could."""
 
     @property
     def name(self) -> str:
         return Path(self.info.path).name
+
+    @property
+    def parent(self) -> str:
+        """The name of the backup that it continues; empty for a full one."""
+        return Path(self.info.parent).name
 
     @property
     def is_proved(self) -> bool:
@@ -107,24 +112,29 @@ def kept_backups(folder: str | Path) -> tuple[KeptBackup, ...]:
     except OSError as error:
         raise from_exception(error, "read") from error
     found = [kept for entry in entries if (kept := kept_backup(entry)) is not None]
-    return tuple(sorted(found, key=lambda kept: (kept.info.taken_at, kept.info.end_lsn), reverse=True))
+    return tuple(sorted(found, key=_order, reverse=True))
+
+
+def _order(kept: KeptBackup) -> tuple[int, float, int]:
+    # The number in the chain first: the clock may have been set back between two backups.
+    return kept.info.sequence, kept.info.taken_at, kept.info.end_lsn
 
 
 def kept_backup(path: Path) -> KeptBackup | None:
-    """One backup with its proof; None where not even its manifest can be read."""
+    """One backup with its proof; None where neither its manifest nor the record beside it can be read."""
     manifest = _read(path / MANIFEST)
-    record = _read(path.with_name(f"{path.name}{_RECORD_ENDING}"))
+    record = _read(path.with_name(f"{path.name}{RECORD_ENDING}"))
     info = _info_of(path, record, manifest)
     if info is None:
         return None
-    parent = str((record or manifest or {}).get("parent") or "")
+    database = str((manifest or {}).get("database") or "")
     try:
-        return _kept(info, parent, json.loads(_text(_proof_path(path))))
+        return _kept(info, database, json.loads(_text(_proof_path(path))))
     except FileNotFoundError:
-        return KeptBackup(info, parent=parent)
+        return KeptBackup(info, database=database)
     except _WRONG:
         note = "Its proof could not be read and was made up for from the manifest: rehearse it again."
-        return KeptBackup(info, parent=parent, note=note)
+        return KeptBackup(info, database=database, note=note)
 
 
 def noted(database: Database, origin: BackupOrigin, take: Callable[[], BackupInfo]) -> BackupInfo:
@@ -178,9 +188,9 @@ def write_proof(kept: KeptBackup) -> None:
         _log.warning("the proof of %s could not be kept: %s", kept.name, error.strerror)
 
 
-def files_of(path: Path) -> Iterable[Path]:
+def files_of(path: Path) -> tuple[Path, Path]:
     """The small files beside a backup."""
-    return (path.with_name(f"{path.name}{_RECORD_ENDING}"), _proof_path(path))
+    return (path.with_name(f"{path.name}{RECORD_ENDING}"), _proof_path(path))
 
 
 def _change(path: Path, **changes: Any) -> KeptBackup | None:
@@ -195,7 +205,8 @@ def _change(path: Path, **changes: Any) -> KeptBackup | None:
 def _is_backup(entry: Path) -> bool:
     if entry.name.startswith(".") or entry.name.endswith((UNFINISHED, REMOVING)):
         return False
-    return (entry / MANIFEST).is_file()
+    # One that lost its manifest is still told of, so that somebody learns that it is damaged.
+    return (entry / MANIFEST).is_file() or (entry.is_dir() and files_of(entry)[0].is_file())
 
 
 def _info_of(
@@ -211,6 +222,8 @@ def _info_of(
                 pages=int(record["pages"]),
                 bytes=int(record["bytes"]),
                 verified_at=None if verified is None else _moment(verified),
+                parent=str(record.get("parent") or ""),
+                sequence=int(record.get("sequence") or 0),
             )
     except _WRONG:
         pass
@@ -224,17 +237,18 @@ def _info_of(
             pages=int(manifest["pages"]),
             bytes=sum(int(file["bytes"]) for file in manifest["files"]),
             verified_at=None,
+            parent=str(manifest.get("parent") or ""),
+            sequence=int(manifest.get("sequence") or 0),
         )
     except (*_WRONG, AssertionError):
         return None
 
 
-def _kept(info: BackupInfo, parent: str, raw: Mapping[str, Any]) -> KeptBackup:
+def _kept(info: BackupInfo, database: str, raw: Mapping[str, Any]) -> KeptBackup:
     setback = raw["setback"]
     return KeptBackup(
         info,
         BackupOrigin(raw["origin"]),
-        parent,
         _moment_or_none(raw["restored_at"]),
         _moment_or_none(raw["queried_at"]),
         _counts_from_json(raw["noted"]),
@@ -247,6 +261,7 @@ def _kept(info: BackupInfo, parent: str, raw: Mapping[str, Any]) -> KeptBackup:
             int(setback["code"]),
             str(setback["message"]),
         ),
+        database,
     )
 
 

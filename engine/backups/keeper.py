@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import bridge
 from engine import config as configuration
-from engine.backups.history import kept_backups
+from engine.backups.history import KeptBackup, kept_backups
 from engine.backups.retention import prune_task
 from engine.backups.schedule import Schedule
 from engine.backups.standing import Memory, read_memory, write_memory
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 SETTLE_S = 20.0
 """A backup that was missed is not taken in the first moments after the database was opened."""
-_LOOK_EVERY_S = 60.0
+_LOOK_EVERY_S = 300.0
+_IDLE_S = 60.0
 _LONGEST_WAIT_S = 20.0
 """A clock that was changed is noticed this soon."""
 _CLOSE_S = 30.0
@@ -55,6 +57,7 @@ class BackupKeeper:
         self._thread: threading.Thread | None = None
         self._opened = monotonic()
         self._looked: float | None = None
+        self._identity = ""
         self._running: Task[BackupInfo] | None = None
 
     @property
@@ -62,6 +65,12 @@ class BackupKeeper:
         """Where the backups of this database go."""
         chosen, path = self._database.config.backup_folder, self._database.path
         return Path(chosen).expanduser().absolute() if chosen else path.with_name(f"{path.stem} backups")
+
+    def identity(self) -> str:
+        """What the backups of this database say that they are of."""
+        if not self._identity:
+            self._identity = str(bridge.inspect(str(self._database.path))["database_id"])
+        return self._identity
 
     def start(self) -> None:
         """Begin to look after things; returns at once. May be called again."""
@@ -99,7 +108,7 @@ class BackupKeeper:
         for folder in dict.fromkeys((*known, self.folder, *more)):
             try:
                 # One that is not there now keeps what was seen of it: its disk may be in a drawer.
-                found = kept_backups(folder) if folder.is_dir() else None
+                found = self.backups(folder) if folder.is_dir() else None
             except HoldfastError as error:
                 _log.warning("a folder of backups could not be read: %s", error.message)
                 continue
@@ -109,6 +118,19 @@ class BackupKeeper:
         with self._lock:
             self._looked = self._monotonic()
             self._keep()
+
+    def backups(self, folder: Path | None = None) -> tuple[KeptBackup, ...]:
+        """Those of this database in a folder, or in its own, newest first.
+
+        One whose manifest cannot be read is among them: it is to be told of.
+        """
+        found = kept_backups(self.folder if folder is None else folder)
+        return tuple(kept for kept in found if kept.database in ("", self.identity()))
+
+    def running(self) -> Task[BackupInfo] | None:
+        """The scheduled backup that is being taken."""
+        with self._lock:
+            return self._running
 
     def change(self, **values: Any) -> None:
         """Change settings of backups in `reliability.toml`, in force at once.
@@ -156,7 +178,7 @@ class BackupKeeper:
                     task.warn(f"It was not rehearsed: {error.message}")
             task.stage("Removing what no rule keeps", step=3, steps=3)
             if config.prune_backups:
-                task.carry(prune_task(folder, config))
+                task.carry(prune_task(folder, config, self.identity()))
             return info
 
         return Task("Scheduled backup", work)
@@ -175,7 +197,7 @@ class BackupKeeper:
                 self._keep()
             due = self._next_at(memory)
         if due is None:
-            return _LOOK_EVERY_S
+            return _IDLE_S
         settling = SETTLE_S - (self._monotonic() - self._opened)
         if due <= now and settling <= 0:
             self._run_scheduled()
@@ -200,7 +222,7 @@ class BackupKeeper:
                 wait = self.tick()
             except Exception:
                 _log.exception("the backups could not be looked after")
-                wait = _LOOK_EVERY_S
+                wait = _IDLE_S
             if not self._over.is_set() and wait > 0:
                 self._wake.wait(wait)
             self._wake.clear()
@@ -214,6 +236,7 @@ class BackupKeeper:
             self._remember().attempted_at = self._clock()
             self._keep()
             self._running = task
+        self._database.events.publish("scheduled_backup_began")
         try:
             task.run()
         except Cancelled:
@@ -234,10 +257,12 @@ class BackupKeeper:
             else:
                 memory.note_failure(error)
             self._keep()
-        if error is not None:
-            self._database.events.publish("backup_failed", code=error.code, message=error.message)
         if not self._over.is_set():
             self.look()
+        if error is not None:
+            self._database.events.publish("backup_failed", code=error.code, message=error.message)
+        else:
+            self._database.events.publish("backups_changed")
 
     def _next_at(self, memory: Memory) -> float | None:
         schedule = Schedule.of(self._database.config)

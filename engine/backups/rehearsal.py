@@ -112,11 +112,8 @@ def room_needed(path: Path) -> int:
         restored = sum(int(file["restored_bytes"]) for file in manifest["files"])
     except (OSError, ValueError, TypeError, LookupError):
         raise BackupDamaged(path=str(path), file=MANIFEST, detail="it cannot be read") from None
-    parent = manifest.get("parent")
-    # An increment is laid over the backups before it.
-    base = path.with_name(parent) if isinstance(parent, str) and parent else None
-    before = room_needed(base) if base is not None and base != path and base.is_dir() else _SPARE_BYTES
-    return restored + before
+    # An increment says the whole size of what it and those before it are restored to.
+    return restored + _SPARE_BYTES
 
 
 def _place(path: Path, wanted: Path | None) -> Path:

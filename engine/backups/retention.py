@@ -49,8 +49,21 @@ class Pruned:
     freed_bytes: int
 
 
-def retention_plan(backups: Sequence[KeptBackup], config: Config) -> RetentionPlan:
-    """What the rules of `config` keep of these backups. Looks at nothing else; removes nothing."""
+def retention_plan(
+    backups: Sequence[KeptBackup], config: Config, database: str | None = None
+) -> RetentionPlan:
+    """What the rules of `config` keep of these backups. Looks at nothing else; removes nothing.
+
+    `database` is the identity of the database whose rules they are: where a folder holds backups
+    of several, those of the others all stay, and count for nothing.
+    """
+    ours = [backup for backup in backups if database is None or backup.database == database]
+    plan = _plan(ours, config)
+    others = tuple(Kept(b, (_whose(b),)) for b in backups if b not in ours)
+    return RetentionPlan((*plan.kept, *others), plan.removed)
+
+
+def _plan(backups: Sequence[KeptBackup], config: Config) -> RetentionPlan:
     newest_first = sorted(backups, key=lambda backup: backup.info.taken_at, reverse=True)
     reasons: dict[str, list[str]] = {backup.name: [] for backup in newest_first}
     for backup in newest_first:
@@ -78,9 +91,10 @@ def retention_plan(backups: Sequence[KeptBackup], config: Config) -> RetentionPl
     )
 
 
-def prune_task(folder: str | Path, config: Config) -> Task[Pruned]:
-    """Remove from a folder what `retention_plan` does not keep; start the task, or run it.
+def prune_task(folder: str | Path, config: Config, database: str) -> Task[Pruned]:
+    """Remove from a folder what `retention_plan` does not keep of a database's backups.
 
+    Start the task, or run it.
     The plan is made again under the folder's claim, so that what has become needed meanwhile stays.
     Raises `BackupTargetInUse` (-66) while a backup is written there.
     """
@@ -90,7 +104,7 @@ def prune_task(folder: str | Path, config: Config) -> Task[Pruned]:
         if not chain.is_dir():
             return Pruned((), 0)
         with claimed(chain):
-            plan = retention_plan(kept_backups(chain), config)
+            plan = retention_plan(kept_backups(chain), config, database)
             return _remove(plan.removed, task)
 
     return Task("Remove old backups", work)
@@ -120,6 +134,10 @@ def with_increments(name: str, backups: Iterable[KeptBackup]) -> tuple[KeptBacku
     for backup in found:
         found += [after for after in there if after.parent == backup.name and after not in found]
     return tuple(reversed(found))
+
+
+def _whose(backup: KeptBackup) -> str:
+    return "of another database" if backup.database else "its manifest cannot be read"
 
 
 def _above_all_rules(backup: KeptBackup) -> list[str]:

@@ -253,6 +253,15 @@ class BackupsPage(Page):
     def _hear(self, events: list[Event]) -> None:
         if any(event.kind in _EVENTS for event in events):
             self.refresh()
+        if self.session is not None and any(event.kind == "scheduled_backup_began" for event in events):
+            self.session.run(lambda db: db.keeper.running(), self, channel="files").done(
+                self._follow_schedule
+            )
+
+    def _follow_schedule(self, task: Any) -> None:
+        """Put the backup that the schedule takes among the jobs; its end comes as an event."""
+        if task is not None:
+            self._bar.follow(self.shell.jobs.follow(task, self))
 
     def _show_chosen(self, kept: KeptBackup | None) -> None:
         self._chosen = "" if kept is None else kept.info.path

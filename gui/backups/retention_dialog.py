@@ -102,7 +102,7 @@ class RetentionDialog(QDialog):
 
     def _plan_again(self) -> None:
         config, backups = self._config.changed(**self.values()), self._backups
-        answer = self._session.run(lambda _db: _plan(backups, config), self, channel="files")
+        answer = self._session.run(lambda db: _plan(db, backups, config), self, channel="files")
         answer.done(self._show).failed(self._show_error)
 
     def _show(self, plan: RetentionPlan) -> None:
@@ -182,14 +182,14 @@ def _fields() -> tuple[Field, ...]:
     )
 
 
-def _plan(backups: tuple[KeptBackup, ...], config: Config) -> RetentionPlan:
+def _plan(database: Any, backups: tuple[KeptBackup, ...], config: Config) -> RetentionPlan:
     # Imported here, as below: the kernel is loaded on the worker.
     from engine.backups.retention import retention_plan
 
-    return retention_plan(backups, config)
+    return retention_plan(backups, config, database.keeper.identity())
 
 
 def _prune_task(database: Any, config: Config) -> Any:
     from engine.backups.retention import prune_task
 
-    return prune_task(database.keeper.folder, config)
+    return prune_task(database.keeper.folder, config, database.keeper.identity())

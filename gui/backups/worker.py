@@ -31,16 +31,15 @@ class Look:
 
 def look(database: Any) -> Look:
     """Look at the folder of backups; the health of the database hears of it too."""
-    from engine.backups.history import kept_backups
     from engine.backups.retention import retention_plan
 
     keeper = database.keeper
     keeper.look()
-    backups = kept_backups(keeper.folder)
+    backups = keeper.backups()
     return Look(
         keeper.folder,
         backups,
-        retention_plan(backups, database.config),
+        retention_plan(backups, database.config, keeper.identity()),
         keeper.standing(),
         database.config,
         keeper.failure(),

@@ -78,12 +78,17 @@ class Jobs(QObject):
     def start(self, task: Task[Any], receiver: QObject | None = None) -> Job:
         """Start a task and follow it. `job.answer.done(...).failed(...)` hears of its end;
         a cancelled task answers with the error `Cancelled`."""
+        job = self.follow(task, receiver)
+        task.start()
+        return job
+
+    def follow(self, task: Task[Any], receiver: QObject | None = None) -> Job:
+        """Follow a task that is started elsewhere: one of the engine's own."""
         job = Job(task, receiver, self)
         job.ended.connect(self._ended)
         self._jobs.append(job)
         self.added.emit(job)
         self.changed.emit()
-        task.start()
         return job
 
     def all(self) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import engine
 from engine import errors
 from engine.backups.history import KeptBackup, Setback, kept_backups
 from engine.backups.keeper import BackupKeeper
+from engine.backups.rehearsal import rehearse_task
 from engine.backups.retention import prune_task, remove_task, retention_plan
 from engine.backups.schedule import FIRST_RETRY_S, Schedule
 from engine.backups.standing import FILE_NAME, read_memory
@@ -26,8 +28,8 @@ KEEP = Config().changed(
 )
 
 
-def a_backup(name: str, age_days: float, **more: object) -> KeptBackup:
-    info = BackupInfo(f"/chain/{name}", NOON - age_days * DAY, 100, 10, 1000, None)
+def a_backup(name: str, age_days: float, parent: str = "", **more: object) -> KeptBackup:
+    info = BackupInfo(f"/chain/{name}", NOON - age_days * DAY, 100, 10, 1000, None, parent=parent)
     return KeptBackup(info, **{"origin": BackupOrigin.SCHEDULED, **more})  # type: ignore[arg-type]
 
 
@@ -260,11 +262,89 @@ def test_scheduled_backups_that_no_rule_keeps_go_and_taken_ones_stay(
     assert origins == [BackupOrigin.SCHEDULED, BackupOrigin.SCHEDULED, BackupOrigin.MANUAL]
 
 
+def test_the_backups_of_another_database_in_the_folder_count_for_nothing_and_stay(
+    keeper: BackupKeeper, database: Database, tmp_path: Path
+) -> None:
+    with engine.open(tmp_path / "other.holdfast", config=database.config) as other:
+        for _ in range(3):
+            other.backups.full_task(keeper.folder, BackupOrigin.SCHEDULED).run()
+    database.backups.full_task(keeper.folder, BackupOrigin.SCHEDULED).run()
+    config = database.config.changed(keep_last_backups=1, keep_daily_backups=0, keep_weekly_backups=0)
+    pruned = prune_task(keeper.folder, config.changed(keep_monthly_backups=0), keeper.identity()).run()
+    assert pruned.names == ()
+    assert len(kept_backups(keeper.folder)) == 4
+    assert len(keeper.backups()) == 1
+
+
+def test_an_increment_is_rehearsed_as_it_is_restored(keeper: BackupKeeper, database: Database) -> None:
+    full = database.backups.full_task(keeper.folder, BackupOrigin.SCHEDULED).run()
+    with database.transaction() as txn:
+        txn.tree("t")[b"later"] = b"in the increment"
+    increment = database.backups.increment_task(keeper.folder, BackupOrigin.SCHEDULED).run()
+    found = rehearse_task(increment.path).run()
+    assert found.is_compared
+    assert found.counted.trees == {"t": 2}
+    kept = kept_backups(keeper.folder)
+    assert [(backup.name, backup.parent) for backup in kept] == [
+        (Path(increment.path).name, Path(full.path).name),
+        (Path(full.path).name, ""),
+    ]
+    # The increment is the last proved: the full backup below it stays with it, and goes with it.
+    none = database.config.changed(keep_last_backups=1, keep_daily_backups=0, keep_weekly_backups=0)
+    assert retention_plan(kept, none.changed(keep_monthly_backups=0)).removed == ()
+    assert len(remove_task(full.path).run().names) == 2
+    assert kept_backups(keeper.folder) == ()
+
+
+KILLED_BACKUP = """
+    import os, sys
+    from pathlib import Path
+    import engine
+    from engine.tasks import Task
+
+    def tell(progress):
+        if progress.done and Path(sys.argv[2]).is_dir() and list(Path(sys.argv[2]).glob("*.partial")):
+            print("ready", flush=True)
+
+    db = engine.open(sys.argv[1])
+    with db.transaction() as txn:
+        for number in range(20_000):
+            txn.tree("t")[b"%06d" % number] = os.urandom(200)
+    task = db.backups.full_task(sys.argv[2], bytes_per_second=1 << 20)
+    task.observe(tell)
+    task.run()
+"""
+
+
+def test_a_backup_killed_in_the_middle_is_no_backup_and_the_next_one_clears_it_away(
+    tmp_path: Path, until_killed: Callable[..., None]
+) -> None:
+    path, chain = tmp_path / "killed.holdfast", tmp_path / "chain"
+    until_killed(KILLED_BACKUP, str(path), str(chain))
+    assert list(chain.glob("*.partial"))
+    assert kept_backups(chain) == ()
+    with engine.open(path) as database:
+        info = database.backups.full_task(chain).run()
+        assert rehearse_task(info.path).run().is_compared
+    names = {entry.name.partition(".")[0] for entry in chain.iterdir()}
+    assert names == {Path(info.path).name}
+
+
+def test_a_removal_cut_off_in_the_middle_leaves_nothing_that_looks_like_a_backup(
+    database: Database, tmp_path: Path
+) -> None:
+    first = Path(database.backups.full_task(tmp_path / "chain").run().path)
+    first.rename(first.with_name(f"{first.name}.removing"))
+    assert kept_backups(tmp_path / "chain") == ()
+    database.backups.full_task(tmp_path / "chain").run()
+    assert not list((tmp_path / "chain").glob("*.removing"))
+
+
 def test_nothing_is_removed_while_a_backup_is_written(database: Database, tmp_path: Path) -> None:
     database.backups.full_task(tmp_path, BackupOrigin.SCHEDULED).run()
     (tmp_path / ".backup-under-way").touch()
     with pytest.raises(errors.BackupTargetInUse):
-        prune_task(tmp_path, Config()).run()
+        prune_task(tmp_path, Config(), database.keeper.identity()).run()
 
 
 def test_a_backup_is_removed_with_its_small_files_and_nothing_else(

@@ -232,6 +232,20 @@ def test_a_schedule_is_chosen_on_the_page_and_its_next_run_is_told(
     until(lambda: "by itself" in page.schedule.next_words())
 
 
+def test_a_scheduled_backup_is_among_the_jobs(with_backup: MainWindow, until: Until) -> None:
+    database, page = database_of(with_backup), page_of(with_backup)
+    began = time.time()
+    database.keeper.change(backup_schedule="interval", backup_interval="1 h")
+    # The first moments after an opening are over.
+    database.keeper._opened -= 3600
+    database.keeper._wake.set()
+    until(lambda: [job.name for job in with_backup.jobs.all() if job.is_over] == ["Scheduled backup"])
+    until(lambda: page.model.rowCount() == 2)
+    page.view.choose_line(0)
+    until(lambda: states(page) == [StepState.DONE] * 4)
+    assert database.keeper.standing().proved_at > began
+
+
 def test_a_folder_that_is_gone_is_a_card_with_a_button_that_acts(
     with_backup: MainWindow, tmp_path: Path, until: Until
 ) -> None:
