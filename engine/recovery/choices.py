@@ -6,7 +6,7 @@ and the newest backup.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -49,11 +49,13 @@ def choices(
     offers: Sequence[Fallback],
     *,
     backup_at: float | None = None,
+    failed: Mapping[ChoiceKind, HoldfastError] | None = None,
 ) -> tuple[Choice, ...]:
     """Every way, ranked by loss, those that are not possible last; at most one is advised.
 
     `trouble` is what a plan, a rehearsal or a recovery has ended with, None where nothing stands in the
     way. `backup_at` is when the newest backup was taken, in Unix seconds; without one, none is offered.
+    `failed` has the ways that were tried in vain: they are not offered again unless that can help.
     """
     ways = [_recover(plan, trouble)]
     for offer in offers:
@@ -61,6 +63,7 @@ def choices(
             ways.append(_of_fallback(offer))
     if backup_at is not None:
         ways.append(_backup(backup_at))
+    ways = [_unless_failed(way, (failed or {}).get(way.kind)) for way in ways]
     order = list(ChoiceKind)
     ranked = sorted(ways, key=lambda way: (not way.is_possible, order.index(way.kind)))
     advised = _advised({way.kind for way in ranked if way.is_possible}, trouble)
@@ -122,6 +125,18 @@ def _backup(at: float) -> Choice:
         "it is.",
         f"Everything that was committed after {when}.",
         is_possible=True,
+    )
+
+
+def _unless_failed(way: Choice, error: HoldfastError | None) -> Choice:
+    if error is None or not way.is_possible or root_cause(error).is_retryable():
+        return way
+    return replace(
+        way,
+        cost="",
+        is_possible=False,
+        why_not=f"It was tried: {root_cause(error).message}",
+        loses_nothing=False,
     )
 
 

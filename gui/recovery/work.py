@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal
 
 from engine.errors import Cancelled, HoldfastError, from_exception
-from engine.recovery.choices import choices
+from engine.recovery.choices import ChoiceKind, choices
 from engine.tasks import Task
 from gui.page import Shell
 from gui.tasks import Job
@@ -67,6 +67,8 @@ class RecoveryWork(QObject):
         self.fallback = ""
         self.plan_hash = ""
         """Of the rehearsal that is to be carried out."""
+        self._failed: dict[ChoiceKind, HoldfastError] = {}
+        """The ways that were tried in vain, with what each ended with."""
         self._round = 0
 
     @property
@@ -98,6 +100,7 @@ class RecoveryWork(QObject):
         self.job = None
         self.path = self.manager = self.plan = self.trouble = None
         self.plan_hash = self.fallback = ""
+        self._failed = {}
 
     def cancel(self) -> None:
         """Ask what runs to stop."""
@@ -226,7 +229,7 @@ class RecoveryWork(QObject):
         def done(offers: Any) -> None:
             if this == self._round:
                 self.job = None
-                self.offered.emit(choices(plan, trouble, offers, backup_at=backup_at))
+                self.offered.emit(choices(plan, trouble, offers, backup_at=backup_at, failed=self._failed))
 
         job.answer.done(done)
         job.answer.failed(lambda error: self._has_failed(this, error, self.tr("look for other ways")))
@@ -250,10 +253,13 @@ class RecoveryWork(QObject):
         job = self.job = self._shell.jobs.start(task, self)
         self.began.emit(job, is_rehearsal)
         job.progressed.connect(self.progressed)
+        way = ChoiceKind.LAST_VALID if self.fallback else ChoiceKind.RECOVER
         operation = self.tr("rehearse the recovery") if is_rehearsal else self.tr("recover the database")
-        self._hear(job, done, operation)
+        self._hear(job, done, operation, way)
 
-    def _hear(self, job: Job, done: Callable[[Any], object], operation: str) -> None:
+    def _hear(
+        self, job: Job, done: Callable[[Any], object], operation: str, way: ChoiceKind | None = None
+    ) -> None:
         this = self._round
 
         def ended(result: Any) -> None:
@@ -261,7 +267,12 @@ class RecoveryWork(QObject):
                 self.job = None
                 done(result)
 
-        job.answer.done(ended).failed(lambda error: self._has_failed(this, error, operation))
+        def failed(error: BaseException) -> None:
+            if this == self._round and way is not None and isinstance(error, HoldfastError):
+                self._failed[way] = error
+            self._has_failed(this, error, operation)
+
+        job.answer.done(ended).failed(failed)
 
     def _has_rehearsed(self, report: RecoveryReport) -> None:
         self.plan_hash, self.trouble = report.plan_hash, None

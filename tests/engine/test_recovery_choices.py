@@ -78,3 +78,20 @@ def test_the_default_of_a_setting_takes_the_place_of_a_value_that_cannot_be_used
     config.use_default(tmp_path, "cache_size")
     assert file.read_text() == '# mine\nlock_timeout = "7 s"\n'
     assert config.load(tmp_path).lock_timeout == 7
+
+
+def test_a_way_that_was_tried_in_vain_is_not_advised_again(crashed: Crash) -> None:
+    path = crashed(commits=60)
+    damage_log(path)
+    with pytest.raises(errors.WalCorrupted) as caught:
+        RecoveryManager(path).plan()
+    found = offers(path)
+    ways = choices(None, caught.value, found, failed={ChoiceKind.LAST_VALID: caught.value})
+    tried = next(way for way in ways if way.kind is ChoiceKind.LAST_VALID)
+    assert not tried.is_possible
+    assert "It was tried" in tried.why_not
+    assert next(way.kind for way in ways if way.is_advised) is ChoiceKind.SALVAGE
+    # What can be put right may be tried again.
+    busy = errors.DatabaseLocked(lock_holder="process 1", suggested_action="wait")
+    again = choices(None, caught.value, found, failed={ChoiceKind.LAST_VALID: busy})
+    assert next(way.kind for way in again if way.is_advised) is ChoiceKind.LAST_VALID

@@ -176,6 +176,38 @@ def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
     assert "lost" in page.proof.title()
 
 
+def test_a_way_that_fails_leads_to_the_ones_that_are_left(
+    window: MainWindow, page: RecoveryPage, damaged: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide(window, page, damaged, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    fail_in(monkeypatch, "WAL Validation", errors.WalCorrupted(details="more damage", suggested_action="x"))
+    page.rehearse()
+    until(is_idle(page, FAILED))
+    monkeypatch.undo()
+    page.foot.ways_first.click()
+    until(lambda: bool(page.ways.cards))
+    assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
+
+
+def test_a_failure_that_could_not_be_taken_back_says_that_what_was_done_stays(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (crashed / "reliability.toml").write_text("enable_recovery_rollback = false\n")
+    guide(window, page, crashed, until)
+    fail_in(monkeypatch, "Consistency Validation", errors.DiskFull(path="wal"))
+    page.start()
+    until(is_idle(page, FAILED))
+    assert card(page).words.code == -74
+    assert "what was done stays" in page.failure.back_words.text()
+    monkeypatch.undo()
+    page.foot.again.click()
+    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
+    page.start()
+    until(lambda: window.opening.session is not None)
+
+
 def test_a_damaged_database_is_opened_read_only_and_stays_as_it_was(
     window: MainWindow, page: RecoveryPage, damaged: Path, until: Until
 ) -> None:
