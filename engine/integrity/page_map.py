@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,21 @@ class PageMap:
         plain = {state: found[state] * self.stride for state in PageState if state < PageState.REPAIRED}
         marks = Counter(self.marked.values())
         return {**plain, **{state: marks[state] for state in PageState if state >= PageState.REPAIRED}}
+
+    def with_findings(self, damaged: Set[int], repaired: Set[int]) -> PageMap:
+        """The same with what is known by now of single pages; itself where nothing has changed."""
+        marked = dict(self.marked)
+        for page in (page for page in damaged | repaired if page < self.pages):
+            before = marked.get(page, PageState.FREE)
+            marked[page] = max(before, PageState.DAMAGED) if page in damaged else PageState.REPAIRED
+        if marked == self.marked:
+            return self
+        states = bytearray(self.states)
+        for page, state in marked.items():
+            place, rest = divmod(page, self.stride)
+            if not rest and place < len(states):
+                states[place] = state
+        return replace(self, states=bytes(states), marked=marked)
 
     def state_of(self, page: int) -> PageState | None:
         """The state of one page; None where it was not looked at."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
 
 from engine.errors import by_code
@@ -105,6 +106,15 @@ class FindingDetail(QFrame):
         self._close.setVisible(finding.is_open)
         has_rows = finding.tree not in (None, "catalogue") and not finding.is_index
         self.extent.setVisible(finding.is_open and has_rows)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        # Wrapped text is as high as its width makes it, which a column of widgets does not ask.
+        self._fit()
+        super().resizeEvent(event)
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(self.layout().heightForWidth(self.width()))
 
     def show_extent(self, finding: Finding, extent: Extent | None) -> None:
         """Show which rows a finding keeps from being read."""
@@ -120,6 +130,7 @@ class FindingDetail(QFrame):
             ),
         )
         self._tell("keys", extent.range_words)
+        self._fit()
 
     def _tell(self, name: str, words: str) -> None:
         self._lines[name].setText(words)
@@ -141,6 +152,7 @@ class FindingDetail(QFrame):
             self.tr("Keep it open"),
             Tone.WARN,
         )
+        self._fit()
 
     def _agree(self) -> None:
         if self.finding is not None:

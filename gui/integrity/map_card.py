@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import QRect, Signal
@@ -9,6 +10,7 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QGridLayout, QStackedWidget, QWidget
 
 from engine.errors import Cancelled
+from engine.integrity.findings import Finding
 from engine.integrity.page_map import PageMap, PageState
 from gui.integrity.map import PageMapView, paint_state
 from gui.integrity.words import state_words
@@ -18,7 +20,7 @@ from gui.tasks.job_bar import JobBar
 from gui.theme import Space
 from gui.widgets import Card, ElidedLabel, button, column, formats, label, row, tool_button
 
-_LEGEND_COLUMNS = 3
+_LEGEND_COLUMNS = 2
 
 
 class _Sample(QWidget):
@@ -47,6 +49,7 @@ class MapCard(Card):
         self._shell = shell
         self._session: EngineSession | None = None
         self._running = False
+        self._map: PageMap | None = None
         self.view = PageMapView()
         self.view.page_chosen.connect(self.page_chosen)
         self.bar = JobBar()
@@ -109,6 +112,17 @@ class MapCard(Card):
         self.bar.follow(job)
         job.answer.done(self._has_looked).failed(self._has_failed)
 
+    def mark(self, findings: Sequence[Finding], closed: Sequence[Finding]) -> None:
+        """Show what the findings say by now, without looking at the pages again."""
+        if self._map is None:
+            return
+        damaged = {f.page for f in findings if f.page is not None}
+        repaired = {f.page for f in closed if f.page is not None and f.outcome.startswith("repaired")}
+        found = self._map.with_findings(damaged, repaired - damaged)
+        if found is not self._map:
+            self.show_map(found)
+            self.looked.emit()
+
     def _has_looked(self, found: PageMap) -> None:
         self._over()
         self.show_map(found)
@@ -126,6 +140,7 @@ class MapCard(Card):
 
     def show_map(self, found: PageMap | None) -> None:
         """Show a map; None for none yet."""
+        self._map = found
         self.view.show_map(found)
         self._stack.setCurrentIndex(0 if found is None else 1)
         counts = {} if found is None else found.counts()

@@ -72,6 +72,7 @@ class IntegrityPage(Page):
         self.model = RecordModel(finding_fields(), lambda f: f.id, limit=2000, parent=self)
         self.view = RecordView(self.model, self.tr("Findings"), (84, 70, 110, 90))
         self.view.record_chosen.connect(self._show_chosen)
+        self.view.setMinimumHeight(96)
         self.detail = FindingDetail()
         self.map_card = MapCard(shell)
         self.map_card.page_chosen.connect(self._choose_page)
@@ -182,6 +183,7 @@ class IntegrityPage(Page):
         self._seen = seen
         self._show_tiles(seen)
         self._show_banner(seen)
+        self.map_card.mark(seen.findings, seen.closed)
         self._show_list()
 
     def _show_tiles(self, seen: Snapshot) -> None:
@@ -251,7 +253,7 @@ class IntegrityPage(Page):
             self._clean.set_words(
                 self.tr("Nothing is open"),
                 self.tr(
-                    "The check of {when} found {n} problems, which were closed since. Check again to be sure."
+                    "What the check of {when} found ({n}) was closed since. Check again to be sure."
                 ).format(when=formats.moment(seen.check.at), n=formats.count(seen.check.problems)),
             )
         elif seen.check is not None:

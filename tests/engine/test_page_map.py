@@ -63,3 +63,15 @@ def test_looking_at_the_pages_can_be_cancelled(database: Database) -> None:
     task.cancel()
     with pytest.raises(errors.Cancelled):
         task.run()
+
+
+def test_a_map_takes_in_what_was_found_and_repaired_since(tmp_path: Path) -> None:
+    with engine.open(filled(tmp_path / "d.holdfast")) as db:
+        first = page_map_task(db).run()
+    assert first.with_findings(set(), set()) is first
+    damaged = first.with_findings({20, 10**9}, set())
+    assert damaged.marked == {20: PageState.DAMAGED}
+    assert damaged.states[20] == PageState.DAMAGED
+    repaired = damaged.with_findings(set(), {20})
+    assert repaired.state_of(20) is PageState.REPAIRED
+    assert repaired.counts()[PageState.DAMAGED] == 0

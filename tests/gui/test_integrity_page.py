@@ -149,6 +149,23 @@ def test_the_background_check_finds_damage_that_nobody_reads_and_shows_it(
     assert page.detail.finding.page == SPOILED
 
 
+def test_the_map_shows_a_page_as_repaired_once_it_is(
+    qtbot: Any, window: MainWindow, until: Until, tmp_path: Path
+) -> None:
+    path = tmp_path / "reached.holdfast"
+    with engine.open(path) as db, db.transaction() as txn:
+        tree = txn.tree("stock")
+        for n in range(3000):
+            tree[b"%05d" % n] = b"x" * 100
+    spoil(path)
+    page = shown(qtbot, window, path)
+    view = page.map_card.view
+    until(lambda: page.map_card.has_map and not page.map_card.is_looking)
+    assert view.state_at(SPOILED) is PageState.DAMAGED
+    page.scrub.begin()
+    until(lambda: view.state_at(SPOILED) is PageState.REPAIRED)
+
+
 def test_the_background_check_is_paused_and_goes_on(
     qtbot: Any, window: MainWindow, until: Until, path: Path
 ) -> None:
