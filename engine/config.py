@@ -117,6 +117,9 @@ class Config:
         "1 d", Section.BACKUPS, 'Time between backups of schedule "interval"', min="1 min", max="366 d"
     )
     backup_time: str = text("02:00", Section.BACKUPS, 'Time of day of schedule "daily", such as "02:00"')
+    backup_increments: int = count(
+        0, Section.BACKUPS, "Increments that the schedule takes between two full backups", min=0, max=100
+    )
     rehearse_backups: bool = flag(
         True, Section.BACKUPS, "Rehearse the restore of each scheduled backup at once"
     )

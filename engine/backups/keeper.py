@@ -20,7 +20,14 @@ from engine.backups.history import KeptBackup, kept_backups
 from engine.backups.retention import prune_task
 from engine.backups.schedule import Schedule
 from engine.backups.standing import Memory, read_memory, write_memory
-from engine.errors import BackupFolderGone, Cancelled, DiskFull, HoldfastError
+from engine.errors import (
+    BackupDamaged,
+    BackupFolderGone,
+    Cancelled,
+    DiskFull,
+    HoldfastError,
+    IncrementRefused,
+)
 from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin, BackupStanding
 
@@ -169,7 +176,7 @@ class BackupKeeper:
         def work(task: Task[BackupInfo]) -> BackupInfo:
             config = database.config
             task.stage("Backing up", step=1, steps=3)
-            info = task.carry(database.backups.full_task(folder, BackupOrigin.SCHEDULED))
+            info = self._take(folder, task)
             task.stage("Rehearsing a restore", step=2, steps=3)
             if config.rehearse_backups:
                 try:
@@ -182,6 +189,29 @@ class BackupKeeper:
             return info
 
         return Task("Scheduled backup", work)
+
+    def _take(self, folder: Path, task: Task[BackupInfo]) -> BackupInfo:
+        backups = self._database.backups
+        if self._may_add(folder):
+            try:
+                return task.carry(backups.increment_task(folder, BackupOrigin.SCHEDULED))
+            except (IncrementRefused, BackupDamaged) as error:
+                _log.warning("a full backup is taken where an increment was due: %s", error.message)
+        return task.carry(backups.full_task(folder, BackupOrigin.SCHEDULED))
+
+    def _may_add(self, folder: Path) -> bool:
+        """Whether the newest backup has fewer increments below it than the settings allow, and stands."""
+        most = self._database.config.backup_increments
+        if not most:
+            return False
+        by_name = {kept.name: kept for kept in self.backups(folder)}
+        newest = next(iter(by_name.values()), None)
+        length = 0
+        while newest is not None and newest.setback is None and length < most:
+            if not newest.parent:
+                return True
+            newest, length = by_name.get(newest.parent), length + 1
+        return False
 
     def tick(self) -> float:
         """Do what is due now; returns the seconds until there may be more to do."""

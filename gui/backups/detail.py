@@ -78,6 +78,8 @@ class BackupDetail(Card):
             text = self.tr("Nobody noted how many rows there were when it was taken.")
         else:
             text = self.tr("When it was taken: {rows}.").format(rows=rows_words(noted))
+            if kept.parent:
+                text = self.tr("An increment of {parent}.").format(parent=kept.parent) + " " + text
             if not noted.is_exact:
                 text += " " + self.tr("Others were at work meanwhile.")
         self._rows.setText(text)

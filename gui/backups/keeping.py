@@ -133,7 +133,7 @@ class RetentionCard(Card):
                 all=len(plan.kept) + gone, n=gone, size=formats.size(plan.freed_bytes)
             )
         else:
-            text = self.tr("All backups here stay.")
+            text = self.tr("All backups here stay.") if plan.kept else self.tr("There are none yet.")
         if not config.prune_backups:
             text += " " + self.tr("Nothing goes by itself.")
         self._plan.setText(text)

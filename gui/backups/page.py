@@ -57,7 +57,12 @@ def tr(text: str) -> str:
 def backup_fields() -> tuple[Field, ...]:
     """What is shown of a `KeptBackup`."""
     return (
-        Field(tr("Taken"), lambda b: formats.moment(b.info.taken_at), icon_name=lambda _b: "backups"),
+        Field(
+            tr("Taken"),
+            lambda b: formats.moment(b.info.taken_at),
+            icon_name=lambda b: "plus" if b.parent else "backups",
+            tip=_kind_tip,
+        ),
         Field(tr("Age"), lambda b: formats.ago(b.info.taken_at)),
         Field(tr("Proof"), proof_word, tone=proof_tone, tip=_proof_tip),
         Field(tr("Size"), lambda b: formats.size(b.info.bytes), True),
@@ -206,6 +211,7 @@ class BackupsPage(Page):
         chosen = self._chosen
         self.model.show(found.backups)
         self._stack.setCurrentIndex(1 if found.backups else 0)
+        self.detail.setVisible(bool(found.backups))
         line = self.model.line_of(chosen) if chosen else None
         if found.backups:
             self.view.choose_line(0 if line is None else line)
@@ -404,6 +410,10 @@ class BackupsPage(Page):
         if self.session is not None:
             answer = self.session.run(look, self, channel="files")
             answer.done(self._show).failed(lambda _error: None)
+
+
+def _kind_tip(kept: KeptBackup) -> str:
+    return tr("An increment of {parent}").format(parent=kept.parent) if kept.parent else tr("A full backup")
 
 
 def _proof_tip(kept: KeptBackup) -> str:

@@ -82,7 +82,8 @@ def _step(kept: KeptBackup, step: ProofStep, running: ProofStep | None) -> Step:
 
 def _detail(kept: KeptBackup, step: ProofStep) -> str:
     if step is ProofStep.TAKEN:
-        return formats.size(kept.info.bytes)
+        size = formats.size(kept.info.bytes)
+        return tr("{size} more").format(size=size) if kept.parent else size
     if step is ProofStep.CHECKSUMMED:
         return tr("every file")
     if step is ProofStep.RESTORED:

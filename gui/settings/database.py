@@ -32,6 +32,7 @@ SHOWN = {
         "backup_schedule",
         "backup_interval",
         "backup_time",
+        "backup_increments",
         "rehearse_backups",
         "prune_backups",
         "keep_last_backups",

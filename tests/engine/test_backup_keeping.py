@@ -296,6 +296,19 @@ def test_an_increment_is_rehearsed_as_it_is_restored(keeper: BackupKeeper, datab
     assert kept_backups(keeper.folder) == ()
 
 
+def test_the_schedule_takes_increments_between_full_backups(
+    keeper: BackupKeeper, database: Database, clock: Clock
+) -> None:
+    keeper.change(backup_schedule="interval", backup_increments=2, rehearse_backups=False)
+    for number in range(5):
+        with database.transaction() as txn:
+            txn.tree("t")[b"%d" % number] = b"v"
+        clock.pass_time(DAY + 1)
+        keeper.tick()
+    kinds = [bool(kept.parent) for kept in reversed(kept_backups(keeper.folder))]
+    assert kinds == [False, True, True, False, True]
+
+
 KILLED_BACKUP = """
     import os, sys
     from pathlib import Path

@@ -134,6 +134,12 @@ def test_backup_verify_restore(path: Path, tmp_path: Path) -> None:
     backup = answer("backup", path, tmp_path / "chain")["backup"]
     assert backup["pages"] > 0
     assert answer("verify-backup", tmp_path / "chain")["ok"] is True
+    (tmp_path / "scratch").mkdir()
+    rehearsed = answer("verify-backup", tmp_path / "chain", "--restore", "--scratch", tmp_path / "scratch")
+    assert rehearsed["ok"]
+    assert rehearsed["compared"]
+    assert rehearsed["rows"] == {"tables": {}, "trees": {"t": 1}}
+    assert list((tmp_path / "scratch").iterdir()) == []
     restored = answer("restore", tmp_path / "chain", tmp_path / "back.holdfast")
     assert restored["end_lsn"] == backup["end_lsn"]
     assert answer("get", tmp_path / "back.holdfast", "t", "k")["value"] == "v"
@@ -145,6 +151,7 @@ def test_backup_verify_restore(path: Path, tmp_path: Path) -> None:
     damaged = answer("verify-backup", tmp_path / "chain", status=1)
     assert damaged["ok"] is False
     assert damaged["error"]["name"] == "BackupDamaged"
+    assert answer("verify-backup", tmp_path / "chain", "--restore", status=1)["ok"] is False
     assert answer("restore", tmp_path / "chain", tmp_path / "no.holdfast", status=3)["error"]["code"] == -62
 
 
