@@ -24,6 +24,7 @@ __all__ = [
     "describe_source",
     "inspect",
     "restore_backup",
+    "restore_point",
     "salvage",
     "sniff_csv",
     "verify_backup",
@@ -52,6 +53,15 @@ def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
 def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str, Any]:
     """Rebuild a database in the empty or missing directory `target`. It needs recovery to its
     end LSN afterwards: open it. Keys: pages, bytes, end_lsn."""
+
+def restore_point(
+    source: str, target: str | None, kind: str, value: int, logs: Sequence[str], job: Job | None = None
+) -> dict[str, Any]:
+    """Restore to a point, with the log kept in the directories `logs` (databases or archives); without
+    a target only say where it is. kind and value: "backup"; "end"; "lsn"; "time" (microseconds since the Unix
+    epoch); "transaction". Keys: as verify_backup, and backup (the directory it begins with), lsn (of
+    the point), commits, log_bytes, committed_at (of what comes after the backup; Unix seconds, 0 for
+    none), is_end (the kept log ends there)."""
 
 def salvage(source: str, target: str, beside: str, options: dict[str, Any], job: Job) -> dict[str, Any]:
     """Put the readable records of a database into a new one in the empty directory `target`.

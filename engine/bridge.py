@@ -33,6 +33,7 @@ ERROR_CODES = _kernel.ERROR_CODES
 describe_source = _kernel.describe_source
 inspect = _kernel.inspect
 restore_backup = _kernel.restore_backup
+restore_point = _kernel.restore_point
 sniff_csv = _kernel.sniff_csv
 verify_backup = _kernel.verify_backup
 
@@ -46,6 +47,8 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "cache_bytes": config.cache_size,
         "segment_bytes": config.segment_size,
         "log_buffer_bytes": config.log_buffer,
+        "archive_log": config.archive_log,
+        "archive_at": str(Path(config.archive_location).expanduser()) if config.archive_location else None,
         "sync_mode": config.sync_mode,
         "sync_interval_ms": round(config.sync_interval * 1000),
         "checkpoint_interval_s": config.checkpoint_interval,

@@ -143,6 +143,14 @@ class Config:
         "", Section.LOG, "Directory of the log file of the program; empty for the platform's own"
     )
     segment_size: int = size("64 MiB", Section.LOG, "Size of a log segment", min="1 MiB", max="1 GiB")
+    archive_log: bool = flag(
+        False,
+        Section.LOG,
+        "Keep closed log segments, so that a backup can be restored to any moment after it",
+    )
+    archive_location: str = text(
+        "", Section.LOG, "Directory that log segments are kept in; empty for archive/ in the database"
+    )
     sync_mode: str = choice(
         "durable",
         ("durable", "interval", "off"),

@@ -442,6 +442,10 @@ class IncrementRefused(HoldfastError):
     code = -90
 
 
+class PointNotReached(HoldfastError):
+    code = -91
+
+
 def by_code() -> dict[int, type[HoldfastError]]:
     """Every error class by its code."""
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}

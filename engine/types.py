@@ -280,6 +280,8 @@ class BackupInfo:
     """The name of the backup that it adds to; empty for a full one."""
     sequence: int = field(default=0, compare=False)
     """Its number in the chain, in order of taking whatever the clock says; 0 in older backups."""
+    logs: tuple[str, ...] = field(default=(), compare=False)
+    """Where the log after it is kept: the database, and its archive where that lies elsewhere."""
 
 
 class BackupOrigin(StrEnum):

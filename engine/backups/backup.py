@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed
-from engine.backups.history import RECORD_ENDING, kept_backups, noted
+from engine.backups.history import RECORD_ENDING, kept_backup, kept_backups, noted
 from engine.errors import BackupDamaged, IncrementRefused, InvalidArgument, IoError, from_exception
 from engine.files import sync_directory, write_atomically
 from engine.tasks import Task
@@ -65,7 +65,7 @@ class Backups:
         As `full_task`; the whole chain is verified before the increment counts. Raises
         `IncrementRefused` (-90) where there is no backup to add to, or one of another history.
         """
-        return self._task(target, origin, newest_name, bytes_per_second)
+        return self._task(target, origin, self._newest_own, bytes_per_second)
 
     def _task(
         self,
@@ -111,7 +111,7 @@ class Backups:
                 # Where cancel came after the last page, what was taken is dropped all the same.
                 task.proceed()
                 proof = _verify(unfinished, task)
-                info = _info(chain / name, proof, verified_at=time.time())
+                info = replace(_info(chain / name, proof, verified_at=time.time()), logs=self._logs())
                 unfinished.rename(chain / name)
                 sync_directory(chain)
                 _write_record(info)
@@ -125,18 +125,22 @@ class Backups:
         )
         return info
 
+    def _newest_own(self, chain: Path) -> Path:
+        """What an increment is added to: others' backups may lie in the same folder."""
+        found = self._database.keeper.backups(chain) if chain.is_dir() else ()
+        if not found:
+            raise IncrementRefused(path=str(chain), reason="there is no backup of this database yet")
+        return Path(found[0].info.path)
+
+    def _logs(self) -> tuple[str, ...]:
+        elsewhere = self._database.config.archive_location
+        archive = (str(Path(elsewhere).expanduser().absolute()),) if elsewhere else ()
+        return (str(self._database.path), *archive)
+
 
 def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
     """The backups in a chain, newest first. Unfinished ones are not among them."""
     return tuple(kept.info for kept in kept_backups(target))
-
-
-def newest_name(chain: Path) -> Path:
-    """The newest backup of a chain, to add an increment to; raises `IncrementRefused` (-90)."""
-    found = list_backups(chain)
-    if not found:
-        raise IncrementRefused(path=str(chain), reason="there is no backup yet")
-    return Path(found[0].path)
 
 
 def newest(target: str | Path) -> Path:
@@ -166,6 +170,8 @@ def verify_task(target: str | Path) -> Task[BackupInfo]:
         path = newest(target)
         info = _info(path, _verify(path, task), verified_at=time.time())
         if _record_path(path).exists():
+            known = kept_backup(path)
+            info = replace(info, logs=() if known is None else known.info.logs)
             with suppress(OSError):
                 # A chain on a read-only medium can be verified all the same.
                 _write_record(info)

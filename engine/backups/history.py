@@ -224,6 +224,7 @@ def _info_of(
                 verified_at=None if verified is None else _moment(verified),
                 parent=str(record.get("parent") or ""),
                 sequence=int(record.get("sequence") or 0),
+                logs=tuple(str(log) for log in record.get("logs") or ()),
             )
     except _WRONG:
         pass

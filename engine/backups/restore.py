@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.backups.backup import newest
@@ -40,10 +41,26 @@ def restore_task(source: str | Path, target: str | Path) -> Task[RestoreResult]:
     raises.
     """
     place = Path(target).expanduser().absolute()
-    return Task(f"Restore to {place.name}", lambda task: _restore(newest(source), place, task))
+
+    def work(task: Task[RestoreResult]) -> RestoreResult:
+        path = newest(source)
+
+        def copy() -> tuple[Path, dict[str, Any]]:
+            job = bridge.Job()
+            task.use(job)
+            return path, bridge.restore_backup(str(path), str(place), job)
+
+        return rebuild(place, task, copy)
+
+    return Task(f"Restore to {place.name}", work)
 
 
-def _restore(source: Path, place: Path, task: Task[RestoreResult]) -> RestoreResult:
+def rebuild(place: Path, task: Task[Any], copy: Callable[[], tuple[Path, dict[str, Any]]]) -> RestoreResult:
+    """Let `copy` fill the missing or empty directory `place`, and recover what is there then.
+
+    `copy` answers the backup it has taken and what the kernel said of it. After an error `place`
+    is as it was.
+    """
     existed = place.exists()
     if existed and (not place.is_dir() or any(place.iterdir())):
         raise TargetNotEmpty(path=str(place))
@@ -51,9 +68,7 @@ def _restore(source: Path, place: Path, task: Task[RestoreResult]) -> RestoreRes
         raise DatabaseNotFound(path=str(place.parent))
     try:
         task.stage("Copying and checking the backup", step=1, steps=2)
-        job = bridge.Job()
-        task.use(job)
-        copied = bridge.restore_backup(str(source), str(place), job)
+        source, copied = copy()
         report = _bring_to_end(place, task)
     except BaseException as error:
         shutil.rmtree(place, ignore_errors=True)
@@ -72,7 +87,7 @@ def _restore(source: Path, place: Path, task: Task[RestoreResult]) -> RestoreRes
     )
 
 
-def _bring_to_end(place: Path, task: Task[RestoreResult]) -> RecoveryReport:
+def _bring_to_end(place: Path, task: Task[Any]) -> RecoveryReport:
     task.stage("Recovering to the end of the backup", step=2, steps=2)
     inner = recover_task(place)
     stop = task.observe(lambda _: inner.cancel() if task.is_cancelled else None)

@@ -212,7 +212,16 @@ impl Checkpointer {
             duration: started.elapsed(),
         };
         *self.status.lock() = status;
-        shared.core.log.truncate_before(self.keep_from(shared, redo_lsn).0)?;
+        let keep = self.keep_from(shared, redo_lsn).0;
+        shared.core.log.truncate_before(keep)?;
+        if let Some(error) = shared.core.log.archive_failure() {
+            // Nothing is lost: the log stays where it is until the archive takes it again.
+            let waiting = keep.0.saturating_sub(shared.core.log.status().oldest.0);
+            shared.events.push(
+                "archive_failed",
+                vec![("error", error.to_string().into()), ("waiting_bytes", waiting.into())],
+            );
+        }
         shared.events.push(
             "checkpoint_finished",
             vec![

@@ -127,6 +127,7 @@ codes! {
     InconsistentState = -75,
     RecoveryRollbackFailed = -81,
     IncrementRefused = -90,
+    PointNotReached = -91,
 }
 
 /// A coded error with its fields and, where there is one, its cause.

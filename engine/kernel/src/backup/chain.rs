@@ -148,6 +148,16 @@ pub(super) fn newest(source: &Path) -> Result<PathBuf> {
     })
 }
 
+/// The backups in a directory, newest first, or the one that `source` is.
+pub(super) fn candidates(source: &Path) -> Result<Vec<(Manifest, PathBuf)>> {
+    if source.join(MANIFEST).exists() {
+        return Ok(vec![(Manifest::read(&OsDisk::new(source))?, source.to_owned())]);
+    }
+    let mut found = finished(source)?;
+    found.sort_by_key(|(manifest, _)| std::cmp::Reverse((manifest.sequence, manifest.taken_at)));
+    Ok(found)
+}
+
 /// The number of the next backup in a directory that may not exist yet.
 pub(super) fn next_sequence(chain: &Path) -> u64 {
     // What cannot be listed has no numbers; that it cannot be written to is told soon enough.

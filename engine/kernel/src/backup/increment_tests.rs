@@ -18,21 +18,21 @@ use crate::txn::{CatalogueKind, Range, Transaction, TreeRef};
 use crate::types::PageId;
 
 /// A directory of a chain that goes with the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let place = std::env::temp_dir().join(format!("holdfast-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&place);
         std::fs::create_dir_all(&place).unwrap();
         Folder(place)
     }
 
-    fn full(&self, store: &Store, name: &str) -> Result<Summary> {
+    pub fn full(&self, store: &Store, name: &str) -> Result<Summary> {
         take(store, &self.0.join(name), &Wanted::default(), &Progress::default())
     }
 
-    fn increment(&self, store: &Store, name: &str, parent: &str) -> Result<Summary> {
+    pub fn increment(&self, store: &Store, name: &str, parent: &str) -> Result<Summary> {
         let parent = self.0.join(parent);
         let wanted = Wanted { parent: Some(&parent), ..Wanted::default() };
         take(store, &self.0.join(name), &wanted, &Progress::default())
@@ -63,9 +63,10 @@ impl Drop for Folder {
 }
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Contents = BTreeMap<String, Rows>;
 
 /// Everything that is stored, by tree.
-fn contents(store: &Store) -> BTreeMap<String, Rows> {
+pub(super) fn contents(store: &Store) -> Contents {
     let mut txn = begin(store);
     let trees = txn.catalogue(CatalogueKind::Tree).unwrap();
     trees.into_iter().map(|entry| (entry.name, rows(&mut txn, entry.tree))).collect()
@@ -84,7 +85,7 @@ fn rows(txn: &mut Transaction, tree: TreeRef) -> Rows {
 }
 
 /// Puts records `numbers` of 200 bytes into a tree.
-fn fill(store: &Store, name: &str, numbers: std::ops::Range<u32>, value: u8) {
+pub(super) fn fill(store: &Store, name: &str, numbers: std::ops::Range<u32>, value: u8) {
     let mut txn = begin(store);
     let tree = txn.tree(name, true).unwrap().unwrap();
     for number in numbers {

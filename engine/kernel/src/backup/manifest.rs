@@ -47,6 +47,8 @@ pub struct Manifest {
     /// Every change before it is in the pages of this backup, or of those it adds to.
     pub redo_lsn: Lsn,
     pub end_lsn: Lsn,
+    /// The last commit before the end, in microseconds; later than it at most.
+    pub committed_at: i64,
     /// Pages in this backup itself.
     pub pages: u64,
     /// `None` for a full backup.
@@ -78,6 +80,7 @@ impl Manifest {
             "start_lsn": self.start_lsn.0,
             "redo_lsn": self.redo_lsn.0,
             "end_lsn": self.end_lsn.0,
+            "committed_at": self.committed_at,
             "pages": self.pages,
             "parent": parent.map(|parent| parent.name.as_str()),
             "parent_id": parent.map(|parent| parent.id.as_str()),
@@ -137,6 +140,7 @@ impl Manifest {
             start_lsn,
             redo_lsn: number("redo_lsn").map_or(start_lsn, Lsn),
             end_lsn: Lsn(number("end_lsn")?),
+            committed_at: value["committed_at"].as_i64().unwrap_or(i64::MAX),
             pages: number("pages")?,
             parent,
             pieces: value["files"].as_array()?.iter().map(piece).collect::<Option<_>>()?,

@@ -28,10 +28,14 @@ use crate::types::Lsn;
 mod chain;
 #[cfg(test)]
 mod increment_tests;
+mod logs;
 mod manifest;
 pub(crate) mod marks;
 mod pace;
 mod pages;
+mod point;
+#[cfg(test)]
+mod point_tests;
 mod restore;
 #[cfg(test)]
 mod rubbish_tests;
@@ -41,6 +45,7 @@ mod take;
 mod tests;
 
 pub use manifest::{MANIFEST, Manifest, ParentName};
+pub use point::{Point, PointWanted, Reached, restore_point};
 pub use restore::{restore_to, verify_on};
 pub use take::{Base, Taken, take_to, take_with};
 

@@ -57,7 +57,7 @@ pub(super) fn restore_links(
     restored
 }
 
-fn remove(target: &dyn Disk) {
+pub(super) fn remove(target: &dyn Disk) {
     let logs = target.list(segments::FOLDER).unwrap_or_default();
     let logs = logs.into_iter().map(|name| format!("{}/{name}", segments::FOLDER));
     let names = [control::PATH, DATA_PATH, RECOVERY_MARKER].map(str::to_owned);

@@ -134,6 +134,7 @@ impl Taking<'_> {
         self.copy_pages()?;
         let log = &self.shared().core.log;
         let end = log.end();
+        let committed_at = log.last_commit_at();
         log.flush_to(end)?;
         self.copy_log(from, end, &control)?;
         self.write_control(ControlData { clean_end: end, pages_lag: true, ..control })?;
@@ -151,6 +152,7 @@ impl Taking<'_> {
             start_lsn: from,
             redo_lsn: control.redo_lsn,
             end_lsn: end,
+            committed_at,
             pages: self.pages,
             parent,
             pieces: self.pieces.clone(),

@@ -6,13 +6,16 @@
 //! blocks that exist takes half as long. [`record`] and [`segments`] draw the bytes;
 //! [`reader`] finds where they validly end.
 //!
-//! Order of locks: `preparing`, then `io`, then `state`; each may be taken without the ones
+//! Order of locks: `removing`, `preparing`, then `io`, then `state`; each may be taken without the ones
 //! before it. No I/O happens while `state` is held.
+
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::stats::Latency;
 use crate::types::{Incarnation, Lsn, TxnId};
 
+mod archive;
 mod flush;
 mod opening;
 pub mod reader;
@@ -26,6 +29,7 @@ mod tests;
 pub mod windows;
 mod writer;
 
+pub use archive::archive_folder;
 pub use reader::{LogReader, Tail, TailReason};
 pub use record::{Entry, EntryHeader, EntryRef, Op};
 pub use resync::{Remains, commits_in};
@@ -53,8 +57,10 @@ pub struct LogOptions {
     /// Prepare segments and write ahead in threads of the log's own. Without, everything
     /// happens in the calls, in the same order each time.
     pub background: bool,
-    /// Keep segments that are no longer needed in `archive/` instead of removing them.
+    /// Keep segments that are no longer needed instead of removing them.
     pub archive: bool,
+    /// Where they go; none for `archive/` in the database. There each database has a folder.
+    pub archive_at: Option<PathBuf>,
     /// Microseconds since the Unix epoch; a simulation brings its own clock.
     pub clock: fn() -> i64,
 }
@@ -67,6 +73,7 @@ impl Default for LogOptions {
             sync_mode: SyncMode::Durable,
             background: true,
             archive: false,
+            archive_at: None,
             clock: system_time_us,
         }
     }

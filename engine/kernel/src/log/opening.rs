@@ -119,6 +119,8 @@ impl Log {
             lead: Mutex::default(),
             led: Condvar::new(),
             preparing: Mutex::new(()),
+            removing: Mutex::new(()),
+            archive_failure: Mutex::new(None),
             wishes: Mutex::default(),
             wished: Condvar::new(),
             failure: Mutex::new(None),

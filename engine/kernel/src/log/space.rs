@@ -294,7 +294,9 @@ impl Core {
         }
     }
 
+    /// A segment that cannot be archived stays, and those after it; [`Core::archive_failure`] tells why.
     pub(super) fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
+        let _turn = self.removing.lock();
         let lsn = lsn.0.min(self.durable.load(Ordering::Acquire));
         let mut removed = 0;
         loop {
@@ -306,11 +308,14 @@ impl Core {
             drop(state);
             let path = segments::segment_path(FOLDER, oldest);
             if self.options.archive {
-                self.archive(&path, oldest)?;
+                let archived = self.archive(&path, oldest);
+                *self.archive_failure.lock() = archived.as_ref().err().cloned();
+                if archived.is_err() {
+                    break;
+                }
             }
             self.disk.remove(&path)?;
             let mut state = self.state.lock();
-            // Another thread may have removed it as well; the file is gone either way.
             if state.slots.slots.first().is_some_and(|slot| slot.number == oldest) {
                 state.slots.slots.remove(0);
                 state.slots.readers.retain(|(number, _)| *number != oldest);
@@ -342,27 +347,6 @@ impl Core {
             removed = true;
         }
         if removed { self.disk.sync_dir(FOLDER) } else { Ok(()) }
-    }
-
-    /// Copies a segment into the archive; the copy is complete and durable before the original
-    /// goes, and an unfinished copy is written anew.
-    fn archive(&self, path: &str, number: u64) -> Result<()> {
-        let source = self.disk.open(path, OpenMode::Read)?;
-        let copy =
-            self.disk.open(&segments::segment_path(segments::ARCHIVE, number), OpenMode::Create)?;
-        copy.truncate(0)?;
-        let mut block = vec![0u8; BLOCK];
-        let mut at = 0;
-        loop {
-            let count = source.read_at(&mut block, at)?;
-            if count == 0 {
-                break;
-            }
-            copy.write_at(&block[..count], at)?;
-            at += count as u64;
-        }
-        copy.sync()?;
-        self.disk.sync_dir(segments::ARCHIVE)
     }
 
     /// Fills `bytes` with the stream from `lsn` on as far as it is written; returns how many

@@ -62,6 +62,9 @@ pub(super) struct Core {
     pub lead: Mutex<Lead>,
     pub led: Condvar,
     pub preparing: Mutex<()>,
+    /// Held while segments are archived and removed.
+    pub removing: Mutex<()>,
+    pub archive_failure: Mutex<Option<Error>>,
     pub wishes: Mutex<Wishes>,
     pub wished: Condvar,
     pub failure: Mutex<Option<Error>>,
@@ -245,6 +248,16 @@ impl Log {
     /// holds anything which is not durable, nor the one being written.
     pub fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
         self.core.truncate_before(lsn)
+    }
+
+    /// Why the last segment that was to be archived could not be; none where it was.
+    pub fn archive_failure(&self) -> Option<Error> {
+        self.core.archive_failure.lock().clone()
+    }
+
+    /// The time of the last commit, in microseconds since the Unix epoch.
+    pub fn last_commit_at(&self) -> i64 {
+        self.core.state.lock().last_commit_at
     }
 
     /// Ends the current segment at the end of the log; the next entry goes to a new one.

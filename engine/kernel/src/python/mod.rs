@@ -52,6 +52,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;
     module.add_function(wrap_pyfunction!(backups::verify_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(backups::restore_point, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     // So that code which takes mappings takes trees.
     let mapping = module.py().import("collections.abc")?.getattr("MutableMapping")?;

@@ -33,6 +33,8 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "cache_bytes" => opening.cache_bytes = value.extract()?,
             "segment_bytes" => opening.log.segment_bytes = value.extract()?,
             "log_buffer_bytes" => opening.log.buffer_bytes = value.extract()?,
+            "archive_log" => opening.log.archive = value.extract()?,
+            "archive_at" => opening.log.archive_at = value.extract()?,
             "sync_mode" => sync_mode = value.extract()?,
             "sync_interval_ms" => sync_interval_ms = value.extract()?,
             "checkpoint_interval_s" => {

@@ -27,6 +27,7 @@ fn small() -> LogOptions {
         sync_mode: SyncMode::Durable,
         background: false,
         archive: false,
+        archive_at: None,
         clock: || 0,
     }
 }
