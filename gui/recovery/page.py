@@ -167,7 +167,9 @@ class RecoveryPage(Page):
 
     def unsaved(self) -> str:
         if self.work.is_prepared:
-            return self.tr("A recovery waits to be put in place; it is rolled back.")
+            return self.tr(
+                "A recovery waits to be put in place; it is dropped, and the next one begins anew."
+            )
         return ""
 
     # What happened

@@ -64,6 +64,8 @@ class RecoveryWork(QObject):
         """What a plan, a rehearsal or a recovery has ended with."""
         self.job: Job | None = None
         """What runs now."""
+        self._is_starting = False
+        """Something was asked for whose job is not there yet: nothing else is begun meanwhile."""
         self.fallback = ""
         self.plan_hash = ""
         """Of the rehearsal that is to be carried out."""
@@ -73,7 +75,7 @@ class RecoveryWork(QObject):
 
     @property
     def is_busy(self) -> bool:
-        return self.job is not None
+        return self.job is not None or self._is_starting
 
     @property
     def is_prepared(self) -> bool:
@@ -98,6 +100,7 @@ class RecoveryWork(QObject):
         if self.is_prepared and self.manager is not None:
             self._shell.run(self.manager.roll_back)
         self.job = None
+        self._is_starting = False
         self.path = self.manager = self.plan = self.trouble = None
         self.plan_hash = self.fallback = ""
         self._failed = {}
@@ -119,6 +122,7 @@ class RecoveryWork(QObject):
             return
         folder = self._shell.preferences.backup_folder(path)
         this = self._round
+        self._is_starting = True
         answer = self._shell.run(lambda: (_newest_backup(folder), _offers_task(path)), self)
         answer.done(lambda found: self._weigh(found, plan, trouble) if this == self._round else None)
         answer.failed(self._tell_trouble(self.tr("look for other ways"), this))
@@ -152,8 +156,9 @@ class RecoveryWork(QObject):
         """Drop what was prepared."""
         manager = self.manager
         if manager is not None and not self.is_busy:
+            self._is_starting = True
             answer = self._shell.run(manager.roll_back, self)
-            answer.done(self.rolled_back.emit)
+            answer.done(self._has_rolled_back)
             answer.failed(
                 lambda error: self._has_failed(self._round, error, self.tr("roll the recovery back"))
             )
@@ -189,9 +194,11 @@ class RecoveryWork(QObject):
         def made(manager: RecoveryManager) -> None:
             if this == self._round:
                 self.manager = manager
+                self._is_starting = False
                 then(manager)
 
         if path is not None:
+            self._is_starting = True
             answer = self._shell.run(lambda: _manager(path, fallback), self)
             answer.done(made).failed(self._tell_trouble(self.tr("look at the database"), this))
 
@@ -215,6 +222,7 @@ class RecoveryWork(QObject):
         def tell(error: BaseException) -> None:
             if this == self._round:
                 self.job = None
+                self._is_starting = False
                 if not isinstance(error, Cancelled):
                     self.trouble = from_exception(error, operation)
                 self.troubled.emit(error, operation)
@@ -223,6 +231,7 @@ class RecoveryWork(QObject):
 
     def _weigh(self, found: tuple[float | None, Task[Any]], plan: Any, trouble: HoldfastError | None) -> None:
         backup_at, task = found
+        self._is_starting = False
         this = self._round
         job = self.job = self._shell.jobs.start(task, self)
 
@@ -238,12 +247,14 @@ class RecoveryWork(QObject):
         this = self._round
 
         def start(task: Task[Any]) -> None:
-            if this == self._round and not self.is_busy:
+            if this == self._round:
+                self._is_starting = False
                 job = self.job = self._shell.jobs.start(task, self)
                 self.followed.emit(job)
                 self._hear(job, done, operation)
 
         if not self.is_busy:
+            self._is_starting = True
             answer = self._shell.run(make, self)
             answer.done(start).failed(lambda error: self._has_failed(this, error, operation))
 
@@ -278,6 +289,10 @@ class RecoveryWork(QObject):
         self.plan_hash, self.trouble = report.plan_hash, None
         self.rehearsed.emit(report)
 
+    def _has_rolled_back(self, report: RecoveryReport) -> None:
+        self._is_starting = False
+        self.rolled_back.emit(report)
+
     def _take_database(self, manager: RecoveryManager) -> None:
         answer = self._shell.run(lambda: _take(manager), self)
         answer.done(lambda database: self.recovered.emit(database, manager.report))
@@ -289,6 +304,7 @@ class RecoveryWork(QObject):
         if this != self._round:
             return
         self.job = None
+        self._is_starting = False
         coded = from_exception(error, operation)
         if not isinstance(coded, Cancelled):
             self.trouble = coded

@@ -270,6 +270,36 @@ def test_a_rehearsal_changes_nothing_and_its_plan_is_then_carried_out(
     assert report.undo["records"] == 300
 
 
+def test_a_second_click_begins_nothing_twice(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    guide(window, page, crashed, until)
+    page.rehearse()
+    page.rehearse()
+    page.start()
+    page.show_ways()
+    until(is_idle(page, PROOF))
+    assert [job.name for job in window.jobs.all()] == ["Recovery plan", "Recovery rehearsal"]
+    page.start()
+    page.start()
+    until(lambda: window.opening.session is not None)
+    assert [job.name for job in window.jobs.all()][2:] == ["Recovery"]
+
+
+def test_what_waits_to_be_put_in_place_is_dropped_when_another_database_is_looked_at(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    before = hashes(crashed)
+    guide(window, page, crashed, until)
+    page.foot.stop_before.setChecked(True)
+    page.start()
+    until(is_idle(page, PROOF))
+    assert page.work.is_prepared
+    page.leave()
+    until(lambda: engine.inspect(crashed).holder is None)
+    assert hashes(crashed) == before
+
+
 def test_a_plan_that_no_longer_fits_is_refused_and_rehearsed_again(
     window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
 ) -> None:
