@@ -117,7 +117,8 @@ def test_saving_keeps_comments_and_writes_only_what_differs(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", [n for n, s in config.settings().items() if s.kind is not Kind.CHOICE])
 def test_an_odd_value_is_saved_without_rounding(name: str, tmp_path: Path) -> None:
     setting = config.settings()[name]
-    odd = {Kind.COUNT: 4, Kind.DURATION: 7.123456, Kind.FLAG: False, Kind.TEXT: "/x", Kind.WORDS: ("a",)}
+    odd = {Kind.COUNT: 4, Kind.DURATION: 7.123456, Kind.TEXT: "/x", Kind.WORDS: ("a",)}
+    odd[Kind.FLAG] = not getattr(Config(), name)
     value = odd.get(setting.kind, (64 << 20) + 12_345)
     if isinstance(setting.read(name, value), Problem):
         value = setting.maximum if setting.maximum is not None else setting.minimum
