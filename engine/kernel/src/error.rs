@@ -95,6 +95,7 @@ codes! {
     ForkedHandle = -24,
     PermissionDenied = -25,
     ControlDamaged = -26,
+    OutOfMemory = -27,
     PagesLeaked = -29,
     TransactionBusy = -30,
     TransactionEnded = -31,

@@ -1,7 +1,7 @@
 //! The storage kernel of Holdfast.
 //!
 //! Layers, lowest first; imports only go down:
-//! `types`, `error` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
+//! `types`, `error`, `memory` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
 //! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
@@ -17,6 +17,7 @@ pub mod lock;
 pub mod lockfile;
 pub mod log;
 pub mod logview;
+pub mod memory;
 pub mod page;
 #[cfg(feature = "extension-module")]
 pub mod python;

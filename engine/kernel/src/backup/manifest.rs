@@ -153,7 +153,10 @@ impl Manifest {
             return Err(damaged(MANIFEST, "there is no manifest: the backup was not finished"));
         }
         let file = source.open(MANIFEST, OpenMode::Read)?;
-        let mut text = vec![0; usize::try_from(file.size()?.min(64 << 20)).unwrap_or(0)];
+        let mut text = crate::memory::zeroed(
+            usize::try_from(file.size()?.min(64 << 20)).unwrap_or(0),
+            "read a manifest",
+        )?;
         let read = file.read_at(&mut text, 0)?;
         Manifest::decode(&text[..read]).map_err(|detail| damaged(MANIFEST, detail))
     }

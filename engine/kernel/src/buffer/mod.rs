@@ -136,7 +136,10 @@ impl Pool {
         doublewrite: DoubleWrite,
         options: &PoolOptions,
     ) -> Result<Pool> {
-        let frames: Vec<Frame> = (0..options.frames.max(16) + RESERVE).map(|_| Frame::new()).collect();
+        let wanted = options.frames.max(16).saturating_add(RESERVE);
+        let mut frames: Vec<Frame> = Vec::new();
+        crate::memory::reserve(&mut frames, wanted, "make a cache as large as cache_size says")?;
+        frames.extend((0..wanted).map(|_| Frame::new()));
         let file_pages = file.size()? / options.page_size as u64;
         Ok(Pool {
             page_size: options.page_size,
@@ -279,6 +282,9 @@ impl Pool {
         let index = self.take_victim()?;
         let frame = &self.frames[index];
         let mut guard = PageWrite::latch_pinned(self, frame);
+        if guard.size() != self.page_size {
+            guard.replace(Page::try_zeroed(self.page_size)?);
+        }
         let mut table = self.shard(page).lock();
         if table.contains_key(&page) {
             return Ok(None);
@@ -287,9 +293,6 @@ impl Pool {
         frame.set_page(page);
         frame.note_use();
         drop(table);
-        if guard.size() != self.page_size {
-            guard.replace(Page::zeroed(self.page_size));
-        }
         Ok(Some(guard))
     }
 

@@ -187,6 +187,8 @@ impl LogReader {
             self.buffer.shrink_to(WINDOW);
         }
         let wanted = count.max(WINDOW);
+        let more = wanted.saturating_sub(self.buffer.len());
+        crate::memory::reserve(&mut self.buffer, more, "read an entry of the log")?;
         self.buffer.resize(wanted, 0);
         let mut filled = have;
         while filled < wanted {

@@ -49,7 +49,7 @@ impl Core {
         let mut head = [0; HEADER_BYTES];
         let (have, _) = self.read_stream(lsn, &mut head)?;
         let Ok(len) = record::peek_len(&head[..have], lsn) else { return Ok(false) };
-        let mut bytes = vec![0; len.min(MAX_ENTRY)];
+        let mut bytes = crate::memory::zeroed(len.min(MAX_ENTRY), "read an entry of the log")?;
         let (have, _) = match self.read_stream(lsn, &mut bytes) {
             Err(error) if error.code == Code::InvalidArgument => return Ok(false),
             read => read?,

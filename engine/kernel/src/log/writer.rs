@@ -454,7 +454,7 @@ impl Core {
             if lsn.0 + len as u64 > self.written.load(Ordering::Acquire) {
                 return Err(damaged(lsn, Flaw::CutShort));
             }
-            bytes.resize(len, 0);
+            bytes = crate::memory::zeroed(len, "read an entry of the log")?;
             self.read_stream(lsn, &mut bytes)?;
         }
         decode_at(&bytes, lsn, incarnation).map_err(|flaw| damaged(lsn, flaw))

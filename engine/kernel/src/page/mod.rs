@@ -134,6 +134,12 @@ impl Page {
         Page { bytes: vec![0; size].into_boxed_slice() }
     }
 
+    /// As [`Page::zeroed`], `OutOfMemory` where there is none: for caches as large as somebody said.
+    pub fn try_zeroed(size: usize) -> Result<Page> {
+        let bytes = crate::memory::zeroed(size, "hold a page")?;
+        Ok(Page { bytes: bytes.into_boxed_slice() })
+    }
+
     /// A new, empty page of the given shape with page LSN 0.
     pub fn format(size: usize, shape: Shape<'_>) -> Page {
         let mut page = Page::zeroed(size);

@@ -194,3 +194,28 @@ fn nobody_waits_for_a_transaction_of_a_store_that_has_failed() {
     });
     assert!(started.elapsed() < options().opening.locks.timeout);
 }
+
+#[test]
+fn a_cache_larger_than_all_memory_is_refused_and_costs_nothing() {
+    let disk = MemoryDisk::new(23);
+    let huge = |cache_bytes| {
+        let mut options = options();
+        options.opening.cache_bytes = cache_bytes;
+        options
+    };
+    let told = Store::create(MemoryDisk::new(24), &huge(u64::MAX)).err().unwrap();
+    assert_eq!(told.code, Code::OutOfMemory, "{told}");
+    let store = Store::create(disk.clone(), &options()).unwrap();
+    let mut txn = begin(&store);
+    let at = tree(&mut txn, "t");
+    assert!(!txn.put(at, b"k", b"v").unwrap());
+    txn.commit().unwrap();
+    disk.crash(23);
+    drop(store);
+    let disk = disk.reopen();
+    let told = Store::open_recovering(disk.clone(), &huge(1 << 60), &Progress::default()).err();
+    assert!(told.as_ref().is_none_or(|error| error.code == Code::OutOfMemory), "{told:?}");
+    let disk = disk.reopen();
+    let store = Store::open_recovering(disk, &options(), &Progress::default()).unwrap();
+    assert_eq!(all(&mut begin(&store), at, false).len(), 1);
+}

@@ -124,6 +124,53 @@ fn deleted_records_are_cleaned_after_a_crash_too() {
     assert_sound(&store);
 }
 
+#[test]
+fn a_crash_while_leaves_are_taken_out_leaves_a_sound_tree() {
+    for budget in [1, 7, 60, 300] {
+        for is_flushed in [false, true] {
+            let (disk, store, at) = new_store(76 + budget);
+            fill(&store, at, 0);
+            let mut txn = begin(&store);
+            // Some records stay, so that not every leaf goes.
+            let gone = |key: &Vec<u8>| !key.ends_with(b"77");
+            keys(0).filter(gone).for_each(|key| assert!(txn.delete(at, &key).unwrap()));
+            txn.commit().unwrap();
+            let mut left = budget;
+            crate::txn::tidy(store.shared(), &mut || {
+                left = left.saturating_sub(1);
+                left > 0
+            })
+            .unwrap();
+            store.shared().core.pool.write_out_cold().unwrap();
+            if is_flushed {
+                store.flush().unwrap();
+            }
+            disk.crash(budget);
+            drop(store);
+            let store = Store::open_recovering(disk.reopen(), &options(), &Progress::default()).unwrap();
+            let stays: Vec<Vec<u8>> = {
+                let mut stays: Vec<_> = keys(0).filter(|key| !gone(key)).collect();
+                stays.sort();
+                stays
+            };
+            let found = |reverse| -> Vec<Vec<u8>> {
+                let mut found: Vec<_> =
+                    all(&mut begin(&store), at, reverse).into_iter().map(|(key, _)| key).collect();
+                found.sort();
+                found
+            };
+            assert_eq!((found(false), found(true)), (stays.clone(), stays), "{budget} {is_flushed}");
+            store.maintain().unwrap();
+            assert_sound(&store);
+            let mut txn = begin(&store);
+            keys(0).for_each(|key| assert_eq!(txn.put(at, &key, &[4; 400]).unwrap(), !gone(&key)));
+            txn.commit().unwrap();
+            assert_eq!(all(&mut begin(&store), at, true).len() as u64, ROWS);
+            assert_sound(&store);
+        }
+    }
+}
+
 /// How many older versions the record's chain has, as far as it can be followed.
 fn chain(store: &Store, at: TreeRef, key: &[u8]) -> usize {
     let core = &store.shared().core;

@@ -95,11 +95,10 @@ fn a_snapshot_that_would_hold_too_much_log_is_too_old_and_says_what_to_do() {
     let limits = LogLimits { snapshot_bytes: 4 * SEGMENT, ..LogLimits::default() };
     let (store, at) = store_with(limits);
     let mut old = begin(&store, Isolation::RepeatableRead);
-    let mut writing = begin(&store, Isolation::RepeatableRead);
-    writing.put(at, b"own", b"value").unwrap();
+    let mut other = begin(&store, Isolation::RepeatableRead);
     assert_eq!(old.get(at, &key(7)).unwrap(), Some(vec![0; 100]));
     work(&store, at, 1..20);
-    for txn in [&mut old, &mut writing] {
+    for txn in [&mut old, &mut other] {
         let error = txn.get(at, &key(7)).unwrap_err();
         assert_eq!(error.code, Code::SnapshotTooOld);
         let Some(Field::Text(detail)) = error.field("detail") else { panic!("{error}") };
@@ -109,12 +108,81 @@ fn a_snapshot_that_would_hold_too_much_log_is_too_old_and_says_what_to_do() {
         assert_eq!(txn.status(), "aborted");
     }
     let told = held_events(&store);
-    let ids = [old.id(), writing.id()].map(|id| Field::from(id.0));
+    let ids = [old.id(), other.id()].map(|id| Field::from(id.0));
     assert_eq!(told.iter().map(|(txn, ..)| txn.clone()).collect::<Vec<_>>(), ids);
     assert!(told.iter().all(|(_, what, _)| *what == Field::from("snapshot")));
     assert!(log_bytes(&store) < 8 * SEGMENT, "{}", log_bytes(&store));
-    assert_eq!(begin(&store, Isolation::ReadCommitted).get(at, b"own").unwrap(), None);
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+}
+
+#[test]
+fn a_transaction_whose_log_is_kept_for_its_undo_is_no_snapshot_that_is_too_old() {
+    let limits = LogLimits { snapshot_bytes: 4 * SEGMENT, ..LogLimits::default() };
+    let (store, at) = store_with(limits);
+    let mut long = begin(&store, Isolation::RepeatableRead);
+    // Its own changes alone are far beyond the limit for snapshots.
+    (0..5000).for_each(|i| assert!(!long.put(at, format!("own{i}").as_bytes(), &[1; 100]).unwrap()));
+    work(&store, at, 1..5);
+    assert_eq!(long.get(at, &key(7)).unwrap(), Some(vec![0; 100]));
+    assert_eq!(held_events(&store), []);
+    long.commit().unwrap();
+    assert_eq!(begin(&store, Isolation::ReadCommitted).count(at).unwrap(), 5300);
+}
+
+#[test]
+fn a_commit_and_a_limit_that_meet_have_one_outcome() {
+    let limits = LogLimits { transaction_bytes: 1, aborts: true, ..LogLimits::default() };
+    let (store, at) = store_with(limits);
+    let (mut committed, mut given_up) = (0, 0);
+    for round in 0..200u64 {
+        let met = Barrier::new(2);
+        let key = format!("own{round}").into_bytes();
+        let mut txn = begin(&store, Isolation::ReadCommitted);
+        txn.put(at, &key, b"value").unwrap();
+        let outcome = std::thread::scope(|scope| {
+            let owner = scope.spawn(|| {
+                met.wait();
+                (0..round % 5 * 200).for_each(|_| std::hint::spin_loop());
+                txn.commit()
+            });
+            met.wait();
+            store.shared().enforce_limits();
+            store.maintain().unwrap();
+            owner.join().unwrap()
+        });
+        store.maintain().unwrap();
+        let is_there = begin(&store, Isolation::ReadCommitted).get(at, &key).unwrap().is_some();
+        match outcome {
+            Ok(_) => committed += u64::from(is_there),
+            Err(error) => {
+                assert_eq!(error.code, Code::TransactionAborted, "{error}");
+                given_up += u64::from(!is_there);
+            }
+        }
+    }
+    assert_eq!(committed + given_up, 200, "{committed} committed, {given_up} given up");
+    assert!(store.shared().txns.is_idle());
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+}
+
+#[test]
+fn a_limit_never_waits_for_an_owner_who_is_at_work_and_who_is_rolled_back_afterwards() {
+    let limits = LogLimits { transaction_bytes: 1, aborts: true, ..LogLimits::default() };
+    let (store, at) = store_with(limits);
+    let mut txn = begin(&store, Isolation::ReadCommitted);
+    let told = txn.atomically(|txn| {
+        txn.put(at, b"own", b"value")?;
+        let _work = txn.ensure_writable()?;
+        // As a checkpoint does that falls in the middle of a call.
+        store.checkpoint()?;
+        store.maintain()?;
+        assert_eq!(txn.state().status(), crate::txn::Status::Active);
+        txn.put(at, b"own", b"again")
+    });
+    assert_eq!(told.unwrap_err().code, Code::TransactionAborted);
+    store.maintain().unwrap();
+    assert_eq!(txn.status(), "aborted");
+    assert_eq!(begin(&store, Isolation::ReadCommitted).get(at, b"own").unwrap(), None);
 }
 
 #[test]

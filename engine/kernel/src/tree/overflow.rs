@@ -98,7 +98,8 @@ pub fn read(core: &Core, tree: TreeId, reference: Reference) -> Result<Option<Ve
     let length = usize::try_from(reference.length).unwrap_or(usize::MAX);
     // No more than the file could hold: the length may be damaged.
     let most = core.pool.file_pages() as usize * core.pool.page_size();
-    let mut value = Vec::with_capacity(length.min(most));
+    let mut value = Vec::new();
+    crate::memory::reserve(&mut value, length.min(most), "read a long value")?;
     let mut at = reference.head;
     while value.len() < length {
         if at.is_none() {

@@ -223,13 +223,13 @@ impl Transaction {
         if error.code == Code::TransactionEnded { self.state.fate() } else { error }
     }
 
-    /// What was read counts only where nobody has ended the transaction meanwhile: what its
-    /// snapshot needed may be gone since.
-    pub(super) fn confirm<T>(&self, value: T) -> Result<T> {
+    /// What was read, or failed to be, counts only where nobody has ended the transaction meanwhile:
+    /// what its snapshot needed may be gone since, and what was met in its place is no damage.
+    pub(super) fn confirm<T>(&self, read: Result<T>) -> Result<T> {
         if self.state.is_condemned() {
             self.ensure_usable()?;
         }
-        Ok(value)
+        read
     }
 
     /// As [`Transaction::ensure_usable`], for an operation that changes something; it lasts as long

@@ -21,7 +21,7 @@ const LITTLE: Duration = Duration::from_micros(100);
 pub struct LogLimits {
     /// For versions that a snapshot may still read; beyond, the snapshot gets `SnapshotTooOld`.
     pub snapshot_bytes: u64,
-    /// For undoing a transaction.
+    /// For undoing a transaction; what it reads is then kept with that.
     pub transaction_bytes: u64,
     /// Beyond that limit a transaction is rolled back, not only told of.
     pub aborts: bool,
@@ -108,9 +108,12 @@ impl Shared {
     /// Looks at who holds how much log, and takes over or tells of those that hold too much.
     pub fn enforce_limits(&self) {
         let end = self.core.log.end();
-        let held = |from: Lsn| if from.is_none() { 0 } else { end.0.saturating_sub(from.0) };
+        let held = |from: Lsn, to: Lsn| if from.is_none() { 0 } else { to.0.saturating_sub(from.0) };
         for state in self.txns.active().iter().filter(|state| !state.is_ending()) {
-            let (versions, undo) = (held(state.pin), held(state.first_lsn()));
+            let first = state.first_lsn();
+            let undo = held(first, end);
+            // From its own first entry on, the log is kept for its undo, whatever it reads.
+            let versions = held(state.pin, if first.is_none() { end } else { first });
             let limits = self.limits;
             if undo > limits.transaction_bytes {
                 let action = if limits.aborts { "aborted" } else { "reported" };

@@ -137,11 +137,16 @@ impl Transaction {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
         let _lap = self.shared.stats.sampled_lap(Timed::Get);
+        let read = self.read_record(at, key);
+        self.confirm(read)
+    }
+
+    fn read_record(&self, at: TreeRef, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut gone = None;
         loop {
             let found = self.find_waiting(at, key)?;
             if let Some(value) = self.settle(at, found, &mut gone)? {
-                return self.confirm(value);
+                return Ok(value);
             }
         }
     }
@@ -157,10 +162,10 @@ impl Transaction {
         }
         let _lap = self.shared.stats.sampled_lap(Timed::Get);
         match self.find::<Trying>(at, key) {
-            Ok(Some(Found::Nothing)) => Some(self.confirm(None)),
-            Ok(Some(Found::Value(value))) => Some(self.confirm(Some(value))),
+            Ok(Some(Found::Nothing)) => Some(self.confirm(Ok(None))),
+            Ok(Some(Found::Value(value))) => Some(self.confirm(Ok(Some(value)))),
             Ok(_) => None,
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(self.confirm(Err(error))),
         }
     }
 
@@ -199,12 +204,8 @@ impl Transaction {
             Found::Value(value) => Some(Some(value)),
             Found::Long(reference) => {
                 let value = overflow::read(&self.shared.core, at.id, reference)?;
-                if value.is_none() {
-                    // A snapshot that was given up is not kept the long values that it refers to.
-                    self.confirm(())?;
-                    if gone.replace(reference) == Some(reference) {
-                        return Err(overflow::broken(at.id, reference));
-                    }
+                if value.is_none() && gone.replace(reference) == Some(reference) {
+                    return Err(overflow::broken(at.id, reference));
                 }
                 value.map(Some)
             }
@@ -216,6 +217,11 @@ impl Transaction {
     pub fn contains(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
+        let read = self.has_record(at, key);
+        self.confirm(read)
+    }
+
+    fn has_record(&self, at: TreeRef, key: &[u8]) -> Result<bool> {
         loop {
             let found = match self.find_waiting(at, key)? {
                 Found::Older(stamp) => self.older(stamp)?,
@@ -223,8 +229,8 @@ impl Transaction {
             };
             match found {
                 Found::Older(_) => {}
-                Found::Nothing => return self.confirm(false),
-                _ => return self.confirm(true),
+                Found::Nothing => return Ok(false),
+                _ => return Ok(true),
             }
         }
     }
@@ -256,6 +262,17 @@ impl Transaction {
     ) -> Result<Batch> {
         self.ensure_usable()?;
         self.lock_for_reading(at)?;
+        let read = self.scan_records(at, range, from, limit);
+        self.confirm(read)
+    }
+
+    fn scan_records(
+        &self,
+        at: TreeRef,
+        range: &Range,
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Batch> {
         let mut position = match from {
             Some(from) => Some(from.to_vec()),
             None if range.reverse => range.stop.clone(),
@@ -274,14 +291,14 @@ impl Transaction {
                     Some(None) => {}
                     None => {
                         // Its long value went away under us: read the record by itself.
-                        if let Some(value) = self.get(at, &key)? {
+                        if let Some(value) = self.read_record(at, &key)? {
                             batch.records.push((key, value));
                         }
                     }
                 }
             }
             if !batch.records.is_empty() || batch.next.is_none() {
-                return self.confirm(batch);
+                return Ok(batch);
             }
             position = batch.next;
         }

@@ -122,7 +122,10 @@ fn read_journal(disk: &dyn Disk) -> Result<Option<Vec<FileChange>>> {
         return Ok(None);
     }
     let file = disk.open(JOURNAL_PATH, OpenMode::Read)?;
-    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
+    let mut bytes = crate::memory::zeroed(
+        usize::try_from(file.size()?).unwrap_or(usize::MAX),
+        "read what a recovery has decided",
+    )?;
     let count = file.read_at(&mut bytes, 0)?;
     Ok(journal::decode(&bytes[..count]))
 }

@@ -1,0 +1,38 @@
+//! Memory whose size somebody else has named: a file, which may be damaged, or a caller.
+//!
+//! What there is not is `OutOfMemory` (-27), and never the end of the process. Sizes that the
+//! kernel chooses itself are small, and are not asked for here.
+
+use crate::error::{Code, Error, Result};
+
+/// So many zeros, to be filled from a file.
+pub fn zeroed(bytes: usize, operation: &str) -> Result<Vec<u8>> {
+    let mut memory = Vec::new();
+    reserve(&mut memory, bytes, operation)?;
+    memory.resize(bytes, 0);
+    Ok(memory)
+}
+
+/// Makes room for so many more elements.
+pub fn reserve<T>(memory: &mut Vec<T>, more: usize, operation: &str) -> Result<()> {
+    memory
+        .try_reserve_exact(more)
+        .map_err(|_| Error::new(Code::OutOfMemory).with("operation", operation))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn memory_that_there_is_not_is_told_with_what_it_was_for() {
+        for bytes in [1 << 60, usize::MAX] {
+            let error = zeroed(bytes, "read a file").unwrap_err();
+            assert_eq!(error.code, Code::OutOfMemory);
+            assert_eq!(error.field("operation"), Some(&"read a file".into()));
+        }
+        assert_eq!(zeroed(3, "read a file").unwrap(), [0; 3]);
+    }
+}
