@@ -120,6 +120,12 @@ class Config:
     backup_increments: int = count(
         0, Section.BACKUPS, "Increments that the schedule takes between two full backups", min=0, max=100
     )
+    backup_rate: int = size(
+        "0 B",
+        Section.BACKUPS,
+        "Bytes that a scheduled backup reads per second; 0 for no limit",
+        min="0 B",
+    )
     rehearse_backups: bool = flag(
         True, Section.BACKUPS, "Rehearse the restore of each scheduled backup at once"
     )

@@ -191,13 +191,14 @@ class BackupKeeper:
         return Task("Scheduled backup", work)
 
     def _take(self, folder: Path, task: Task[BackupInfo]) -> BackupInfo:
-        backups = self._database.backups
+        backups, rate = self._database.backups, self._database.config.backup_rate
         if self._may_add(folder):
             try:
-                return task.carry(backups.increment_task(folder, BackupOrigin.SCHEDULED))
+                increment = backups.increment_task(folder, BackupOrigin.SCHEDULED, bytes_per_second=rate)
+                return task.carry(increment)
             except (IncrementRefused, BackupDamaged) as error:
                 _log.warning("a full backup is taken where an increment was due: %s", error.message)
-        return task.carry(backups.full_task(folder, BackupOrigin.SCHEDULED))
+        return task.carry(backups.full_task(folder, BackupOrigin.SCHEDULED, bytes_per_second=rate))
 
     def _may_add(self, folder: Path) -> bool:
         """Whether the newest backup has fewer increments below it than the settings allow, and stands."""

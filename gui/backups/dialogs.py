@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QDialog, QFileDialog, QLineEdit, QWidget
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, IncrementRefused
 from engine.types import BackupInfo, ProofStep
 from gui.backups.words import proof_steps
 from gui.page import Shell
@@ -123,49 +123,77 @@ class WorkDialog(QDialog):
 
 
 class BackupDialog(WorkDialog):
-    """Takes a full backup while the database is in use, and rehearses a restore of it."""
+    """Takes a backup while the database is in use, full or an increment, and rehearses a restore of it."""
 
     taken = Signal(object)
     """The `BackupInfo`, as soon as there is one."""
     ended = Signal()
     """What was asked for is done, or has failed."""
 
-    def __init__(self, shell: Shell, session: EngineSession, folder: Path, parent: QWidget | None = None):
+    def __init__(
+        self,
+        shell: Shell,
+        session: EngineSession,
+        folder: Path,
+        parent: QWidget | None = None,
+        newest: KeptBackup | None = None,
+    ) -> None:
+        """`newest` is the backup in `folder` that an increment would add to; None for none."""
         self._session = session
+        self._folder, self._newest = folder, newest
         self._info: BackupInfo | None = None
         super().__init__(
             shell, session.tr("Back up {name}").format(name=session.name), session.tr("Folder"), parent
         )
         self.words.setText(
             self.tr(
-                "A full backup. The database stays in use meanwhile; what is committed before the end is in "
-                "it. It is checked against its checksums before it counts."
+                "The database stays in use meanwhile; what is committed before the end is in the backup. It "
+                "is checked against its checksums before it counts."
             )
         )
+        self.adds = QCheckBox()
+        if newest is not None:
+            since = self.tr("Only what has changed since the backup of {moment}: an increment")
+            self.adds.setText(since.format(moment=formats.moment(newest.info.taken_at)))
+        self.adds.toggled.connect(lambda _on: self.show_state())
         self.rehearses = QCheckBox(
             self.tr("Then rehearse a restore: into a scratch folder, checked, every row counted")
         )
         self.rehearses.setChecked(True)
+        self.middle.addWidget(self.adds)
         self.middle.addWidget(self.rehearses)
         self.place.setText(str(folder))
 
     def show_state(self) -> None:
         sample = self._session.last_sample
         size = 0 if sample is None else sample.status.pages * sample.status.cache.page_size
-        self.go.setText(
-            self.tr("Back up about {size}").format(size=formats.size(size)) if size else self.tr("Back up")
-        )
+        # An increment belongs beside what it adds to.
+        self.adds.setVisible(self._newest is not None and self.path() == self._folder)
+        if self._is_increment():
+            self.go.setText(self.tr("Back up what has changed"))
+        elif size:
+            self.go.setText(self.tr("Back up about {size}").format(size=formats.size(size)))
+        else:
+            self.go.setText(self.tr("Back up"))
         self.go.setEnabled(bool(self.place.text().strip()))
-        self.command.show_command("backup", self._session.path, self.path())
+        more = ("--incremental",) if self._is_increment() else ()
+        self.command.show_command("backup", self._session.path, self.path(), *more)
+
+    def _is_increment(self) -> bool:
+        return self.adds.isChecked() and not self.adds.isHidden()
 
     def start(self) -> None:
-        folder = self.path()
+        folder, adds = self.path(), self._is_increment()
+        self.adds.hide()
         self.rehearses.hide()
         self.shell.preferences.keep_backup_folder(self._session.path, folder)
-        answer = self._session.run(lambda db: _full_task(db, folder), self, channel="files")
+        answer = self._session.run(lambda db: _backup_task(db, folder, adds), self, channel="files")
         answer.done(lambda task: self.follow(task, self._has_taken)).failed(self.has_failed)
 
     def has_failed(self, error: BaseException) -> None:
+        if isinstance(error, IncrementRefused):
+            # What helps is a full one, which the button takes next.
+            self.adds.setChecked(False)
         super().has_failed(error)
         if self._info is None:
             self.rehearses.show()
@@ -211,8 +239,9 @@ class BackupDialog(WorkDialog):
         self.ended.emit()
 
 
-def _full_task(database: Any, folder: Path) -> Any:
-    task = database.backups.full_task(folder)
+def _backup_task(database: Any, folder: Path, adds: bool) -> Any:
+    backups = database.backups
+    task = backups.increment_task(folder) if adds else backups.full_task(folder)
     if folder.absolute() != database.keeper.folder:
         # Where a backup was put by hand, those of the schedule and its proof are looked for too.
         database.keeper.change(backup_folder=str(folder.absolute()))

@@ -297,7 +297,8 @@ class BackupsPage(Page):
         folder = (
             self.folder if self.folder != Path() else self.shell.preferences.backup_folder(self.session.path)
         )
-        dialog = BackupDialog(self.shell, self.session, folder, self)
+        newest = self._shown.backups[0] if self._shown is not None and self._shown.backups else None
+        dialog = BackupDialog(self.shell, self.session, folder, self, newest)
         dialog.taken.connect(self._has_taken)
         dialog.ended.connect(self.refresh)
         dialog.open()

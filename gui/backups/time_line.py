@@ -46,6 +46,7 @@ class BackupTimeLine(QWidget):
         """Show these, and when the next one is due."""
         self._backups = tuple(sorted(backups, key=lambda kept: kept.info.taken_at))
         self._next_at, self._now = next_at, time.time()
+        self.setAccessibleDescription("; ".join(self._words(kept) for kept in self._backups[-20:]))
         self.update()
 
     def choose(self, path: str) -> None:
@@ -103,6 +104,10 @@ class BackupTimeLine(QWidget):
             self._draw_mark(painter, point, kept)
         self._draw_next(painter)
         self._draw_legend(painter)
+        if self.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(tone_color(Tone.ACCENT), 1))
+            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
         painter.end()
 
     def _begin(self) -> float:

@@ -33,6 +33,7 @@ SHOWN = {
         "backup_interval",
         "backup_time",
         "backup_increments",
+        "backup_rate",
         "rehearse_backups",
         "prune_backups",
         "keep_last_backups",

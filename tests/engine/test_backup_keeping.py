@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -434,9 +435,30 @@ def test_the_check_of_health_names_the_state_of_backups(database: Database, keep
     assert told() == "There is a backup, not yet proved"
 
 
-def test_closing_a_database_ends_its_keeper(tmp_path: Path) -> None:
-    config = Config().changed(backup_schedule="interval", segment_size="1 MiB")
-    database = engine.open(tmp_path / "busy.holdfast", config=config)
-    assert database.keeper.standing().next_at is not None
+def test_closing_a_database_cancels_its_scheduled_backup_and_leaves_no_half_of_one(
+    tmp_path: Path, config: Config
+) -> None:
+    # So slow that it cannot have ended by itself.
+    slow = config.changed(backup_rate="64 KiB", backup_folder=str(tmp_path / "chain"))
+    database = engine.open(tmp_path / "busy.holdfast", config=slow)
+    with database.transaction() as txn:
+        for number in range(20_000):
+            txn.tree("t")[b"%06d" % number] = b"v" * 200
+    begun = threading.Event()
+    database.events.subscribe(lambda _event: begun.set(), ["scheduled_backup_began"])
+    runs = threading.Thread(target=database.keeper._run_scheduled)
+    runs.start()
+    assert begun.wait(30)
     database.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["busy.holdfast"]
+    runs.join(30)
+    assert not runs.is_alive()
+    assert kept_backups(tmp_path / "chain") == ()
+    assert not (tmp_path / "chain").exists() or not list((tmp_path / "chain").iterdir())
+    with engine.open(tmp_path / "busy.holdfast", config=config, recovery="never") as again:
+        assert again.keeper.failure() is None, "nobody's fault"
+
+
+def test_a_database_without_a_schedule_starts_no_thread_for_it(database: Database) -> None:
+    assert "holdfast-backups" not in {thread.name for thread in threading.enumerate()}
+    database.keeper.standing()
+    assert "holdfast-backups" in {thread.name for thread in threading.enumerate()}

@@ -126,6 +126,24 @@ def test_a_backup_that_was_not_rehearsed_is_not_called_proved(filled: MainWindow
     dialog.accept()
 
 
+def test_an_increment_is_offered_on_top_of_the_newest_backup(with_backup: MainWindow, until: Until) -> None:
+    with database_of(with_backup).transaction() as txn:
+        txn.tree("stock")[b"later"] = b"in the increment"
+    page = page_of(with_backup)
+    page.back_up()
+    dialog = page.findChildren(BackupDialog)[0]
+    assert not dialog.adds.isHidden()
+    dialog.adds.setChecked(True)
+    assert "changed" in dialog.go.text()
+    dialog.start()
+    until(lambda: "proved" in dialog.banner.title())
+    dialog.accept()
+    until(lambda: page.model.rowCount() == 2)
+    kept = page.model.record(0)
+    assert kept is not None
+    assert kept.parent == page.model.record(1).name  # type: ignore[union-attr]
+
+
 def test_a_backup_into_the_database_itself_is_refused_with_a_card(filled: MainWindow, until: Until) -> None:
     page = page_of(filled)
     page.back_up()
