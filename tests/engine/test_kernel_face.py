@@ -634,6 +634,28 @@ def test_a_forked_child_can_neither_use_nor_harm_the_database(path: str) -> None
     store.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only Unix forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_what_a_forked_child_made_is_known_as_its_own(path: str) -> None:
+    bridge.Store.create(path, OPTIONS).close()
+    child = os.fork()
+    if child == 0:
+        store = bridge.Store.open(path, OPTIONS)
+        store.status()
+        owner = os.getpid()
+        grandchild = os.fork()
+        if grandchild == 0:
+            try:
+                store.status()
+            except errors.ForkedHandle as refused:
+                os._exit(0 if refused.fields["owner_pid"] == owner else 2)
+            os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
+        store.close()
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 WRITER = """
 import sys
 from engine import bridge

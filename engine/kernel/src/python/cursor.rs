@@ -122,6 +122,16 @@ impl Cursor {
     }
 
     pub(crate) fn next_pair(&self, py: Python<'_>) -> PyResult<Option<Pair>> {
+        self.next_with(py, |key, value| (key.to_vec(), value))
+    }
+
+    /// What `take` makes of the next record. It is called while the cursor is held: of Python it
+    /// may make bytes only, of which no code of others ever runs.
+    fn next_with<T>(
+        &self,
+        py: Python<'_>,
+        take: impl FnOnce(&[u8], Vec<u8>) -> T,
+    ) -> PyResult<Option<T>> {
         let handle = &self.handle;
         let mut ahead = self.ahead.try_lock().ok_or_else(|| handle.cell.busy())?;
         let ahead = &mut *ahead;
@@ -133,12 +143,13 @@ impl Cursor {
                 ahead.fetch(|range, from, limit| txn.scan(at, range, from, limit))
             })?;
         }
-        let pair = ahead.records.pop_front();
-        match &pair {
-            Some((key, _)) => ahead.last = Some(key.clone()),
-            None => ahead.is_over = true,
-        }
-        Ok(pair)
+        let Some((key, value)) = ahead.records.pop_front() else {
+            ahead.is_over = true;
+            return Ok(None);
+        };
+        let taken = take(&key, value);
+        ahead.last = Some(key);
+        Ok(Some(taken))
     }
 }
 
@@ -185,14 +196,19 @@ impl Cursor {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((key, value)) = self.next_pair(py)? else { return Ok(None) };
-        Ok(Some(match self.yields {
-            Yield::Keys => PyBytes::new(py, &key).into_any(),
-            Yield::Values => PyBytes::new(py, &value).into_any(),
-            Yield::Items => {
-                PyTuple::new(py, [PyBytes::new(py, &key), PyBytes::new(py, &value)])?.into_any()
+        match self.yields {
+            Yield::Keys => Ok(self.next_with(py, |key, _| PyBytes::new(py, key))?.map(Bound::into_any)),
+            Yield::Values => {
+                let value = self.next_with(py, |_, value| PyBytes::new(py, &value))?;
+                Ok(value.map(Bound::into_any))
             }
-        }))
+            Yield::Items => {
+                let bytes =
+                    |key: &[u8], value: Vec<u8>| [PyBytes::new(py, key), PyBytes::new(py, &value)];
+                let pair = self.next_with(py, bytes)?;
+                pair.map(|pair| PyTuple::new(py, pair).map(Bound::into_any)).transpose()
+            }
+        }
     }
 }
 

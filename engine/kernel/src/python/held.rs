@@ -13,6 +13,19 @@ use crate::error::{Code, Error, Result};
 use crate::sync::{Arc, AtomicU32, Ordering};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
+/// The number of this process; 0 where it has to be asked for. Asking takes a call of the system.
+static PID: AtomicU32 = AtomicU32::new(0);
+
+fn pid() -> u32 {
+    match PID.load(Ordering::Relaxed) {
+        0 => {
+            let pid = std::process::id();
+            PID.store(pid, Ordering::Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}
 
 /// The process in which something was made.
 #[derive(Clone, Copy)]
@@ -23,7 +36,7 @@ pub struct Home {
 
 impl Home {
     pub fn here() -> Home {
-        Home { forks: FORKS.load(Ordering::Relaxed), pid: std::process::id() }
+        Home { forks: FORKS.load(Ordering::Relaxed), pid: pid() }
     }
 
     fn is_here(self) -> bool {
@@ -47,6 +60,7 @@ pub fn watch_forks(py: Python<'_>) -> PyResult<()> {
     }
     let count = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         FORKS.fetch_add(1, Ordering::Relaxed);
+        PID.store(0, Ordering::Relaxed);
     };
     let keywords = PyDict::new(py);
     keywords.set_item("after_in_child", PyCFunction::new_closure(py, None, None, count)?)?;
