@@ -446,6 +446,10 @@ class PointNotReached(HoldfastError):
     code = -91
 
 
+class BackupIncomplete(HoldfastError):
+    code = -92
+
+
 def by_code() -> dict[int, type[HoldfastError]]:
     """Every error class by its code."""
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}

@@ -6,6 +6,12 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from engine.backups.emergency import (
+    emergency_task,
+    is_emergency,
+    restore_emergency_task,
+    verify_emergency_task,
+)
 from engine.backups.point import (
     AT_BACKUP,
     AT_END,
@@ -21,7 +27,8 @@ from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
-from engine.errors import BackupDamaged, InvalidArgument, NotSupported, RehearsalFailed
+from engine.database import directory_of
+from engine.errors import BackupDamaged, InvalidArgument, RehearsalFailed
 from engine.types import BackupInfo
 from engine.units import format_size
 
@@ -33,7 +40,11 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--incremental", action="store_true", help="only what has changed since the newest backup there"
     )
-    parser.add_argument("--emergency", action="store_true", help="not in this version")
+    parser.add_argument(
+        "--emergency",
+        action="store_true",
+        help="what can be read, damaged or not, without opening the database",
+    )
     parser.add_argument(
         "--bytes-per-second", type=int, default=0, metavar="N", help="read the database no faster than this"
     )
@@ -61,12 +72,15 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         "--log", action="append", default=[], metavar="DIR", help="a database or an archive that holds log"
     )
     parser.add_argument("--preview", action="store_true", help="only say what would be restored")
+    parser.add_argument(
+        "--accept-incomplete", action="store_true", help="restore an emergency backup with what it lacks"
+    )
 
 
 def backup(args: argparse.Namespace, out: Output) -> int:
     """`backup PATH TARGET`"""
     if args.emergency:
-        raise NotSupported(feature="--emergency", detail="this version takes full and incremental backups")
+        return _emergency(args, out)
     if args.bytes_per_second < 0:
         raise InvalidArgument(argument="--bytes-per-second", issue="it cannot be negative")
     with open_existing(args.path, out) as database:
@@ -77,9 +91,29 @@ def backup(args: argparse.Namespace, out: Output) -> int:
     return FINE
 
 
+def _emergency(args: argparse.Namespace, out: Output) -> int:
+    if args.incremental:
+        raise InvalidArgument(argument="--emergency", issue="an emergency backup is no increment")
+    found = out.follow(emergency_task(directory_of(args.path), args.target))
+    out.result(
+        {"emergency": asdict(found), "complete": not found.missing},
+        [
+            f"Emergency backup of {len(found.files):,} files ({format_size(found.bytes)}), as they are.",
+            *(found.missing or ("Everything could be read.",)),
+            found.path,
+        ],
+    )
+    return PROBLEMS if found.missing else FINE
+
+
 def verify(args: argparse.Namespace, out: Output) -> int:
     """`verify-backup TARGET`"""
     try:
+        if is_emergency(args.target):
+            found = out.follow(verify_emergency_task(args.target))
+            lines = [f"Its {len(found.files):,} files are as they were written.", *found.missing]
+            out.result({"ok": True, "emergency": asdict(found), "complete": not found.missing}, lines)
+            return FINE
         if args.restore:
             return _rehearsed(out.follow(rehearse_task(args.target, scratch=args.scratch)), out)
         info = out.follow(checksum_task(args.target))
@@ -121,6 +155,8 @@ def _rehearsed(found: Rehearsal, out: Output) -> int:
 
 def restore(args: argparse.Namespace, out: Output) -> int:
     """`restore TARGET PATH`"""
+    if is_emergency(args.target):
+        return _restore_emergency(args, out)
     point = _point(args)
     if args.preview:
         reached = out.follow(preview_task(args.target, point or AT_BACKUP, args.log))
@@ -148,6 +184,29 @@ def restore(args: argparse.Namespace, out: Output) -> int:
     ]
     out.result(value, lines)
     return FINE
+
+
+def _restore_emergency(args: argparse.Namespace, out: Output) -> int:
+    task = restore_emergency_task(args.target, args.path, accept_incomplete=args.accept_incomplete)
+    done = out.follow(task)
+    value = {
+        "restored": True,
+        "path": str(done.path),
+        "source": done.source.path,
+        "recovered": done.problem is None,
+        "end_lsn": done.end_lsn,
+        "missing": list(done.source.missing),
+        "error": None if done.problem is None else done.problem.to_dict(),
+    }
+    lines = [f"{done.path} holds the files of {done.source.path}.", *done.source.missing]
+    if done.problem is None:
+        out.result(value, [*lines, "It was recovered and checked in full."])
+        return FINE
+    lines.append("It could not be recovered as it is: open it in Holdfast, or see its other ways out:")
+    out.result(value, [*lines, f"holdfast recover {done.path} --rehearse"])
+    if not out.as_json:
+        out.card(done.problem)
+    return PROBLEMS
 
 
 def _point(args: argparse.Namespace) -> Point | None:

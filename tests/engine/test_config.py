@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ def test_an_odd_value_is_saved_without_rounding(name: str, tmp_path: Path) -> No
     setting = config.settings()[name]
     odd = {Kind.COUNT: 4, Kind.DURATION: 7.123456, Kind.TEXT: "/x", Kind.WORDS: ("a",)}
     odd[Kind.FLAG] = not getattr(Config(), name)
-    value = odd.get(setting.kind, (64 << 20) + 12_345)
+    value: Any = odd.get(setting.kind, (64 << 20) + 12_345)
     if isinstance(setting.read(name, value), Problem):
         value = setting.maximum if setting.maximum is not None else setting.minimum
     changed = Config(**{name: value})
