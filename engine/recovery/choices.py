@@ -43,26 +43,38 @@ class Choice:
     loses_nothing: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BackupOffer:
+    """The newest backup, and how far the kept log brings it; times in Unix seconds."""
+
+    taken_at: float
+    rolls_forward: bool = False
+    commits: int = 0
+    """That the kept log adds."""
+    reaches_at: float | None = None
+    """The time of the last of them."""
+
+
 def choices(
     plan: RecoveryPlan | None,
     trouble: HoldfastError | None,
     offers: Sequence[Fallback],
     *,
-    backup_at: float | None = None,
+    backup: BackupOffer | None = None,
     failed: Mapping[ChoiceKind, HoldfastError] | None = None,
 ) -> tuple[Choice, ...]:
     """Every way, ranked by loss, those that are not possible last; at most one is advised.
 
     `trouble` is what a plan, a rehearsal or a recovery has ended with, None where nothing stands in the
-    way. `backup_at` is when the newest backup was taken, in Unix seconds; without one, none is offered.
+    way. Without a `backup`, none is offered.
     `failed` has the ways that were tried in vain: they are not offered again unless that can help.
     """
     ways = [_recover(plan, trouble)]
     for offer in offers:
         if offer.kind.value != ChoiceKind.BACKUP:
             ways.append(_of_fallback(offer))
-    if backup_at is not None:
-        ways.append(_backup(backup_at))
+    if backup is not None:
+        ways.append(_backup(backup))
     ways = [_unless_failed(way, (failed or {}).get(way.kind)) for way in ways]
     order = list(ChoiceKind)
     ranked = sorted(ways, key=lambda way: (not way.is_possible, order.index(way.kind)))
@@ -116,16 +128,31 @@ def _of_fallback(offer: Fallback) -> Choice:
     )
 
 
-def _backup(at: float) -> Choice:
-    when = datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+def _backup(offer: BackupOffer) -> Choice:
+    taken = _moment(offer.taken_at)
+    stays = "The damaged database stays as it is."
+    if not offer.rolls_forward:
+        return Choice(
+            ChoiceKind.BACKUP,
+            f"Restore the backup of {taken}",
+            f"The newest backup is rebuilt in a new directory and checked in full. {stays}",
+            f"Everything that was committed after {taken}.",
+            is_possible=True,
+        )
+    reached = taken if offer.reaches_at is None else _moment(offer.reaches_at)
+    noun = "commit" if offer.commits == 1 else "commits"
     return Choice(
         ChoiceKind.BACKUP,
-        f"Restore the backup of {when}",
-        "The newest backup is rebuilt in a new directory and checked in full. The damaged database stays as "
-        "it is.",
-        f"Everything that was committed after {when}.",
+        f"Restore the backup of {taken} and roll forward",
+        f"The newest backup is rebuilt in a new directory, {offer.commits} {noun} of the log that is kept "
+        f"are applied to it, and the result is checked in full. {stays}",
+        f"What was committed after {reached}, where the log that can be used ends.",
         is_possible=True,
     )
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _unless_failed(way: Choice, error: HoldfastError | None) -> Choice:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QFileDialog, QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, HoldfastError, RecoveryNeeded, RecoveryPlanOutdated, from_exception
-from engine.files import write_atomically
 from engine.recovery import history
 from engine.recovery.choices import Choice, ChoiceKind, root_cause
-from engine.recovery.ledger import ledger
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.tasks import TaskProgress
 from gui.actions import Actions
@@ -21,6 +18,7 @@ from gui.page import Page, Shell
 from gui.recovery.evidence import Evidence
 from gui.recovery.failure import Failure
 from gui.recovery.foot import Foot
+from gui.recovery.ledger_file import ask_export, write_ledger
 from gui.recovery.past import Past
 from gui.recovery.proof import Proof, ProofOf
 from gui.recovery.remedies import Remedies
@@ -62,6 +60,7 @@ class RecoveryPage(Page):
         self.foot = Foot()
         self._proof_of = ProofOf.RECOVERED
         self._was_rehearsal = False
+        self._restored = Path()
         self._build()
         self._connect()
         self._show_part(QUIET)
@@ -116,6 +115,7 @@ class RecoveryPage(Page):
         work.recovered.connect(self._offer)
         work.rolled_back.connect(self._show_stopped)
         work.saved.connect(self._show_saved)
+        work.restored.connect(self._show_restored)
         work.opened.connect(self._show_opened)
         work.failed.connect(self._has_failed)
         remedies.retry_wanted.connect(self.again)
@@ -270,7 +270,7 @@ class RecoveryPage(Page):
 
     def _show_choices(self, choices: tuple[Choice, ...]) -> None:
         self.header.set_subtitle(self.tr("Each way says what it costs; nothing is done before you choose"))
-        self.ways.show_choices(choices)
+        self.ways.show_choices(choices, rolls_forward=self.work.rolls_forward)
 
     def _show_chosen(self, choice: Choice | None) -> None:
         foot, path = self.foot, self.work.path
@@ -279,7 +279,7 @@ class RecoveryPage(Page):
             return
         is_recovery = choice.kind in (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID)
         self.work.choose_fallback("last-valid" if choice.kind is ChoiceKind.LAST_VALID else "")
-        foot.start.setText(self._start_words(choice.kind))
+        foot.start.setText(self.ways.start_words())
         foot.show_only(
             foot.later,
             *((foot.rehearse, foot.stop_before) if is_recovery else ()),
@@ -287,23 +287,7 @@ class RecoveryPage(Page):
         )
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
-        self._show_command(choice.kind, path)
-
-    def _start_words(self, kind: ChoiceKind) -> str:
-        return {
-            ChoiceKind.RECOVER: self.tr("Recover everything"),
-            ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
-            ChoiceKind.READ_ONLY: self.tr("Open read-only"),
-            ChoiceKind.BACKUP: self.tr("Restore the backup…"),
-            ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
-        }[kind]
-
-    def _show_command(self, kind: ChoiceKind, path: Path) -> None:
-        more: tuple[str | Path, ...] = {
-            ChoiceKind.LAST_VALID: ("--fallback", "last-valid"),
-            ChoiceKind.SALVAGE: ("--fallback", "salvage", "--to", Path(self.ways.target.text())),
-        }.get(kind, ())
-        self.foot.command.show_command("recover", path, *more)
+        foot.command.show_command("recover", path, *self.ways.command_words())
 
     # Rehearsing and recovering
 
@@ -326,7 +310,9 @@ class RecoveryPage(Page):
         elif choice.kind is ChoiceKind.READ_ONLY:
             work.open_read_only()
         elif choice.kind is ChoiceKind.SALVAGE:
-            work.salvage(Path(self.ways.target.text().strip()).expanduser())
+            work.salvage(self.ways.new_database())
+        elif work.rolls_forward:
+            work.roll_forward(self.ways.new_database())
         else:
             self._action.setEnabled(True)
             self.remedies.restore()
@@ -410,6 +396,13 @@ class RecoveryPage(Page):
         self.foot.open.setText(self.tr("Open {name}").format(name=report.target.stem))
         self.foot.show_only(self.foot.later, self.foot.open)
 
+    def _show_restored(self, result: Any, reached: Any) -> None:
+        self.show_proof(result.recovery, ProofOf.RESTORED)
+        self._restored = result.path
+        self.foot.open.setText(self.tr("Open {name}").format(name=result.path.stem))
+        self.shell.tell(self.tr("{n} commits were rolled forward").format(n=formats.count(reached.commits)))
+        self.foot.show_only(self.foot.later, self.foot.open)
+
     # How it ended
 
     def show_proof(self, report: RecoveryReport, of: ProofOf = ProofOf.RECOVERED) -> None:
@@ -420,6 +413,7 @@ class RecoveryPage(Page):
             ProofOf.REHEARSED: (self.tr("rehearsed"), Tone.NEUTRAL),
             ProofOf.PREPARED: (self.tr("not in place yet"), Tone.WARN),
             ProofOf.SHOWN: (self.tr("read-only"), Tone.WARN),
+            ProofOf.RESTORED: (self.tr("restored"), Tone.GOOD),
         }
         self.header.set_subtitle(self.tr("What was done, what was checked, and what was lost, if anything"))
         self.proof.show_report(report, of)
@@ -439,6 +433,8 @@ class RecoveryPage(Page):
         """Leave the proof for the data: of the open database, or of the one that was salvaged."""
         if self._part() == SAVED and self.saved.report is not None:
             self.shell.open(self.saved.report.target)
+        elif self._proof_of is ProofOf.RESTORED:
+            self.shell.open(self._restored)
         else:
             self.shell.show_page("tables")
 
@@ -480,22 +476,21 @@ class RecoveryPage(Page):
         self.shell.show_page("welcome")
 
     def _ask_export(self) -> None:
-        name = self.work.path or (self.session.path if self.session is not None else Path("database"))
-        dialog = QFileDialog(self, self.tr("Export the loss ledger"), str(name.parent))
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.selectFile(f"{name.stem} recovery.txt")
-        dialog.fileSelected.connect(lambda text: self.export(Path(text)))
-        dialog.open()
+        path = self._about()
+        if self.proof.report is not None and path is not None:
+            ask_export(self, path, self.export)
 
     def export(self, target: Path) -> None:
         """Write the loss ledger that is shown to a file."""
-        report = self.proof.report
-        path = self.work.path or (self.session.path if self.session is not None else None)
+        report, path = self.proof.report, self._about()
         if report is not None and path is not None:
-            text = ledger(report, path, time.time())
-            answer = self.shell.run(lambda: write_atomically(target, text, private=False), self)
+            answer = self.shell.run(lambda: write_ledger(report, path, target), self)
             answer.done(lambda _none: self.shell.tell(self.tr("The loss ledger is saved")))
             answer.failed(lambda error: self.errors.show_error(error, self.tr("export the loss ledger")))
+
+    def _about(self) -> Path | None:
+        """The database that is shown."""
+        return self.work.path or (self.session.path if self.session is not None else None)
 
     def _part(self) -> int:
         return self._stack.currentIndex()

@@ -28,6 +28,8 @@ class ProofOf(Enum):
     """Recovered beside the database, not yet in its place."""
     SHOWN = auto()
     """Open, read-only, from a copy."""
+    RESTORED = auto()
+    """A backup in a new database, rolled forward."""
 
 
 class Proof(QWidget):
@@ -107,6 +109,9 @@ class Proof(QWidget):
         elif of is ProofOf.PREPARED:
             title = self.tr("Recovered beside the database; nothing is in its place yet")
             words = self.tr("Put it in place, or roll it back: every byte is then as it was.")
+        elif of is ProofOf.RESTORED:
+            title = self.tr("Restored into a new database, and rolled forward")
+            words = self.tr("{did} The damaged database is as it was.").format(did=outcome_text(report))
         elif of is ProofOf.SHOWN:
             title = self.tr("Open read-only, from a copy")
             words = self.tr(

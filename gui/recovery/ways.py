@@ -69,6 +69,8 @@ class Ways(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.cards: list[WayCard] = []
+        self.rolls_forward = False
+        self._database = Path()
         self._group = QButtonGroup(self)
         self._list = column(gap=Space.S)
         self._words = label("", "muted", wrap=True)
@@ -90,14 +92,16 @@ class Ways(QWidget):
     def show_weighing(self, database: Path) -> None:
         """The costs are being found out."""
         self._show([])
-        self.target.setText(str(database.with_name(f"{database.stem} salvaged.holdfast")))
+        self._database = database
+        self.rolls_forward = False
         self._words.setText(
             self.tr("Reading log and pages, to say what each way would cost. Nothing is changed by this.")
         )
         self._words.show()
 
-    def show_choices(self, choices: Sequence[Choice]) -> None:
-        """Show the ways; the recommended one is chosen."""
+    def show_choices(self, choices: Sequence[Choice], *, rolls_forward: bool = False) -> None:
+        """Show the ways; the recommended one is chosen. `rolls_forward`: a backup is, after its restore."""
+        self.rolls_forward = rolls_forward
         self._words.hide()
         self._show(choices)
         advised = next((card for card in self.cards if card.choice.is_advised), None)
@@ -113,6 +117,33 @@ class Ways(QWidget):
 
     def current(self) -> Choice | None:
         return next((card.choice for card in self.cards if card.radio.isChecked()), None)
+
+    def new_database(self) -> Path:
+        """Where a way that makes a new database puts it."""
+        return Path(self.target.text().strip()).expanduser()
+
+    def start_words(self) -> str:
+        """What the button says that takes the chosen way."""
+        now = self.current()
+        words = {
+            ChoiceKind.RECOVER: self.tr("Recover everything"),
+            ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
+            ChoiceKind.READ_ONLY: self.tr("Open read-only"),
+            ChoiceKind.BACKUP: self.tr("Restore and roll forward")
+            if self.rolls_forward
+            else self.tr("Restore the backup…"),
+            ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
+        }
+        return words[now.kind] if now is not None else ""
+
+    def command_words(self) -> tuple[str | Path, ...]:
+        """What the command line takes, beside the database, for the chosen way."""
+        now = self.current()
+        if now is not None and now.kind is ChoiceKind.LAST_VALID:
+            return ("--fallback", "last-valid")
+        if now is not None and now.kind is ChoiceKind.SALVAGE:
+            return ("--fallback", "salvage", "--to", self.new_database())
+        return ()
 
     def _show(self, choices: Sequence[Choice]) -> None:
         for card in self.cards:
@@ -131,7 +162,13 @@ class Ways(QWidget):
         for card in self.cards:
             card.show_chosen(card.radio.isChecked())
         now = self.current()
-        self._target.setVisible(now is not None and now.kind is ChoiceKind.SALVAGE)
+        endings = {ChoiceKind.SALVAGE: "salvaged"}
+        if self.rolls_forward:
+            endings[ChoiceKind.BACKUP] = "restored"
+        ending = endings.get(now.kind) if now is not None else None
+        self._target.setVisible(ending is not None)
+        if ending is not None:
+            self.target.setText(str(self._database.with_name(f"{self._database.stem} {ending}.holdfast")))
         self.chosen.emit(now)
 
     def _browse(self) -> None:
@@ -139,7 +176,7 @@ class Ways(QWidget):
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setFileMode(QFileDialog.FileMode.AnyFile)
         dialog.selectFile(Path(self.target.text()).name)
-        dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Salvage to here"))
+        dialog.setLabelText(QFileDialog.DialogLabel.Accept, self.tr("Use this name"))
         dialog.fileSelected.connect(self.target.setText)
         dialog.open()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal
 
 from engine.errors import Cancelled, HoldfastError, from_exception
-from engine.recovery.choices import ChoiceKind, choices
+from engine.recovery.choices import BackupOffer, ChoiceKind, choices
 from engine.tasks import Task
 from gui.page import Shell
 from gui.tasks import Job
@@ -49,6 +49,8 @@ class RecoveryWork(QObject):
     """The `RecoveryReport` of what was prepared and dropped."""
     saved = Signal(object)
     """The `SalvageReport`."""
+    restored = Signal(object, object)
+    """A backup was restored and rolled forward: the `RestoreResult` and the point `Reached`."""
     opened = Signal(object)
     """A `Database`, read-only."""
     failed = Signal(object, str)
@@ -69,6 +71,8 @@ class RecoveryWork(QObject):
         self.fallback = ""
         self.plan_hash = ""
         """Of the rehearsal that is to be carried out."""
+        self.rolls_forward = False
+        """Whether the kept log can bring the newest backup forward."""
         self._failed: dict[ChoiceKind, HoldfastError] = {}
         """The ways that were tried in vain, with what each ended with."""
         self._round = 0
@@ -123,7 +127,7 @@ class RecoveryWork(QObject):
         folder = self._shell.preferences.backup_folder(path)
         this = self._round
         self._is_starting = True
-        answer = self._shell.run(lambda: (_newest_backup(folder), _offers_task(path)), self)
+        answer = self._shell.run(lambda: (_backup_offer(folder, path), _offers_task(path)), self)
         answer.done(lambda found: self._weigh(found, plan, trouble) if this == self._round else None)
         answer.failed(self._tell_trouble(self.tr("look for other ways"), this))
 
@@ -175,6 +179,17 @@ class RecoveryWork(QObject):
         if path is not None:
             self._run(
                 lambda: _salvage_task(path, target), self.saved.emit, self.tr("salvage what is readable")
+            )
+
+    def roll_forward(self, target: Path) -> None:
+        """Restore the newest backup into a new database, and apply the log that is kept."""
+        path = self.path
+        if path is not None:
+            folder = self._shell.preferences.backup_folder(path)
+            self._run(
+                lambda: _roll_forward_task(folder, path, target),
+                lambda done: self.restored.emit(*done),
+                self.tr("restore the backup and roll forward"),
             )
 
     def when_free(self, told: Callable[[str | None], object]) -> None:
@@ -229,16 +244,19 @@ class RecoveryWork(QObject):
 
         return tell
 
-    def _weigh(self, found: tuple[float | None, Task[Any]], plan: Any, trouble: HoldfastError | None) -> None:
-        backup_at, task = found
+    def _weigh(
+        self, found: tuple[BackupOffer | None, Task[Any]], plan: Any, trouble: HoldfastError | None
+    ) -> None:
+        backup, task = found
         self._is_starting = False
+        self.rolls_forward = backup is not None and backup.rolls_forward
         this = self._round
         job = self.job = self._shell.jobs.start(task, self)
 
         def done(offers: Any) -> None:
             if this == self._round:
                 self.job = None
-                self.offered.emit(choices(plan, trouble, offers, backup_at=backup_at, failed=self._failed))
+                self.offered.emit(choices(plan, trouble, offers, backup=backup, failed=self._failed))
 
         job.answer.done(done)
         job.answer.failed(lambda error: self._has_failed(this, error, self.tr("look for other ways")))
@@ -334,9 +352,24 @@ def _offers_task(path: Path) -> Task[Any]:
     return offers_task(path)
 
 
-def _newest_backup(folder: Path) -> float | None:
+def _backup_offer(folder: Path, database: Path) -> BackupOffer | None:
+    from engine.backups.point import AT_END, preview_task
+
     info = newest_backup(folder)
-    return None if info is None else float(info.taken_at)
+    if info is None:
+        return None
+    try:
+        reached = preview_task(folder, AT_END, [database]).run()
+    except HoldfastError:
+        # The kept log does not join the backup: the backup alone can still be restored.
+        return BackupOffer(info.taken_at)
+    return BackupOffer(info.taken_at, True, reached.commits, reached.committed_at)
+
+
+def _roll_forward_task(folder: Path, database: Path, target: Path) -> Task[Any]:
+    from engine.backups.point import AT_END, restore_point_task
+
+    return restore_point_task(folder, target, AT_END, [database])
 
 
 def newest_backup(folder: Path) -> Any | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import config, errors
-from engine.recovery.choices import ChoiceKind, choices, root_cause
+from engine.recovery.choices import BackupOffer, ChoiceKind, choices, root_cause
 from engine.recovery.fallbacks import offers
 from engine.recovery.manager import RecoveryManager
 
@@ -25,7 +25,7 @@ def damage_log(path: Path) -> None:
 def test_a_crash_alone_loses_nothing_and_a_plain_recovery_is_advised(crashed: Crash) -> None:
     path = crashed(commits=60)
     plan = RecoveryManager(path).plan()
-    ways = choices(plan, None, offers(path), backup_at=1_700_000_000.0)
+    ways = choices(plan, None, offers(path), backup=BackupOffer(1_700_000_000.0))
     assert [way.kind for way in ways] == list(ChoiceKind)
     assert [way.kind for way in ways if way.is_advised] == [ChoiceKind.RECOVER]
     assert ways[0].loses_nothing
@@ -65,7 +65,7 @@ def test_a_page_that_nothing_can_rebuild_is_restored_from_a_backup_or_salvaged(c
     failure.__cause__ = cause
     assert root_cause(failure) is cause
     found = offers(crashed(commits=2))
-    with_backup = choices(None, failure, found, backup_at=1.0)
+    with_backup = choices(None, failure, found, backup=BackupOffer(1.0))
     assert next(way.kind for way in with_backup if way.is_advised) is ChoiceKind.BACKUP
     without = choices(None, failure, found)
     assert next(way.kind for way in without if way.is_advised) is ChoiceKind.SALVAGE
@@ -95,3 +95,15 @@ def test_a_way_that_was_tried_in_vain_is_not_advised_again(crashed: Crash) -> No
     busy = errors.DatabaseLocked(lock_holder="process 1", suggested_action="wait")
     again = choices(None, caught.value, found, failed={ChoiceKind.LAST_VALID: busy})
     assert next(way.kind for way in again if way.is_advised) is ChoiceKind.LAST_VALID
+
+
+def test_a_backup_that_the_kept_log_brings_forward_says_how_far() -> None:
+    rolled = BackupOffer(1_700_000_000.0, rolls_forward=True, commits=7, reaches_at=1_700_000_500.0)
+    ways = choices(None, None, (), backup=rolled)
+    way = next(way for way in ways if way.kind is ChoiceKind.BACKUP)
+    assert "roll forward" in way.title
+    assert "7 commits" in way.does
+    plain = next(
+        way for way in choices(None, None, (), backup=BackupOffer(1.0)) if way.kind is ChoiceKind.BACKUP
+    )
+    assert way.cost != plain.cost

@@ -156,6 +156,45 @@ def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_
     dialog.close()
 
 
+def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
+    window: MainWindow, page: RecoveryPage, tmp_path: Path, until: Until
+) -> None:
+    path = tmp_path / "rolled.holdfast"
+    folder = window.preferences.backup_folder(path)
+    program = WRITER.replace(
+        "    loser =",
+        "    database.backups.full_task(sys.argv[2]).run()\n"
+        "    with database.transaction() as txn:\n"
+        "        txn.tree('t')[b'after the backup'] = b'1'\n"
+        "    loser =",
+    )
+    command = [sys.executable, "-c", textwrap.dedent(program), str(path), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == b"ready"
+        child.kill()
+    before = hashes(path)
+    guide(window, page, path, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.BACKUP)
+    way = page.ways.current()
+    assert way is not None
+    assert "roll forward" in way.title
+    assert "1 commit " in way.does
+    page.start()
+    until(is_idle(page, PROOF))
+    assert "rolled forward" in page.proof.title()
+    assert hashes(path) == before
+    page.foot.open.click()
+    until(lambda: window.opening.session is not None)
+    database = window.opening.session.database  # type: ignore[union-attr]
+    assert database.path == tmp_path / "rolled restored.holdfast"
+    with database.transaction(read_only=True) as txn:
+        assert txn.tree("t")[b"after the backup"] == b"1"
+        assert len(txn.tree("t")) == 1001
+
+
 def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
     window: MainWindow, page: RecoveryPage, damaged: Path, until: Until
 ) -> None:
