@@ -234,10 +234,10 @@ class BackupsPage(Page):
             self.tr("restored, checked, counted") if proved else self.tr("none was restored yet"),
             Tone.WARN if now - proved > within else Tone.GOOD,
         )
-        self._count.show_value(
-            formats.count(len(found.backups)),
-            self.tr("{size} in all").format(size=formats.size(sum(b.info.bytes for b in found.backups))),
-        )
+        words = self.tr("{size} in all").format(size=formats.size(sum(b.info.bytes for b in found.backups)))
+        if found.emergencies:
+            words += self.tr(", and {n} emergency").format(n=found.emergencies)
+        self._count.show_value(formats.count(len(found.backups)), words)
         self._show_next(standing)
 
     def _show_next(self, standing: BackupStanding) -> None:

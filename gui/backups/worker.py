@@ -25,12 +25,15 @@ class Look:
     plan: RetentionPlan
     standing: BackupStanding
     config: Config
+    emergencies: int
+    """Emergency backups in the folder: no rule removes them, and each says itself what it lacks."""
     failure: HoldfastError | None
     """Why the schedule's last backup failed."""
 
 
 def look(database: Any) -> Look:
     """Look at the folder of backups; the health of the database hears of it too."""
+    from engine.backups.emergency import emergency_backups
     from engine.backups.retention import retention_plan
 
     keeper = database.keeper
@@ -42,6 +45,7 @@ def look(database: Any) -> Look:
         retention_plan(backups, database.config, keeper.identity()),
         keeper.standing(),
         database.config,
+        len(emergency_backups(keeper.folder)),
         keeper.failure(),
     )
 

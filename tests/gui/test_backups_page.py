@@ -13,6 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QPushButton
 
 import engine
+from engine.backups.emergency import emergency_task
 from engine.types import BackupOrigin, TargetState
 from gui.backups import BackupsPage
 from gui.backups.dialogs import BackupDialog
@@ -234,6 +235,23 @@ def test_what_retention_would_remove_is_shown_before_it_goes(with_backup: MainWi
     assert "29" in dialog.remove.text()
     dialog.remove.click()
     until(lambda: page.model.rowCount() == 2)
+    dialog.reject()
+
+
+def test_an_emergency_backup_is_counted_beside_the_others_and_never_offered_for_removal(
+    with_backup: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    page = page_of(with_backup)
+    with engine.open(tmp_path / "hurt.holdfast"):
+        pass
+    emergency_task(tmp_path / "hurt.holdfast", page.folder).run()
+    page.refresh()
+    until(lambda: "1 emergency" in page._count.accessibleName())
+    assert page.model.rowCount() == 1
+    page.show_retention()
+    dialog = page.findChildren(RetentionDialog)[0]
+    until(lambda: dialog.plan is not None)
+    assert dialog.model.rowCount() == 1
     dialog.reject()
 
 
