@@ -20,14 +20,21 @@ from tests.bench.bench import Bench
 from tests.bench.peers.registry import installed
 from tests.bench.settings import Settings
 
+_QUICK = Settings(rows=3_000, rounds=1)
+
 _WIDTH = 150
 """Columns of the table where the output is no terminal."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=Settings().rows, help="rows of each database")
-    parser.add_argument("--rounds", type=int, default=Settings().rounds, help="how often all is done")
+    parser.add_argument("--rows", type=int, help=f"rows of each database (default: {Settings().rows:,})")
+    parser.add_argument("--rounds", type=int, help=f"how often all is done (default: {Settings().rounds})")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{_QUICK.rows:,} rows and one round, where no others are named: everything, soon",
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -44,6 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def settings_of(arguments: Sequence[str] | None) -> Settings:
+    """The size of the work that the arguments ask for."""
+    options = _parser().parse_args(arguments)
+    usual = _QUICK if options.quick else Settings()
+    rows = usual.rows if options.rows is None else options.rows
+    rounds_wanted = usual.rounds if options.rounds is None else options.rounds
+    return Settings(rows=rows, rounds=rounds_wanted)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -54,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workloads = catalogue.named(options.only)
     except KeyError as error:
         parser.error(f"there is no workload {error.args[0]!r}; --list names them")
-    if options.rows < 1 or options.rounds < 1:
+    settings = settings_of(arguments)
+    if settings.rows < 1 or settings.rounds < 1:
         parser.error("rows and rounds are at least 1")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
@@ -68,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [kind for kind in peers if not options.peer or kind.name in options.peer]
     if not chosen:
         parser.error("no such peer is installed")
-    settings = Settings(rows=options.rows, rounds=options.rounds)
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=options.directory) as place:
         bench = Bench(settings, Path(place), verifies=options.verify)
         with console.status("preparing") as status:

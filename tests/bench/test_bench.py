@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import catalogue, clock, report, rounds
-from tests.bench.__main__ import main
+from tests.bench.__main__ import main, settings_of
 from tests.bench.bench import Bench, Measurement, WrongAnswer
 from tests.bench.peers import registry
 from tests.bench.peers.holdfast import Holdfast
@@ -134,6 +134,22 @@ def test_a_peer_that_is_not_installed_is_named_and_left_out(monkeypatch: pytest.
     assert "LMDB" in missing
     assert "LMDB" not in [kind.name for kind in peers]
     assert "Holdfast" in [kind.name for kind in peers]
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "rounds_wanted"),
+    [
+        ([], 1_000_000, 3),
+        (["--quick"], 3_000, 1),
+        (["--quick", "--rows", "50"], 50, 1),
+        (["--rounds", "2"], 1_000_000, 2),
+    ],
+)
+def test_a_quick_run_is_short_where_nothing_else_is_asked_for(
+    options: list[str], rows: int, rounds_wanted: int
+) -> None:
+    settings = settings_of(options)
+    assert (settings.rows, settings.rounds) == (rows, rounds_wanted)
 
 
 def test_the_command_prints_all_and_writes_json_and_a_plot(

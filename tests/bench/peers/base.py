@@ -103,9 +103,9 @@ class Peer(ABC):
         """Whether the whole database is sound; `None` where the binding has no such thing."""
         return None
 
+    @abstractmethod
     def backup(self, target: Path) -> None:
         """Copies the open database to `target`, which does not exist, and syncs the copy."""
-        raise NotImplementedError
 
     @classmethod
     def restored(cls, target: Path, work: Path, opening: Opening) -> Peer:
