@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
 
 from engine.errors import Cancelled, HoldfastError, RecoveryNeeded, RecoveryPlanOutdated, from_exception
@@ -24,6 +23,7 @@ from gui.recovery.proof import Proof, ProofOf
 from gui.recovery.remedies import Remedies
 from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
+from gui.recovery.warming import warm
 from gui.recovery.ways import Ways
 from gui.recovery.words import data_words, step
 from gui.recovery.work import RecoveryWork
@@ -202,19 +202,7 @@ class RecoveryPage(Page):
         steps = [step(stage) for stage in manager.report.stages]
         for stepper in (self.proof.stepper, self.failure.stepper, self.theatre.stepper):
             stepper.set_steps(steps)
-        self._warm()
-
-    def _warm(self, place: int = 0) -> None:
-        """Have the parts that come later styled beforehand, one at a time.
-
-        A part that is shown for the first time takes as long as several frames otherwise.
-        """
-        if place < self._stack.count():
-            part = self._stack.widget(place)
-            for widget in (part, *part.findChildren(QWidget)):
-                widget.ensurePolished()
-            part.minimumSizeHint()
-            QTimer.singleShot(0, self, lambda: self._warm(place + 1))
+        warm([self._stack.widget(place) for place in range(self._stack.count())], self)
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
@@ -269,7 +257,7 @@ class RecoveryPage(Page):
             self.work.weigh()
 
     def _show_choices(self, choices: tuple[Choice, ...]) -> None:
-        self.header.set_subtitle(self.tr("Each way says what it costs; nothing is done before you choose"))
+        self.header.set_subtitle(self.tr("Nothing is done before you choose"))
         self.ways.show_choices(choices, rolls_forward=self.work.rolls_forward)
 
     def _show_chosen(self, choice: Choice | None) -> None:
@@ -287,7 +275,9 @@ class RecoveryPage(Page):
         )
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
-        foot.command.show_command("recover", path, *self.ways.command_words())
+        command = self.ways.command_words(self.shell.preferences.backup_folder(path))
+        foot.command.show_command(*command)
+        foot.command.setVisible(bool(command))
 
     # Rehearsing and recovering
 
@@ -501,10 +491,10 @@ class RecoveryPage(Page):
             policy = QSizePolicy.Policy.Preferred if place == part else QSizePolicy.Policy.Ignored
             self._stack.widget(place).setSizePolicy(policy, policy)
         self._stack.setCurrentIndex(part)
+        self.foot.command.show()
         self._area.verticalScrollBar().setValue(0)
         self.foot.setVisible(part not in (QUIET, RUNNING))
-        if part not in (PROOF,):
-            self.header.state.hide()
+        self.header.state.hide()
         if part == QUIET:
             self.header.set_subtitle(
                 self.tr("What was done the last time the database was not closed properly")

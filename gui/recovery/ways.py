@@ -136,14 +136,25 @@ class Ways(QWidget):
         }
         return words[now.kind] if now is not None else ""
 
-    def command_words(self) -> tuple[str | Path, ...]:
-        """What the command line takes, beside the database, for the chosen way."""
+    def command_words(self, backups: Path) -> tuple[str | Path, ...]:
+        """The command that does the same as the chosen way; empty where there is none."""
         now = self.current()
-        if now is not None and now.kind is ChoiceKind.LAST_VALID:
-            return ("--fallback", "last-valid")
-        if now is not None and now.kind is ChoiceKind.SALVAGE:
-            return ("--fallback", "salvage", "--to", self.new_database())
-        return ()
+        database = self._database
+        commands: dict[ChoiceKind, tuple[str | Path, ...]] = {
+            ChoiceKind.RECOVER: ("recover", database),
+            ChoiceKind.LAST_VALID: ("recover", database, "--fallback", "last-valid"),
+            ChoiceKind.SALVAGE: ("recover", database, "--fallback", "salvage", "--to", self.new_database()),
+        }
+        if self.rolls_forward:
+            commands[ChoiceKind.BACKUP] = (
+                "restore",
+                backups,
+                self.new_database(),
+                "--to-end",
+                "--log",
+                database,
+            )
+        return commands.get(now.kind, ()) if now is not None else ()
 
     def _show(self, choices: Sequence[Choice]) -> None:
         for card in self.cards:

@@ -182,6 +182,8 @@ def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
     assert way is not None
     assert "roll forward" in way.title
     assert "1 commit " in way.does
+    assert "restore" in page.foot.command.text()
+    assert "--to-end --log" in page.foot.command.text()
     page.start()
     until(is_idle(page, PROOF))
     assert "rolled forward" in page.proof.title()
