@@ -151,6 +151,15 @@ class BackupKeeper:
             if changed.backup_schedule != database.config.backup_schedule:
                 self._remember().scheduled_since = self._clock()
                 self._keep()
+            moved = (changed.backup_folder, changed.backup_schedule) != (
+                database.config.backup_folder,
+                database.config.backup_schedule,
+            )
+            if moved and self._remember().failure is not None:
+                # What failed was the way before; the new one is tried without waiting.
+                self._remember().note_success()
+                self._remember().attempted_at = 0.0
+                self._keep()
             database.config = changed
         if changed.backup_schedule != "off":
             self.start()

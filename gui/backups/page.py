@@ -10,7 +10,7 @@ from PySide6.QtCore import QCoreApplication, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, HoldfastError
 from engine.types import BackupInfo, BackupStanding, Event
 from gui.actions import Actions
 from gui.backups.detail import BackupDetail
@@ -82,6 +82,7 @@ class BackupsPage(Page):
         self.folder = Path()
         self._shown: Look | None = None
         self._chosen = ""
+        self._told = ""
         self.errors = self._make_errors()
         self.model = RecordModel(backup_fields(), lambda b: b.info.path, limit=500, parent=self)
         self.view = RecordView(self.model, self.tr("Backups"), (184, 98, 118, 84))
@@ -190,7 +191,7 @@ class BackupsPage(Page):
     def detach(self) -> None:
         self.model.show([])
         self.detail.show_backup(None)
-        self._shown, self._chosen = None, ""
+        self._shown, self._chosen, self._told = None, "", ""
         self._question.hide()
         self.errors.clear()
         self._bar.hide()
@@ -221,8 +222,18 @@ class BackupsPage(Page):
         self.schedule.show_standing(found.standing)
         self.retention.show_plan(found.config, found.plan)
         self._show_chosen(self.view.current() if found.backups else None)
-        if found.failure is not None:
-            self.errors.show_error(found.failure, self.tr("take the scheduled backup"))
+        self._tell_failure(found.failure)
+
+    def _tell_failure(self, failure: HoldfastError | None) -> None:
+        """Show the card of a failed schedule once, and take it away when it has been settled."""
+        words = "" if failure is None else failure.message
+        if words == self._told:
+            return
+        self._told = words
+        if failure is None:
+            self.errors.clear()
+        else:
+            self.errors.show_error(failure, self.tr("take the scheduled backup"))
 
     def _show_tiles(self, found: Look) -> None:
         now, within = time.time(), found.config.proved_backup_within

@@ -242,6 +242,11 @@ def test_an_attempt_that_fails_is_not_made_again_at_once(
     due = keeper.standing().next_at
     assert due is not None
     assert due - clock.now == pytest.approx(FIRST_RETRY_S, abs=1)
+    # Another folder settles it, and is tried at once.
+    keeper.change(backup_folder=str(tmp_path / "chain"), rehearse_backups=False)
+    assert keeper.failure() is None
+    keeper.tick()
+    assert taken(keeper) == 1
 
 
 def test_scheduled_backups_that_no_rule_keeps_go_and_taken_ones_stay(

@@ -301,6 +301,8 @@ def test_a_folder_that_is_gone_is_a_card_with_a_button_that_acts(
     asks.reject()
     page.use_folder(str(tmp_path / "other"))
     until(lambda: page.folder == tmp_path / "other")
+    # Settled: the card goes, and does not come back.
+    until(lambda: page.errors.isHidden() and with_backup.status_strip._backup.text() != "Backup failed")
 
 
 def test_the_line_of_time_is_worked_with_keys_and_leads_to_the_list(
