@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
 from gui.recovery.warming import warm
 from gui.recovery.ways import Ways
-from gui.recovery.words import data_words, step
+from gui.recovery.words import beyond_words, data_words, step
 from gui.recovery.work import RecoveryWork
 from gui.tasks import EngineSession, Job
 from gui.tasks.error_slot import ErrorSlot
@@ -33,6 +34,7 @@ from gui.theme import Space, Tone
 from gui.widgets import column, formats
 
 QUIET, EVIDENCE, RUNNING, PROOF, WAYS, FAILED, SAVED = range(7)
+_RECOVERIES = (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID)
 
 
 class RecoveryPage(Page):
@@ -265,14 +267,10 @@ class RecoveryPage(Page):
         if choice is None or path is None:
             foot.show_only(foot.later)
             return
-        is_recovery = choice.kind in (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID)
+        is_recovery = choice.kind in _RECOVERIES
         self.work.choose_fallback("last-valid" if choice.kind is ChoiceKind.LAST_VALID else "")
         foot.start.setText(self.ways.start_words())
-        foot.show_only(
-            foot.later,
-            *((foot.rehearse, foot.stop_before) if is_recovery else ()),
-            foot.start,
-        )
+        foot.show_only(foot.later, *((foot.rehearse, foot.stop_before) if is_recovery else ()), foot.start)
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
         command = self.ways.command_words(self.shell.preferences.backup_folder(path))
@@ -295,7 +293,7 @@ class RecoveryPage(Page):
         self._action.setEnabled(False)
         self.errors.clear()
         choice = self.ways.current() if part == WAYS else None
-        if choice is None or choice.kind in (ChoiceKind.RECOVER, ChoiceKind.LAST_VALID):
+        if choice is None or choice.kind in _RECOVERIES:
             work.recover(stop_before_install=self.foot.stop_before.isChecked())
         elif choice.kind is ChoiceKind.READ_ONLY:
             work.open_read_only()
@@ -387,7 +385,11 @@ class RecoveryPage(Page):
         self.foot.show_only(self.foot.later, self.foot.open)
 
     def _show_restored(self, result: Any, reached: Any) -> None:
-        self.show_proof(result.recovery, ProofOf.RESTORED)
+        report = result.recovery
+        if self.work.trouble is not None:
+            # What lies beyond the damage cannot be told from here.
+            report = replace(report, lost=({"what": "log", "detail": beyond_words(reached.committed_at)},))
+        self.show_proof(report, ProofOf.RESTORED)
         self._restored = result.path
         self.foot.open.setText(self.tr("Open {name}").format(name=result.path.stem))
         self.shell.tell(self.tr("{n} commits were rolled forward").format(n=formats.count(reached.commits)))

@@ -294,3 +294,12 @@ def left_words(remaining_s: float) -> str:
     if remaining_s < 1:
         return tr("less than a second left")
     return tr("about {left} left").format(left=formats.duration(round(remaining_s)))
+
+
+def beyond_words(reached_at: float | None) -> str:
+    """What a restored database may lack: `reached_at` is the time of the last commit that is in it."""
+    if reached_at is None:
+        return tr("What was committed after the backup is not in it.")
+    return tr("What was committed after {moment} is not in it, if anything was.").format(
+        moment=formats.moment(reached_at)
+    )

@@ -156,9 +156,9 @@ def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_
     dialog.close()
 
 
-def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
-    window: MainWindow, page: RecoveryPage, tmp_path: Path, until: Until
-) -> None:
+@pytest.fixture
+def rolled(tmp_path: Path, window: MainWindow) -> Path:
+    """A killed database with a backup, and one commit after it."""
     path = tmp_path / "rolled.holdfast"
     folder = window.preferences.backup_folder(path)
     program = WRITER.replace(
@@ -173,6 +173,27 @@ def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
         assert child.stdout is not None
         assert child.stdout.readline().strip() == b"ready"
         child.kill()
+    return path
+
+
+def test_a_restored_database_says_what_may_be_missing_where_the_log_is_damaged(
+    window: MainWindow, page: RecoveryPage, rolled: Path, until: Until
+) -> None:
+    guide(window, page, rolled, until)
+    page.work.trouble = errors.WalCorrupted(details="beyond", suggested_action="x")
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.BACKUP)
+    page.start()
+    until(is_idle(page, PROOF))
+    assert page.proof.report is not None
+    assert "is not in it" in page.proof.report.lost[0]["detail"]
+
+
+def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
+    window: MainWindow, page: RecoveryPage, rolled: Path, until: Until, tmp_path: Path
+) -> None:
+    path = rolled
     before = hashes(path)
     guide(window, page, path, until)
     page.show_ways()
