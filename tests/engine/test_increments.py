@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.backups.history import kept_backups
 from engine.backups.restore import restore_task
 from engine.backups.retention import with_increments
 from engine.database import Database
+from engine.tasks import TaskProgress
 
 ROOT = Path(engine.__file__).resolve().parent.parent
 
@@ -197,3 +199,90 @@ def test_the_command_line_takes_and_restores_increments(database: Database, tmp_
     assert holdfast("verify-backup", chain)["backup"]["end_lsn"] == taken["end_lsn"]
     holdfast("restore", chain, tmp_path / "back.holdfast")
     assert len(contents(tmp_path / "back.holdfast")) == 120
+
+
+KILLED_TAKER = """
+    import sys, time
+    import engine
+
+    db = engine.open(sys.argv[1])
+    with db.transaction() as txn:
+        tree = txn.tree("t")
+        for number in range(3000):
+            tree[b"%06d" % number] = b"v" * 200
+    db.backups.full_task(sys.argv[2]).run()
+    with db.transaction() as txn:
+        txn.tree("t")[b"later"] = b"x"
+    task = db.backups.increment_task(sys.argv[2], bytes_per_second=300_000)
+    task.start()
+    while task.progress().stage != "pages":
+        time.sleep(0.001)
+    print("ready", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_an_increment_that_is_killed_is_none_and_the_next_one_goes_on(
+    tmp_path: Path, until_killed: Callable[..., None]
+) -> None:
+    path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
+    until_killed(KILLED_TAKER, str(path), str(chain))
+    (full,) = list_backups(chain)
+    assert verify_task(chain).run().end_lsn == full.end_lsn
+    assert list(chain.glob("*.partial")), "it was cut off in the middle"
+    with engine.open(path) as database:
+        # What the crash left goes, and the database still knows the backup before it.
+        increment = database.backups.increment_task(chain).run()
+    assert increment.parent == Path(full.path).name
+    assert not list(chain.glob("*.partial"))
+    restore_task(chain, tmp_path / "back.holdfast").run()
+    assert len(contents(tmp_path / "back.holdfast")) == 3001
+
+
+def test_two_backups_at_once_into_one_folder_are_one(database: Database, tmp_path: Path) -> None:
+    chain = tmp_path / "chain"
+    put(database, 0, 500)
+    database.backups.full_task(chain).run()
+    gate = threading.Barrier(4)
+    refused: list[errors.HoldfastError] = []
+
+    def take() -> None:
+        gate.wait()
+        try:
+            database.backups.increment_task(chain, bytes_per_second=2_000_000).run()
+        except errors.BackupTargetInUse as error:
+            refused.append(error)
+
+    takers = [threading.Thread(target=take) for _ in range(4)]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join()
+    infos = list_backups(chain)
+    assert len(infos) == 1 + 4 - len(refused)
+    assert [info.sequence for info in infos] == list(range(len(infos), 0, -1))
+    verify_task(chain).run()
+
+
+def test_a_target_that_goes_away_in_the_middle_fails_and_leaves_the_database_alone(
+    database: Database, tmp_path: Path
+) -> None:
+    chain = tmp_path / "chain"
+    put(database, 0, 3000)
+    database.backups.full_task(chain).run()
+    put(database, 3000, 3100)
+    task = database.backups.increment_task(chain, bytes_per_second=500_000)
+    gone = threading.Event()
+
+    def look(progress: TaskProgress) -> None:
+        if progress.stage == "pages" and not gone.is_set():
+            gone.set()
+            shutil.rmtree(chain)
+
+    task.observe(look)
+    with pytest.raises(errors.HoldfastError):
+        task.run()
+    assert gone.is_set()
+    assert list_backups(chain) == ()
+    put(database, 3100, 3200)
+    assert database.check().ok

@@ -27,6 +27,8 @@ use crate::types::Lsn;
 
 mod chain;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod increment_tests;
 mod logs;
 mod manifest;

@@ -64,7 +64,7 @@ pub fn take_with(store: &Store, target: &dyn Disk, how: Taken, progress: &Progre
     if let Some(base) = &how.base {
         ensure_history(store, &base.manifest)?;
     }
-    refresh(store, progress)?;
+    refresh(store, how.base.is_some(), progress)?;
     let (pin, from, control) = store.checkpointer().pin_with_undo(store.shared());
     let pace = Pace::new(how.bytes_per_second);
     let mut taking = Taking { store, target, progress, how, pace, pieces: Vec::new(), pages: 0 };
@@ -87,11 +87,16 @@ pub fn take_with(store: &Store, target: &dyn Disk, how: Taken, progress: &Progre
 }
 
 /// A checkpoint first: the less log there is after it, the smaller are this backup and the
-/// increments that come to it.
-fn refresh(store: &Store, progress: &Progress) -> Result<()> {
+/// increments that come to it. A segment is copied from its beginning, so an increment has one begun
+/// for it.
+fn refresh(store: &Store, is_increment: bool, progress: &Progress) -> Result<()> {
     let shared = store.shared();
     if shared.core.log.is_view() {
         return Ok(());
+    }
+    if is_increment {
+        // It saves room in the backup, and must not cost one: the disk of the database may be full.
+        let _ = shared.core.log.rotate();
     }
     progress.begin("checkpoint", "pages", 0);
     store.checkpointer().take(shared, true, &mut || !progress.is_cancelled())?;
