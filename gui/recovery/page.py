@@ -155,10 +155,9 @@ class RecoveryPage(Page):
         self.work.forget()
         answer = session.run(lambda database: history.read(database.path), self, channel="files")
         answer.done(self.past.show_history)
+        self._show_part(QUIET)
         report = getattr(session.database, "recovery_report", None)
-        if report is None:
-            self._show_part(QUIET)
-        else:
+        if report is not None:
             self.show_proof(report, ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED)
 
     def detach(self) -> None:
@@ -208,8 +207,8 @@ class RecoveryPage(Page):
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
-        size = formats.size(plan.bytes)
-        self.foot.start.setText(self.tr("Replay {size} of log and recover").format(size=size))
+        words = self.tr("Replay {size} of log and recover")
+        self.foot.start.setText(words.format(size=formats.size(plan.bytes)))
         self._offer_start(self.foot.later, self.foot.ways, self.foot.rehearse)
 
     def _offer_start(self, *beside: QWidget) -> None:
@@ -242,9 +241,8 @@ class RecoveryPage(Page):
             foot.show_only(foot.later, foot.look_again, foot.ways_first)
 
     def _show_waiting(self, holder: str) -> None:
-        self.header.set_subtitle(
-            self.tr("Waiting for {holder} to let go of the database").format(holder=holder)
-        )
+        words = self.tr("Waiting for {holder} to let go of the database")
+        self.header.set_subtitle(words.format(holder=holder))
         self.foot.show_only(self.foot.later, self.foot.again)
 
     # The ways out
@@ -281,9 +279,8 @@ class RecoveryPage(Page):
 
     def rehearse(self) -> None:
         """Do everything beside the database, check it, and drop it."""
-        if not self.work.is_busy:
-            self.errors.clear()
-            self.work.rehearse()
+        self.errors.clear()
+        self.work.rehearse()
 
     def start(self) -> None:
         """Do what the button says: recover, or the way that was chosen."""
@@ -351,10 +348,9 @@ class RecoveryPage(Page):
     def _show_rehearsed(self, report: RecoveryReport) -> None:
         self.show_proof(report, ProofOf.REHEARSED)
         self.foot.start.setText(self.tr("Carry this plan out"))
-        path = self.work.path
-        if path is not None:
+        if self.work.path is not None:
             more = ("--fallback", self.work.fallback) if self.work.fallback else ()
-            self.foot.command.show_command("recover", path, *more, "--plan-hash", report.plan_hash)
+            self.foot.command.show_command("recover", self.work.path, *more, "--plan-hash", report.plan_hash)
         self._offer_start(self.foot.later, self.foot.ways)
 
     def _show_prepared(self, report: RecoveryReport) -> None:
