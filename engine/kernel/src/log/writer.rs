@@ -8,6 +8,7 @@ use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
 use super::segments;
 use super::space::Slots;
+use super::windows::Stretch;
 use super::{LogOptions, LogStatus, NewEntry, Span, SyncMode};
 use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
@@ -242,6 +243,12 @@ impl Log {
     pub fn reader(&self, lsn: Lsn) -> Result<LogReader> {
         let database = self.core.state.lock().slots.database();
         LogReader::open(Arc::clone(&self.core.disk), database, lsn, self.durable())
+    }
+
+    /// Its bytes from `lsn` on, where an entry begins, to `end`, where one ends and which is durable.
+    pub fn stretch(&self, lsn: Lsn, end: Lsn) -> Result<Stretch> {
+        let database = self.core.state.lock().slots.database();
+        Stretch::open(Arc::clone(&self.core.disk), database, lsn, end)
     }
 
     /// Removes whole segments before `lsn`, or archives them; returns how many. Never one that

@@ -28,6 +28,7 @@ mod survey;
 mod tests;
 
 pub use cut::{Beyond, Cut};
+pub use index::{LogIndex, group_of};
 pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, UndoReport, build};
 
 /// Progress and cancellation of one long work; shared between who does it and who watches it.

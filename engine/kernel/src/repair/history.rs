@@ -13,6 +13,8 @@ use crate::log::{EntryRef, Log};
 use crate::page::{Change, EntryMark, Page, PartReader};
 use crate::types::{Lsn, PageId};
 
+use super::places::Places;
+
 /// How many entries are read between two looks at whether to go on.
 const PACE: u64 = 1024;
 
@@ -35,7 +37,8 @@ enum State {
 }
 
 /// Rebuilds `wanted` from the durable log up to `end` and `bases`, whole copies of some of them. A
-/// page whose history is not all there is absent from the answer. One pass over the log that is kept.
+/// page whose history is not all there is absent from the answer. One pass over the log that is
+/// kept; with `places`, one over what they do not know yet, and then the entries they name.
 ///
 /// Takes no latch and no lock; pages in memory are not looked at. `keep_on` is asked between
 /// entries and ends the pass with `Cancelled`.
@@ -44,6 +47,7 @@ pub fn rebuild(
     page_size: usize,
     wanted: &[PageId],
     bases: Vec<Page>,
+    places: Option<&mut Places>,
     end: Lsn,
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<HashMap<PageId, Rebuilt>> {
@@ -55,6 +59,13 @@ pub fn rebuild(
             let (id, base) = (page.id(), page.lsn());
             states.insert(id, State::Known(Rebuilt { page, base, from_image: false, changes: 0 }));
         }
+    }
+    if let Some(places) = places
+        && places.bring_up_to(log, from, end, keep_on)?
+    {
+        let each = |entry: &EntryRef<'_>| take(entry, &mut states, page_size);
+        places.read(log, wanted, (from, end), keep_on, each)?;
+        return Ok(all_finished(states, end));
     }
     let mut reader = log.reader(from)?;
     reader.stop_at(end);
@@ -68,7 +79,11 @@ pub fn rebuild(
             take(&entry, &mut states, page_size)?;
         }
     }
-    Ok(states.into_iter().filter_map(|(id, state)| finished(id, state, end)).collect())
+    Ok(all_finished(states, end))
+}
+
+fn all_finished(states: HashMap<PageId, State>, end: Lsn) -> HashMap<PageId, Rebuilt> {
+    states.into_iter().filter_map(|(id, state)| finished(id, state, end)).collect()
 }
 
 fn take(entry: &EntryRef<'_>, states: &mut HashMap<PageId, State>, page_size: usize) -> Result<()> {

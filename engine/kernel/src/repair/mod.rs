@@ -26,13 +26,17 @@ use crate::txn::Shared;
 use crate::types::{Lsn, PageId};
 
 mod history;
+mod places;
 #[cfg(test)]
 mod tests;
 
 pub use history::{Rebuilt, rebuild};
+pub use places::Places;
 
 /// Where the bytes of damaged pages are kept.
 pub const QUARANTINE: &str = "quarantine";
+/// So many pages at once are found quicker in one pass over the whole log.
+const MOST_BY_PLACES: usize = 64;
 
 /// What happens when a damaged page is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -84,13 +88,16 @@ pub struct Repairs {
     disk: Arc<dyn Disk>,
     on_damage: OnDamage,
     set_apart: Mutex<HashMap<PageId, Error>>,
+    /// Held while the log is read for a repair; nothing else is taken under it.
+    places: Mutex<Places>,
 }
 
 impl Repairs {
     /// From now on damaged pages of `shared` are met as `on_damage` says.
     pub fn attend(shared: &Arc<Shared>, disk: Arc<dyn Disk>, on_damage: OnDamage) {
         let weak = Arc::downgrade(shared);
-        let repairs = Arc::new(Repairs { shared: weak, disk, on_damage, set_apart: Mutex::default() });
+        let (set_apart, places) = (Mutex::default(), Mutex::default());
+        let repairs = Arc::new(Repairs { shared: weak, disk, on_damage, set_apart, places });
         shared.core.pool.set_mender(Arc::clone(&repairs) as Arc<dyn Mender>);
         let _ = shared.repairs.set(repairs);
     }
@@ -235,7 +242,8 @@ impl Repairs {
         bases.extend(written.into_iter().map(|(_, page)| page));
         bases.retain(|page| pages.contains(&page.id()));
         bases.sort_by_key(Page::lsn);
-        let rebuilt = rebuild(log, pool.page_size(), pages, bases, end, keep_on)?;
+        let mut places = (pages.len() <= MOST_BY_PLACES).then(|| self.places.lock());
+        let rebuilt = rebuild(log, pool.page_size(), pages, bases, places.as_deref_mut(), end, keep_on)?;
         let remedy = |id: PageId, found: &Rebuilt| {
             let is_copy = brought.get(&id) == Some(&found.base);
             let source = match found.from_image {

@@ -184,7 +184,8 @@ fn a_copy_older_than_the_log_that_is_kept_is_never_a_base() {
     let log = &store.shared().core.log;
     let oldest = log.first_entry_from(Lsn::NONE).unwrap().unwrap();
     let rebuilt =
-        rebuild(log, pool.page_size(), &[id], vec![copy.clone()], log.durable(), &mut || true).unwrap();
+        rebuild(log, pool.page_size(), &[id], vec![copy.clone()], None, log.durable(), &mut || true)
+            .unwrap();
     assert_eq!(rebuilt.contains_key(&id), copy.lsn() >= oldest);
 }
 
@@ -218,4 +219,62 @@ fn a_damaged_page_is_mended_in_memory_where_the_database_is_only_read() {
     let view = Store::open(Arc::clone(&disk), &options).unwrap();
     reads_all(&view).unwrap();
     assert!(disk.list(QUARANTINE).unwrap_or_default().is_empty());
+}
+
+#[test]
+fn a_page_is_rebuilt_from_the_noted_places_as_from_the_whole_log() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(11);
+    let mut options = options();
+    options.opening.log.segment_bytes = 256 << 10;
+    let store = filled(&disk, &options);
+    let (pool, log) = (&store.shared().core.pool, &store.shared().core.log);
+    let pages: Vec<PageId> = (0..pool.file_pages()).map(PageId).collect();
+    let mut places = Places::default();
+    let mut begins = Vec::new();
+    for round in 0..3u8 {
+        let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+        let tree = txn.tree("t", true).unwrap().unwrap();
+        for i in (u64::from(round)..6000).step_by(7) {
+            txn.put(tree, &key(i), &[round; 200]).unwrap();
+        }
+        txn.commit().unwrap();
+        if round == 1 {
+            // Part of what the places name is no longer there.
+            store.checkpoint().unwrap();
+        }
+        begins.push(log.first_entry_from(Lsn::NONE).unwrap().unwrap());
+        let (size, end) = (pool.page_size(), log.durable());
+        let whole = rebuild(log, size, &pages, Vec::new(), None, end, &mut || true).unwrap();
+        assert!(round > 0 || whole.len() > 200);
+        for wanted in pages.chunks(5) {
+            let some =
+                rebuild(log, size, wanted, Vec::new(), Some(&mut places), end, &mut || true).unwrap();
+            for id in wanted {
+                let (found, expected) = (some.get(id), whole.get(id));
+                assert_eq!(found.map(|f| f.changes), expected.map(|e| e.changes), "{id}");
+                assert!(found.map(|f| f.page.bytes()) == expected.map(|e| e.page.bytes()), "{id}");
+            }
+        }
+    }
+    assert!(begins[0] < begins[1], "{begins:?}");
+}
+
+#[test]
+fn places_that_were_noted_in_part_are_noted_anew() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(12);
+    let store = filled(&disk, &options());
+    let (pool, log) = (&store.shared().core.pool, &store.shared().core.log);
+    let pages: Vec<PageId> = (3..40).map(PageId).collect();
+    let (size, end, mut places) = (pool.page_size(), log.durable(), Places::default());
+    let mut asked = 0;
+    let mut keep_on = || {
+        asked += 1;
+        asked != 2
+    };
+    let cancelled = rebuild(log, size, &pages, Vec::new(), Some(&mut places), end, &mut keep_on);
+    assert_eq!(cancelled.err().unwrap().code, Code::Cancelled);
+    let again = rebuild(log, size, &pages, Vec::new(), Some(&mut places), end, &mut || true).unwrap();
+    let whole = rebuild(log, size, &pages, Vec::new(), None, end, &mut || true).unwrap();
+    assert!(!whole.is_empty());
+    assert_eq!(again.len(), whole.len());
 }
