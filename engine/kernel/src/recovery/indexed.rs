@@ -85,10 +85,7 @@ fn work(
 ) -> Result<Worked> {
     let mut replay = Replay::new(redo);
     let outcome = work_through(redo, index, queue, wake.as_ref(), &mut replay);
-    if outcome.is_err() {
-        redo.stopped.store(true, Ordering::Release);
-    }
-    outcome.map(|()| replay.end())
+    outcome.inspect_err(|error| redo.fail(error)).map(|()| replay.end())
 }
 
 fn work_through(

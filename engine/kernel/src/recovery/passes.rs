@@ -16,7 +16,6 @@ use crate::log::EntryHeader;
 use crate::log::windows::{Window, Windows};
 use crate::page::PartReader;
 use crate::repair::looking_only;
-use crate::sync::Ordering;
 use crate::types::{Lsn, PageId};
 
 /// Windows of the log in memory.
@@ -103,8 +102,8 @@ fn carry_out(
                 }
             }),
         };
-        if outcome.is_err() {
-            redo.stopped.store(true, Ordering::Release);
+        if let Err(error) = &outcome {
+            redo.fail(error);
         }
     }
     outcome.map(|()| replay.end())

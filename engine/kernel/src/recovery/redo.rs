@@ -9,7 +9,7 @@
 //! Memory: the frames of the cache, the index, 16 bytes for each dirty page, windows of the log.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -34,7 +34,7 @@ pub(super) struct Redo<'r> {
     pub is_lenient: bool,
     pub progress: &'r Progress,
     /// Set by whoever fails, so that the others end too.
-    pub stopped: AtomicBool,
+    pub failure: OnceLock<Error>,
 }
 
 /// A range of pages, its dirty ones being few enough to be held at once.
@@ -56,10 +56,13 @@ impl Redo<'_> {
     }
 
     pub fn ensure_going(&self) -> Result<()> {
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(Error::internal("another redo worker stopped"));
-        }
-        self.progress.ensure_going()
+        // The first failure is everybody's: it says more than that somebody else has stopped.
+        self.failure.get().map_or_else(|| self.progress.ensure_going(), |first| Err(first.clone()))
+    }
+
+    /// Ends the work of all with this error, unless another came first.
+    pub fn fail(&self, error: &Error) {
+        self.failure.get_or_init(|| error.clone());
     }
 
     /// Cuts the dirty pages into shares of at most `most` pages, between groups where it can.
@@ -110,7 +113,7 @@ pub(super) fn redo(pool: &Pool, work: Work<'_>, progress: &Progress) -> Result<R
         workers,
         is_lenient,
         progress,
-        stopped: AtomicBool::new(false),
+        failure: OnceLock::new(),
     };
     let mut report = match index {
         Some(index) => indexed::run(&redo, index)?,
