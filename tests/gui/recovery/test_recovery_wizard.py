@@ -1,119 +1,25 @@
-"""The guide through a recovery: ways out, rehearsal, failure, rollback, proof, history."""
+"""The guide through a recovery: ways out, rehearsal, running, proof, history."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QUrl
 
 import engine
 from engine import bridge, errors
 from engine.recovery import history, stages
 from engine.recovery.choices import ChoiceKind
-from engine.recovery.manager import RecoveryManager
 from gui.main_window import MainWindow
 from gui.recovery.page import EVIDENCE, FAILED, PROOF, QUIET, RUNNING, SAVED, RecoveryPage
-
-Until = Callable[[Callable[[], bool]], None]
-ROOT = Path(engine.__file__).resolve().parent.parent
-EXCEPTED = ("LOCK", "recovery.state", history.FILE_NAME)
-
-WRITER = """
-    import sys, engine
-    database = engine.open(sys.argv[1])
-    for n in range(200):
-        with database.transaction() as txn:
-            for part in range(5):
-                txn.tree("t")[b"%06d-%d" % (n, part)] = b"v" * 200
-    loser = database.begin()
-    for n in range(300):
-        loser.tree("t")[b"unfinished-%06d" % n] = b"x" * 100
-    database.flush()
-    print("ready", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def crashed(tmp_path: Path) -> Path:
-    """A killed database: 200 commits of five records, and one transaction that never ended."""
-    path = tmp_path / "harbour.holdfast"
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline().strip() == b"ready"
-        child.kill()
-    return path
-
-
-@pytest.fixture
-def damaged(crashed: Path) -> Path:
-    """The same with its log damaged in the middle."""
-    segment = min((crashed / "wal").glob("*.wal"))
-    content = bytearray(segment.read_bytes())
-    facts = bridge.inspect(str(crashed))
-    place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
-    content[place : place + 64] = b"\xa5" * 64
-    segment.write_bytes(content)
-    return crashed
-
-
-@pytest.fixture
-def page(window: MainWindow) -> RecoveryPage:
-    made = window.pages["recovery"]
-    assert isinstance(made, RecoveryPage)
-    return made
-
-
-def hashes(path: Path) -> dict[str, str]:
-    return {
-        file.relative_to(path).as_posix(): hashlib.blake2b(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name not in EXCEPTED
-    }
-
-
-def shown(page: RecoveryPage) -> int:
-    return page._stack.currentIndex()
-
-
-def is_idle(page: RecoveryPage, part: int) -> Callable[[], bool]:
-    return lambda: shown(page) == part and not page.work.is_busy
-
-
-def guide(window: MainWindow, page: RecoveryPage, path: Path, until: Until) -> None:
-    """Open a database that was not closed, and look until the plan is made or cannot be."""
-    window.shell.open(path)
-    until(lambda: page.work.path == path and bool(page.work.plan or page.work.trouble))
-
-
-def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Let the stage `name` do its work, then fail."""
-    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
-    real = stages.STAGES[place]
-
-    def run(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
-        real.run(context, job)
-        raise error
-
-    changed = list(stages.STAGES)
-    changed[place] = replace(real, run=run)
-    monkeypatch.setattr("engine.recovery.execution.STAGES", tuple(changed))
-
-
-def card(page: RecoveryPage) -> Any:
-    return page.errors._card
-
+from tests.gui.recovery.guide import ROOT, WRITER, Until, card, fail_in, guide, hashes, is_idle, shown
 
 # Ways out
 
@@ -446,168 +352,6 @@ def test_a_cancelled_recovery_answers_at_once_and_leaves_every_byte_as_it_was(
     until(is_idle(page, FAILED))
     assert "nothing was changed" in page.failure.banner.title()
     assert hashes(crashed) == before
-
-
-# Failures
-
-
-def test_a_failure_on_the_way_names_stages_cause_and_what_was_taken_back(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = hashes(crashed)
-    guide(window, page, crashed, until)
-    fail_in(monkeypatch, "Consistency Validation", errors.DiskFull(path="wal"))
-    page.start()
-    until(is_idle(page, FAILED))
-    assert hashes(crashed) == before
-    words = card(page).words
-    assert words.code == -74
-    assert "Transaction Recovery" in words.message
-    assert "Consistency Validation" in words.message
-    assert "not lost" in page.failure.banner.title()
-    assert "Taken back: Transaction Recovery, Lock Acquisition" in page.failure.back_words.text()
-    chain = page.failure.chain()
-    assert ["-72" in chain[0], "DiskFull" in chain[1]] == [True, True]
-    monkeypatch.undo()
-    card(page).action_requested.emit("recover")
-    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
-    page.start()
-    until(lambda: window.opening.session is not None)
-
-
-ACTIONS = {
-    -70: "restore_backup",
-    -71: "restore_backup",
-    -72: "free_space",
-    -73: "wait",
-    -74: "recover",
-    -75: "restore_backup",
-    -76: "settings",
-    -77: "show_path",
-    -78: "retry",
-    -79: "retry",
-    -80: "retry",
-    -81: "restore_backup",
-    -82: "recover",
-    -83: "restore_backup",
-}
-
-
-@pytest.mark.parametrize("code", ACTIONS)
-def test_each_of_the_fourteen_errors_has_a_button_that_the_guide_carries_out(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, code: int
-) -> None:
-    guide(window, page, crashed, until)
-    error = errors.from_kernel(code, {})
-    error.__cause__ = errors.IoError(operation="read", path="wal")
-    page.work.trouble = error
-    page._show_failure(error, "recover", page.work.report)  # type: ignore[arg-type]
-    shown_card = card(page)
-    assert shown_card.words.action == ACTIONS[code]
-    assert shown_card.words.action_label in [b.text() for b in shown_card.findChildren(type(page.foot.start))]
-    assert page.remedies.can_do(ACTIONS[code])
-    assert any("IoError" in cause for cause in page.failure.chain())
-    assert page.failure.banner.title()
-
-
-def test_a_control_file_without_a_valid_slot_leads_to_the_ways_out(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    (crashed / "control").write_bytes(b"\xff" * 8192)
-    guide(window, page, crashed, until)
-    assert card(page).words.code == -70
-    assert card(page).words.action == "restore_backup"
-    assert page.foot.ways_first in page.foot.shown()
-    page.foot.ways_first.click()
-    until(lambda: bool(page.ways.cards))
-    assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
-
-
-def test_a_state_that_cannot_be_written_is_tried_again_once_it_can(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    guide(window, page, crashed, until)
-    (crashed / "recovery.state").mkdir()
-    (crashed / "recovery.state" / "something").touch()
-    page.start()
-    until(is_idle(page, FAILED))
-    assert card(page).words.code == -80
-    assert "not lost" in page.failure.banner.title()
-    (crashed / "recovery.state" / "something").unlink()
-    (crashed / "recovery.state").rmdir()
-    card(page).action_requested.emit("retry")
-    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
-    page.start()
-    until(lambda: window.opening.session is not None)
-
-
-def test_a_check_that_fails_after_recovery_says_that_data_may_be_lost_and_what_was_taken_back(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = hashes(crashed)
-    guide(window, page, crashed, until)
-    wrong = errors.RecoveryVerificationFailed(check_name="pages", details="page 3", critical=True)
-    fail_in(monkeypatch, "Consistency Validation", wrong)
-    page.start()
-    until(is_idle(page, FAILED))
-    assert card(page).words.code == -74
-    assert "-83" in page.failure.chain()[0]
-    assert "may be lost" in page.failure.banner.title()
-    assert page.foot.ways_first in page.foot.shown()
-    assert hashes(crashed) == before
-    page.foot.ways_first.click()
-    until(lambda: bool(page.ways.cards))
-    assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
-
-
-def test_a_wrong_setting_is_shown_and_its_default_taken(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    opened: list[QUrl] = []
-    page.remedies.open_url = lambda url: bool(opened.append(url)) or True  # type: ignore[assignment]
-    guide(window, page, crashed, until)
-    (crashed / "reliability.toml").write_text('recovery_timeout = "soon"\n')
-    page.start()
-    until(is_idle(page, FAILED))
-    assert card(page).words.code == -76
-    card(page).action_requested.emit("settings")
-    assert opened[0].toLocalFile().endswith("reliability.toml")
-    assert "recovery_timeout" in page.foot.use_default.text()
-    page.foot.use_default.click()
-    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
-    page.start()
-    until(lambda: window.opening.session is not None)
-
-
-def test_a_locked_database_is_waited_for_until_its_holder_lets_go(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    guide(window, page, crashed, until)
-    holder = RecoveryManager(crashed)
-    holder.prepare()
-    page.begin()
-    until(lambda: page.work.trouble is not None)
-    assert card(page).words.code == -73
-    assert f"process {os.getpid()}" in card(page).words.message
-    card(page).action_requested.emit("wait")
-    until(lambda: page.remedies.is_waiting)
-    holder.roll_back()
-    until(lambda: page.work.plan is not None)
-    assert not page.remedies.is_waiting
-
-
-def test_a_path_that_may_not_be_used_and_a_full_disk_are_shown(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    opened: list[str] = []
-    page.remedies.open_url = lambda url: bool(opened.append(url.toLocalFile())) or True  # type: ignore[assignment]
-    guide(window, page, crashed, until)
-    page.work.trouble = errors.RecoveryPermissionError(
-        path=str(crashed / "control"), required_permissions="read"
-    )
-    page.remedies.do("show_path")
-    page.remedies.do("free_space")
-    assert opened == [str(crashed), str(crashed.parent)]
 
 
 # Afterwards
