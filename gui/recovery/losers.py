@@ -46,11 +46,12 @@ def loser_fields(of: QWidget) -> tuple[Field, ...]:
     """The columns of an unfinished transaction."""
     return (
         Field(of.tr("Transaction"), lambda loser: f"T{loser['txn']}"),
-        Field(of.tr("Began"), _moment),
+        Field(of.tr("Began"), lambda loser: _moment(loser) or of.tr("after the checkpoint")),
         Field(of.tr("Changes"), lambda loser: formats.count(loser.get("changes", 0)), True),
     )
 
 
 def _moment(loser: Mapping[str, Any]) -> str:
+    """When it began; empty where no checkpoint noted it, for it began after the last one."""
     at = float(loser.get("started_at") or 0)
-    return formats.moment(at) if at > 0 else "–"
+    return formats.moment(at) if at > 0 else ""

@@ -238,7 +238,7 @@ fn checkpoints_rotation_cleanup_eviction_commits_and_close_race_without_harm() {
     let from = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let first = from("HOLDFAST_FIRST_SEED").unwrap_or(0);
     let mut traces = std::collections::HashSet::new();
-    let count = from("HOLDFAST_SCHEDULES").unwrap_or(120);
+    let count = from("HOLDFAST_SCHEDULES").unwrap_or(40);
     for seed in first..first + count {
         let outcome = catch_unwind(|| race(seed));
         traces.insert(outcome.unwrap_or_else(|_| panic!("seed {seed} went wrong")));
