@@ -107,9 +107,16 @@ def test_a_record_of_a_backup_may_hold_anything(tmp_path: Path) -> None:
     for found in only_coded_errors(json.dumps(record).encode(), path, lambda: backup.list_backups(tmp_path)):
         assert isinstance(found, tuple)
         assert found, "one damaged record hides the others"
-    for name, value in [("path", 7), ("taken_at", "x"), ("end_lsn", [1]), ("pages", None), ("path", "..")]:
+    for name, value in [("taken_at", "x"), ("end_lsn", [1]), ("pages", None)]:
         path.write_text(json.dumps({**record, name: value}))
         assert [Path(info.path).name for info in backup.list_backups(tmp_path)] == ["full-2"]
+    # Where a backup lies is known from where it was found, whatever its record says.
+    for value in (7, "..", "/etc"):
+        path.write_text(json.dumps({**record, "path": value}))
+        assert {Path(info.path) for info in backup.list_backups(tmp_path)} == {
+            tmp_path / "full-1",
+            tmp_path / "full-2",
+        }
 
 
 def test_the_state_of_an_earlier_recovery_may_hold_anything() -> None:
