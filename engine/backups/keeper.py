@@ -27,6 +27,7 @@ from engine.errors import (
     DiskFull,
     HoldfastError,
     IncrementRefused,
+    StoreClosed,
 )
 from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin, BackupStanding
@@ -282,7 +283,11 @@ class BackupKeeper:
         except Cancelled:
             _log.info("the scheduled backup was cancelled")
         except HoldfastError as error:
-            self._note(error)
+            if isinstance(error, StoreClosed) and self._over.is_set():
+                # The close came before the backup could hear of its cancel: nobody's fault.
+                _log.info("the database was closed before the scheduled backup had begun")
+            else:
+                self._note(error)
         else:
             self._note(None)
         finally:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from engine.backups.schedule import FIRST_RETRY_S, Schedule
 from engine.backups.standing import FILE_NAME, read_memory
 from engine.config import Config
 from engine.database import Database
+from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin, BackupStanding, Event, ProofStep
 
 DAY = 86400.0
@@ -467,3 +469,18 @@ def test_a_database_without_a_schedule_starts_no_thread_for_it(database: Databas
     assert "holdfast-backups" not in {thread.name for thread in threading.enumerate()}
     database.keeper.standing()
     assert "holdfast-backups" in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_close_before_a_scheduled_backup_has_begun_is_no_failure_of_it(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.open(tmp_path / "busy.holdfast", config=config) as database:
+        keeper = database.keeper
+
+        def closed(_task: Task[Any]) -> Any:
+            keeper.close()
+            raise errors.StoreClosed
+
+        monkeypatch.setattr(keeper, "scheduled_task", lambda: Task("Scheduled backup", closed))
+        keeper._run_scheduled()
+        assert keeper.failure() is None
