@@ -33,6 +33,11 @@ _AGAIN = ("retry", "wait", "back_up")
 class WorkDialog(QDialog):
     """A title, a place to choose, what will happen, a job, and the proof."""
 
+    asked = Signal()
+    """The work is to begin, by the button or by that of an error's card."""
+    changed = Signal()
+    """What the button would do now has to be said anew."""
+
     def __init__(self, shell: Shell, title: str, place_name: str, parent: QWidget | None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -44,13 +49,13 @@ class WorkDialog(QDialog):
         self.words = label("", "muted", wrap=True)
         self.place = QLineEdit()
         self.place.setAccessibleName(place_name)
-        self.place.textChanged.connect(self.show_state)
+        self.place.textChanged.connect(lambda _text: self.changed.emit())
         self.banner = Banner()
         self.proof = Stepper()
         self.bar = JobBar()
         self.command = CommandLine()
         self.close_button = button(self.tr("Close"), self.close)
-        self.go = button("", self.start, "primary")
+        self.go = button("", self.asked.emit, "primary")
         self.go.setDefault(True)
         browse = button(self.tr("Choose…"), self.browse)
         self._target = QWidget()
@@ -70,14 +75,6 @@ class WorkDialog(QDialog):
     def path(self) -> Path:
         """The place that is typed in."""
         return Path(self.place.text().strip()).expanduser()
-
-    def show_state(self) -> None:
-        """Say what the button would do now."""
-        raise NotImplementedError
-
-    def start(self) -> None:
-        """Do it."""
-        raise NotImplementedError
 
     def browse(self) -> None:
         dialog = QFileDialog(self, self.windowTitle(), str(self.path().parent))
@@ -102,13 +99,13 @@ class WorkDialog(QDialog):
         if action in _ELSEWHERE:
             self.browse()
         else:
-            self.start()
+            self.asked.emit()
 
     def has_failed(self, error: BaseException) -> None:
         """Show the card; everything can be tried again."""
         self._target.setEnabled(True)
         self.close_button.setText(self.tr("Close"))
-        self.show_state()
+        self.changed.emit()
         if not isinstance(error, Cancelled):
             self.bar.hide()
             self.errors.show_error(error, self.windowTitle())
@@ -145,6 +142,8 @@ class BackupDialog(WorkDialog):
         super().__init__(
             shell, session.tr("Back up {name}").format(name=session.name), session.tr("Folder"), parent
         )
+        self.asked.connect(self.start)
+        self.changed.connect(self.show_state)
         self.words.setText(
             self.tr(
                 "The database stays in use meanwhile; what is committed before the end is in the backup. It "

@@ -47,6 +47,8 @@ class RestoreDialog(WorkDialog):
         self._looks = QTimer()
         self._looks.setSingleShot(True)
         super().__init__(shell, shell.tr("Restore a backup"), shell.tr("New database"), parent)
+        self.asked.connect(self.start)
+        self.changed.connect(self.show_state)
         self._looks.setParent(self)
         self._looks.timeout.connect(self._look)
         self.resize(700, 560)
