@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -30,6 +31,15 @@ def make_application(arguments: Sequence[str]) -> QApplication:
     return application
 
 
+def spare_built() -> None:
+    """What stands by now lives as long as the program: the collector need not look at it again and again.
+
+    A full collection of all that a built window consists of takes several frames.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def make_window(application: QApplication, preferences: Preferences) -> MainWindow:
     """The main window in the person's theme."""
     return MainWindow(preferences, ThemeManager(application, preferences.theme))
@@ -41,6 +51,7 @@ def run(path: Path | None = None) -> int:
     application = make_application(sys.argv[:1])
     preferences = Preferences()
     window = make_window(application, preferences)
+    spare_built()
     window.show()
     _close_on_interrupt(application, window)
     if path is None and preferences.reopens_last and preferences.recent:

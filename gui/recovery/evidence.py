@@ -27,6 +27,7 @@ class Evidence(QWidget):
         self._list = column(gap=Space.M)
         self._found.add(self._list, None)
         self._planned = Card(self.tr("What will be done"))
+        self._indicators: tuple[Indicator, ...] = ()
         self._words = label("", wrap=True)
         self._log = StatTile(self.tr("Log to read"))
         self._records = StatTile(self.tr("Log records"))
@@ -52,6 +53,9 @@ class Evidence(QWidget):
 
     def show_indicators(self, indicators: Sequence[Indicator]) -> None:
         """List the signs, each by name."""
+        if tuple(indicators) == self._indicators:
+            return
+        self._indicators = tuple(indicators)
         clear(self._list)
         for indicator in indicators:
             self._list.addWidget(self._sign(indicator))

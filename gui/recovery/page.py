@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
 from gui.recovery.warming import warm
 from gui.recovery.ways import Ways
-from gui.recovery.words import beyond_words, data_words, step
+from gui.recovery.words import beyond_words, data_words
 from gui.recovery.work import RecoveryWork
-from gui.tasks import EngineSession, Job
+from gui.tasks import EngineSession, Job, Turns
 from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
 from gui.widgets import column, formats
@@ -60,6 +61,7 @@ class RecoveryPage(Page):
         self.failure = Failure()
         self.saved = Saved()
         self.foot = Foot()
+        self._turns = Turns(self)
         self._proof_of = ProofOf.RECOVERED
         self._was_rehearsal = False
         self._restored = Path()
@@ -114,11 +116,11 @@ class RecoveryPage(Page):
         work.progressed.connect(self._show_progress)
         work.rehearsed.connect(self._show_rehearsed)
         work.prepared.connect(self._show_prepared)
-        work.recovered.connect(self._offer)
+        work.recovered.connect(lambda database: self._offer(database, self.tr("Recovered")))
         work.rolled_back.connect(self._show_stopped)
         work.saved.connect(self._show_saved)
         work.restored.connect(self._show_restored)
-        work.opened.connect(self._show_opened)
+        work.opened.connect(lambda database: self._offer(database, self.tr("Open read-only")))
         work.failed.connect(self._has_failed)
         remedies.retry_wanted.connect(self.again)
         remedies.freed.connect(self.begin)
@@ -155,13 +157,16 @@ class RecoveryPage(Page):
         self.work.forget()
         answer = session.run(lambda database: history.read(database.path), self, channel="files")
         answer.done(self.past.show_history)
-        self._show_part(QUIET)
         report = getattr(session.database, "recovery_report", None)
-        if report is not None:
-            self.show_proof(report, ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED)
+        if report is None:
+            self._show_part(QUIET)
+        else:
+            of = ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED
+            self._turns.add(lambda: self.show_proof(report, of))
 
     def detach(self) -> None:
         super().detach()
+        self._turns.drop()
         self.errors.clear()
         self.past.show_history(history.History())
         self._show_part(QUIET)
@@ -200,10 +205,9 @@ class RecoveryPage(Page):
 
     def _show_signs(self, manager: Any) -> None:
         self.evidence.show_indicators(manager.indicators)
-        steps = [step(stage) for stage in manager.report.stages]
-        for stepper in (self.proof.stepper, self.failure.stepper, self.theatre.stepper):
-            stepper.set_steps(steps)
-        warm([self._stack.widget(place) for place in range(self._stack.count())], self)
+        for stepper in (self.theatre.stepper, self.proof.stepper, self.failure.stepper):
+            self._turns.add(partial(stepper.reserve, len(manager.report.stages)))
+        warm([self._stack.widget(place) for place in range(self._stack.count())], self._turns)
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
@@ -358,20 +362,11 @@ class RecoveryPage(Page):
         self.foot.show_only(self.foot.roll_back, self.foot.install)
         self.foot.install.setFocus()
 
-    def _offer(self, database: Any, report: RecoveryReport) -> None:
-        """Hand the open database to the window, and stay here for the proof."""
-        path = self.work.path
-        assert path is not None
-        self.shell.session_opened.emit(database, path)
-        self.shell.show_page(self.page_id)
-        self.show_proof(report)
-        self.foot.open.setFocus()
-        self.shell.tell(self.tr("Recovered"))
-
-    def _show_opened(self, database: Any) -> None:
+    def _offer(self, database: Any, words: str) -> None:
+        """Hand the open database to the window, and stay here: `attach` shows the proof."""
         self.shell.session_opened.emit(database, database.path)
         self.shell.show_page(self.page_id)
-        self.shell.tell(self.tr("Open read-only"))
+        self.shell.tell(words)
 
     def _show_saved(self, report: Any) -> None:
         self.saved.show_report(report)
@@ -412,6 +407,8 @@ class RecoveryPage(Page):
             self.foot.open.setText(self.tr("Show the data"))
             self.foot.command.show_command("recover", self.session.path)
             self.foot.show_only(self.foot.past, self.foot.open)
+            if self.isVisible():
+                self.foot.open.setFocus()
 
     def show_past(self) -> None:
         """Leave the proof for the recoveries before."""

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QWidget
+from shiboken6 import isValid
+
+from gui.tasks.turns import Turns
+
+_AT_ONCE = 25
+"""Widgets styled in one turn: a few milliseconds."""
 
 
-def warm(parts: Sequence[QWidget], owner: QObject) -> None:
-    """Style one part now and the others after it, as long as `owner` lives.
+def warm(parts: Sequence[QWidget], turns: Turns) -> None:
+    """Style all widgets of these parts, a few a turn.
 
     A part that is shown for the first time takes as long as several frames otherwise.
     """
-    if parts:
-        for widget in (parts[0], *parts[0].findChildren(QWidget)):
-            widget.ensurePolished()
-        parts[0].minimumSizeHint()
-        QTimer.singleShot(0, owner, lambda: warm(parts[1:], owner))
+    widgets = [widget for part in parts for widget in (part, *part.findChildren(QWidget))]
+
+    def style(first: int) -> None:
+        for widget in widgets[first : first + _AT_ONCE]:
+            if isValid(widget):
+                widget.ensurePolished()
+
+    for first in range(0, len(widgets), _AT_ONCE):
+        turns.add(lambda first=first: style(first))
+    for part in parts:
+        turns.add(part.minimumSizeHint)

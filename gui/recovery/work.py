@@ -43,8 +43,8 @@ class RecoveryWork(QObject):
     """The `RecoveryReport` of a rehearsal that went well."""
     prepared = Signal(object)
     """The `RecoveryReport`: all is recovered beside the database, and waits for `install` or `roll_back`."""
-    recovered = Signal(object, object)
-    """The open `Database` and the `RecoveryReport`."""
+    recovered = Signal(object)
+    """The open `Database`; `recovery_report` is its own."""
     rolled_back = Signal(object)
     """The `RecoveryReport` of what was prepared and dropped."""
     saved = Signal(object)
@@ -313,7 +313,7 @@ class RecoveryWork(QObject):
 
     def _take_database(self, manager: RecoveryManager) -> None:
         answer = self._shell.run(lambda: _take(manager), self)
-        answer.done(lambda database: self.recovered.emit(database, manager.report))
+        answer.done(self.recovered.emit)
         answer.failed(
             lambda error: self._has_failed(self._round, error, self.tr("open the recovered database"))
         )

@@ -74,7 +74,14 @@ class EngineSession(QObject):
     def run(
         self, work: Callable[[Any], Any], receiver: QObject | None = None, channel: str = "main"
     ) -> Answer:
-        """Do `work(database)` on the thread of `channel`; the answer comes by signal."""
+        """Do `work(database)` on the thread of `channel`; the answer comes by signal.
+
+        A session that is closing takes no more work: its answer is dropped.
+        """
+        if self._closing:
+            answer = Answer(receiver)
+            answer.drop()
+            return answer
         worker = self._channels.get(channel)
         if worker is None:
             worker = self._channels[channel] = Worker(f"holdfast-{channel}")
@@ -92,6 +99,7 @@ class EngineSession(QObject):
         self._closing = True
         self._gather.stop()
         self._sampler.stop()
+        # As no work is taken from here on, they stay the same while they are joined on another thread.
         for worker in self._channels.values():
             worker.close()
         closer = Worker("holdfast-close")

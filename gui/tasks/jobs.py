@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from engine.tasks import Task, TaskProgress, TaskState
 from engine.types import Outcome
+from gui.tasks.turns import Courier
 from gui.tasks.worker import Answer
 
 _KEPT = 50
@@ -21,7 +23,6 @@ class Job(QObject):
     """A `TaskProgress`."""
     ended = Signal(object)
     """The last `TaskProgress`, with the outcome."""
-    _told = Signal(object)
 
     def __init__(self, task: Task[Any], receiver: QObject | None, parent: QObject) -> None:
         super().__init__(parent)
@@ -31,7 +32,7 @@ class Job(QObject):
         self.started_at = time.time()
         self.progress: TaskProgress | None = None
         self.is_over = False
-        self._told.connect(self._take, Qt.ConnectionType.QueuedConnection)
+        self._courier = Courier(self)
         self._stop_observing = task.observe(self._tell)
 
     @property
@@ -45,11 +46,10 @@ class Job(QObject):
     def _tell(self, progress: TaskProgress) -> None:
         # On a thread of the task.
         try:
-            self._told.emit(progress)
+            self._courier.send(partial(self._take, progress))
         except RuntimeError:
             self._stop_observing()
 
-    @Slot(object)
     def _take(self, progress: TaskProgress) -> None:
         if self.is_over:
             return

@@ -14,10 +14,13 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import shiboken6
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject
+
+from gui.tasks.turns import Courier
 
 log = logging.getLogger(__name__)
 
@@ -74,28 +77,13 @@ class Answer:
             self._finally()
 
 
-class _Courier(QObject):
-    """Lives on the interface thread; carries answers to it."""
-
-    arrived = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrived.connect(self._hand_over, Qt.ConnectionType.QueuedConnection)
-
-    @Slot(object)
-    def _hand_over(self, parcel: tuple[Answer, Any, BaseException | None]) -> None:
-        answer, result, error = parcel
-        answer.deliver(result, error)
-
-
 class Worker:
     """One thread that does what it is given, in order. Starts with the first piece of work."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._work: queue.SimpleQueue[tuple[Work, Answer] | None] = queue.SimpleQueue()
-        self._courier = _Courier()
+        self._courier = Courier()
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -135,7 +123,7 @@ class Worker:
             if not shiboken6.isValid(self._courier):
                 return
             try:
-                self._courier.arrived.emit((answer, result, error))
+                self._courier.send(partial(answer.deliver, result, error))
             except RuntimeError:
                 # The interface was torn down between the question and the answer.
                 return

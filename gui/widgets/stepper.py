@@ -58,6 +58,13 @@ class Stepper(QWidget):
         self._steps: list[Step] = []
         self._lines: list[tuple[QLabel, QLabel, QLabel, QLabel]] = []
 
+    def reserve(self, count: int) -> None:
+        """Build as many lines beforehand, unseen, for what is to be shown soon."""
+        while len(self._lines) < count:
+            self._add_line()
+            for widget in self._lines[-1]:
+                widget.hide()
+
     def set_steps(self, steps: list[Step]) -> None:
         """Show these steps; lines that did not change are left alone."""
         while len(self._lines) < len(steps):

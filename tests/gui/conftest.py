@@ -20,7 +20,7 @@ import shiboken6
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from gui.app import SWITCH_INTERVAL_S
+from gui.app import SWITCH_INTERVAL_S, spare_built
 from gui.main_window import MainWindow
 from gui.session import Preferences
 from gui.theme import ThemeManager, ThemeMode
@@ -74,6 +74,8 @@ class EventLoopWatch:
         timer.setTimerType(Qt.TimerType.PreciseTimer)
         timer.setInterval(_BEAT_MS)
         timer.timeout.connect(self._beat)
+        # As the application does; the heap of a test run is many times as large.
+        spare_built()
         self._beat_at, self._waited = time.monotonic(), _waited_for_processor()
         looker = threading.Thread(target=self._look, name="watch", daemon=True)
         used, began = _used_by_others()
@@ -85,6 +87,7 @@ class EventLoopWatch:
             timer.stop()
             self._over.set()
             looker.join()
+            gc.unfreeze()
         used_after, ended = _used_by_others()
         share = (used_after - used) / max(ended - began, 0.01) / (psutil.cpu_count() or 1)
         crowd = max(3.0, psutil.getloadavg()[0] / (psutil.cpu_count() or 1))

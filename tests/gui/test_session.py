@@ -160,3 +160,13 @@ def test_closing_while_a_job_runs_asks_first(qtbot, window, session):
     with qtbot.waitSignal(window.left, timeout=30_000):
         window._question.confirmed.emit()
     assert job.task.outcome is Outcome.CANCELLED
+
+
+def test_a_session_that_closes_takes_no_more_work(qtbot, window, session):
+    heard: list[object] = []
+    with qtbot.waitSignal(window.opening.closed, timeout=20_000):
+        window.opening.close()
+        answer = session.run(lambda database: database.status(), window, channel="one-never-asked-before")
+        answer.done(heard.append).failed(heard.append)
+    assert answer.dropped
+    assert heard == []

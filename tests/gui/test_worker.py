@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from PySide6.QtCore import QObject, QThread
+from PySide6.QtCore import QObject, QThread, QTimer
 
-from gui.tasks import Worker
+from gui.tasks import Turns, Worker
 
 
 def test_an_answer_arrives_on_the_interface_thread(qtbot, qapp):
@@ -57,3 +57,41 @@ def test_a_closed_worker_takes_no_work_and_its_thread_ends(qtbot):
     assert worker.join(5)
     assert worker.run(lambda: 2).done(heard.append).dropped
     assert heard == [1]
+
+
+def test_answers_that_arrive_together_leave_the_event_loop_a_turn_between_them(qtbot):
+    worker, order, gate = Worker("holdfast-test"), [], threading.Event()
+    beat = QTimer()
+    beat.timeout.connect(lambda: order.append("beat"))
+    worker.run(gate.wait)
+    for number in range(5):
+        worker.run(lambda number=number: number).done(order.append)
+    arrived = threading.Event()
+    worker.run(arrived.set)
+    gate.set()
+    # All have arrived before the loop runs for the first time.
+    assert arrived.wait(10)
+    beat.start(0)
+    qtbot.waitUntil(lambda: 4 in order)
+    worker.close()
+    assert [thing for thing in order if thing != "beat"] == [0, 1, 2, 3, 4]
+    between = [order[order.index(n) : order.index(n + 1)].count("beat") for n in range(4)]
+    assert all(between), order
+
+
+def test_a_piece_that_raises_does_not_hold_up_the_next(qtbot):
+    turns, order = Turns(), []
+    with qtbot.captureExceptions() as raised:
+        turns.add(lambda: 1 // 0)
+        turns.add(lambda: order.append("second"))
+        qtbot.waitUntil(lambda: order == ["second"])
+    assert [kind for kind, _error, _where in raised] == [ZeroDivisionError]
+
+
+def test_pieces_that_are_dropped_are_never_done(qtbot):
+    turns, order = Turns(), []
+    turns.add(lambda: order.append("dropped"))
+    turns.drop()
+    turns.add(lambda: order.append("kept"))
+    qtbot.waitUntil(lambda: bool(order))
+    assert order == ["kept"]
