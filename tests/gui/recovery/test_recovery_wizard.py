@@ -361,7 +361,7 @@ def test_the_proof_is_exported_and_the_recovery_is_kept_in_the_history(
 ) -> None:
     guide(window, page, crashed, until)
     page.start()
-    until(lambda: window.opening.session is not None)
+    until(lambda: window.opening.session is not None and shown(page) == PROOF)
     target = tmp_path / "ledger.txt"
     page.export(target)
     until(target.exists)
