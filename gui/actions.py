@@ -110,7 +110,7 @@ class CommandPalette(QDialog):
             key = event.key()
             if key in (Qt.Key.Key_Down, Qt.Key.Key_Up):
                 step = 1 if key == Qt.Key.Key_Down else -1
-                self._choose(self._list.indexOfTopLevelItem(self._list.currentItem()) + step)
+                self._choose(self._list.currentIndex().row() + step)
                 return True
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
                 self._do(self._list.currentItem())
@@ -134,7 +134,7 @@ class CommandPalette(QDialog):
     def _choose(self, place: int) -> None:
         count = self._list.topLevelItemCount()
         if count:
-            self._list.setCurrentItem(self._list.topLevelItem(place % count))
+            self._list.setCurrentIndex(self._list.model().index(place % count, 0))
 
     def _do(self, item: QTreeWidgetItem | None) -> None:
         if item is None or item.isDisabled():

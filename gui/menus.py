@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def add_window_actions(window: MainWindow, actions: Actions) -> None:
         add(
             f"page.{page.page_id}",
             _tr("Go to {page}").format(page=page.title),
-            lambda page_id=page.page_id: window.show_page(page_id),
+            partial(window.show_page, page.page_id),
             shortcut="Ctrl+," if page.page_id == "settings" else f"Ctrl+{place}",
             icon_name=page.icon_name,
             needs_database=page.page_id != "settings",

@@ -93,8 +93,7 @@ class ActivityPage(Page):
         lists.addTab(self.lock_view, self.tr("Locks"))
         lists.setCornerWidget(self._more)
         self._lists = lists
-        card = Card()
-        card.layout().setContentsMargins(Space.S, Space.XS, Space.S, Space.S)
+        card = Card(margin=(Space.S, Space.XS, Space.S, Space.S))
         card.body.addWidget(lists)
         whole = QSplitter(Qt.Orientation.Vertical)
         whole.addWidget(upper)

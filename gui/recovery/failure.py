@@ -21,6 +21,7 @@ class Failure(QWidget):
         self.banner = Banner()
         self._why = Card(self.tr("Why"))
         self._chain = column(gap=Space.S)
+        self._causes: list[str] = []
         self._why.add(self._chain)
         self._back = Card(self.tr("Taken back"))
         self.back_words = label("", wrap=True)
@@ -42,7 +43,7 @@ class Failure(QWidget):
         self.banner.say(tone, title, words)
         clear(self._chain)
         # The error itself stands in its card; this is what lies behind it.
-        causes = cause_chain(error)[1:]
+        causes = self._causes = cause_chain(error)[1:]
         for place, text in enumerate(causes):
             if place:
                 self._chain.addWidget(label(self.tr("because"), "caption"))
@@ -62,11 +63,7 @@ class Failure(QWidget):
 
     def chain(self) -> list[str]:
         """The causes that are shown, the nearest first."""
-        shown = []
-        for place in range(0, self._chain.count(), 2):
-            widget = self._chain.itemAt(place).widget()
-            shown.append(widget.text())  # type: ignore[attr-defined]
-        return shown
+        return list(self._causes)
 
     def _show_stages(self, error: HoldfastError | None, report: RecoveryReport) -> None:
         self.back_words.setText(rollback_words(error, report))

@@ -86,6 +86,7 @@ class RecoveryPage(Page):
     def _build(self) -> None:
         self._stack = QStackedWidget()
         parts = (self.past, self.evidence, self.theatre, self.proof, self.ways, self.failure, self.saved)
+        self._parts: tuple[QWidget, ...] = parts
         for part in parts:
             self._stack.addWidget(part)
         upper = QFrame()
@@ -207,7 +208,7 @@ class RecoveryPage(Page):
         self.evidence.show_indicators(manager.indicators)
         for stepper in (self.theatre.stepper, self.proof.stepper, self.failure.stepper):
             self._turns.add(partial(stepper.reserve, len(manager.report.stages)))
-        warm([self._stack.widget(place) for place in range(self._stack.count())], self._turns)
+        warm(self._parts, self._turns)
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
@@ -482,9 +483,9 @@ class RecoveryPage(Page):
 
     def _show_part(self, part: int) -> None:
         # Only the part in view may ask for room.
-        for place in range(self._stack.count()):
+        for place, widget in enumerate(self._parts):
             policy = QSizePolicy.Policy.Preferred if place == part else QSizePolicy.Policy.Ignored
-            self._stack.widget(place).setSizePolicy(policy, policy)
+            widget.setSizePolicy(policy, policy)
         self._stack.setCurrentIndex(part)
         self.foot.command.show()
         self._area.verticalScrollBar().setValue(0)

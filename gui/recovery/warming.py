@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
@@ -26,6 +27,6 @@ def warm(parts: Sequence[QWidget], turns: Turns) -> None:
                 widget.ensurePolished()
 
     for first in range(0, len(widgets), _AT_ONCE):
-        turns.add(lambda first=first: style(first))
+        turns.add(partial(style, first))
     for part in parts:
         turns.add(part.minimumSizeHint)

@@ -94,7 +94,12 @@ class RecoveryWork(QObject):
         """Find the signs, then read the log and plan; changes nothing."""
         self.forget()
         self.path = path
-        self._make_manager(lambda manager: (self.looked.emit(manager), self._make_plan(manager)))
+
+        def look(manager: RecoveryManager) -> None:
+            self.looked.emit(manager)
+            self._make_plan(manager)
+
+        self._make_manager(look)
 
     def forget(self) -> None:
         """Let go of the database; what is being looked at is stopped."""

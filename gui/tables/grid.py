@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import (
     QItemSelection,
     QItemSelectionModel,
+    QItemSelectionRange,
     QModelIndex,
     QPersistentModelIndex,
     QRect,
@@ -262,10 +263,14 @@ class TableGrid(QTableView):
 
     def selected_rows(self) -> list[int]:
         """The lines with a selected cell, in order; none where there are too many to work on."""
-        parts = list(self.selectionModel().selection())
+        parts = self._selected_parts()
         if sum(part.height() for part in parts) > COPIED_ROWS:
             return []
         return sorted({row for part in parts for row in range(part.top(), part.bottom() + 1)})
+
+    def _selected_parts(self) -> list[QItemSelectionRange]:
+        selection = self.selectionModel().selection()
+        return [selection.at(place) for place in range(selection.size())]
 
     def choose_cell(self, row: int, column: int) -> None:
         """Make a cell the current one and bring it into view."""
@@ -287,7 +292,7 @@ class TableGrid(QTableView):
         lines: list[str] = []
         wanted = 0
         # Ranges, not indexes: of a million selected rows there would be millions of those.
-        for part in sorted(self.selectionModel().selection(), key=lambda part: (part.top(), part.left())):
+        for part in sorted(self._selected_parts(), key=lambda part: (part.top(), part.left())):
             wanted += part.height()
             last = min(part.bottom(), part.top() + COPIED_ROWS - len(lines) - 1)
             for row in range(part.top(), last + 1):

@@ -36,11 +36,7 @@ class TablesImportForm(QWidget):
                 self.tr("Indexes"),
             ]
         )
-        for table in plan.tables:
-            item = self._item(table)
-            self._tree.addTopLevelItem(item)
-            for line in range(item.childCount()):
-                item.child(line).setFirstColumnSpanned(True)
+        self._items = [self._add(table) for table in plan.tables]
         for place in (ROWS, COLUMNS, INDEXES):
             self._tree.headerItem().setTextAlignment(place, _RIGHT)
         header = self._tree.header()
@@ -59,7 +55,7 @@ class TablesImportForm(QWidget):
         self.setLayout(layout)
         self._say_count()
 
-    def _item(self, table: TablePlan) -> QTreeWidgetItem:
+    def _add(self, table: TablePlan) -> QTreeWidgetItem:
         rows = "" if table.rows is None else formats.count(table.rows)
         item = QTreeWidgetItem(
             [table.source, table.target, rows, str(len(table.columns)), str(len(table.indexes))]
@@ -68,11 +64,13 @@ class TablesImportForm(QWidget):
         item.setCheckState(SOURCE, Qt.CheckState.Checked if table.include else Qt.CheckState.Unchecked)
         for place in (ROWS, COLUMNS, INDEXES):
             item.setTextAlignment(place, _RIGHT)
+        self._tree.addTopLevelItem(item)
         item.setToolTip(SOURCE, ", ".join(f"{c.name} ({c.type})" for c in table.columns))
         for words in table.without:
             note = QTreeWidgetItem([self.tr("not carried over: {what}").format(what=words)])
             note.setIcon(0, icon("info", "text_muted"))
             item.addChild(note)
+            note.setFirstColumnSpanned(True)
         return item
 
     def _edit(self, item: QTreeWidgetItem, place: int) -> None:
@@ -91,8 +89,8 @@ class TablesImportForm(QWidget):
 
     def _tick(self, wanted: bool) -> None:
         state = Qt.CheckState.Checked if wanted else Qt.CheckState.Unchecked
-        for line in range(self._tree.topLevelItemCount()):
-            self._tree.topLevelItem(line).setCheckState(SOURCE, state)
+        for item in self._items:
+            item.setCheckState(SOURCE, state)
 
     def _say_count(self) -> None:
         chosen = self._plan.chosen()

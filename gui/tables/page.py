@@ -131,7 +131,8 @@ class TablesPage(Page):
         self.workspace.forget(set(self._tables))
         self._stack.setCurrentIndex(1 if tables else 0)
         self._export.setEnabled(bool(tables))
-        self.setFocusProxy(self.workspace.grid if tables else None)
+        # Qt's stubs leave out that None takes the proxy away.
+        self.setFocusProxy(self.workspace.grid if tables else None)  # type: ignore[arg-type]
         self.list.blockSignals(True)
         self.list.show_tables(tables)
         if self._wanted:

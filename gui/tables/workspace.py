@@ -64,10 +64,9 @@ class TableWorkspace(QFrame):
         self._split.setProperty("gap", "true")
         self._split.setHandleWidth(Space.M)
         self._split.setChildrenCollapsible(False)
-        self.setLayout(
-            column(self.filter_bar, self._split, self.confirm, self._notice, self.edit_bar, gap=Space.S)
-        )
-        self.layout().setStretchFactor(self._split, 1)
+        whole = column(self.filter_bar, self._split, self.confirm, self._notice, self.edit_bar, gap=Space.S)
+        whole.setStretchFactor(self._split, 1)
+        self.setLayout(whole)
 
     def _connect(self) -> None:
         self.filter_bar.filter_changed.connect(self._filter)

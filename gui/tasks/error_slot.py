@@ -23,7 +23,8 @@ class ErrorSlot(QFrame):
         super().__init__(parent)
         self._can_do = can_do if can_do is not None else lambda _action: False
         self._card: QWidget | None = None
-        self.setLayout(column(gap=0))
+        self._place = column(gap=0)
+        self.setLayout(self._place)
         self.hide()
 
     def show_error(self, error: BaseException, operation: str = "") -> None:
@@ -33,13 +34,13 @@ class ErrorSlot(QFrame):
         card.action_requested.connect(self.action_requested)
         card.dismissed.connect(self.clear)
         self._card = card
-        self.layout().addWidget(card)
+        self._place.addWidget(card)
         self.show()
 
     def clear(self) -> None:
         """Take the card away."""
         if self._card is not None:
-            self.layout().removeWidget(self._card)
+            self._place.removeWidget(self._card)
             self._card.deleteLater()
             self._card = None
         self.hide()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,14 @@ class Story:
         ready, release = threading.Barrier(4), threading.Event()
         session = self._session()
         for number in range(4):
-            session.run(lambda db, n=number: _hold_and_wait(db, n, ready, release), channel=f"tour-{number}")
+            hold = partial(_hold_and_wait, number, ready, release)
+            session.run(hold, channel=f"tour-{number}")
         self._window.show_page("activity")
-        yield Until("the waits", lambda: session.last_sample and session.last_sample.status.waiters >= 3)
+        yield Until("the waits", lambda: _waiters(session) >= 3)
         yield Pause(1.2)
         self._stage.picture("activity", "Who waits for whom")
         release.set()
-        yield Until("the waits to end", lambda: session.last_sample.status.waiters == 0)
+        yield Until("the waits to end", lambda: _waiters(session) == 0)
 
     # Safety
 
@@ -268,7 +270,12 @@ class Story:
         return next(found, None)
 
 
-def _hold_and_wait(database: Any, number: int, ready: threading.Barrier, release: threading.Event) -> None:
+def _waiters(session: EngineSession) -> int:
+    """Transactions that wait for a lock, as last sampled."""
+    return 0 if session.last_sample is None else session.last_sample.status.waiters
+
+
+def _hold_and_wait(number: int, ready: threading.Barrier, release: threading.Event, database: Any) -> None:
     """Hold lock `number`, then ask for the one before it, so that a chain of waits forms."""
     txn = database.begin()
     try:

@@ -11,14 +11,20 @@ from gui.widgets.basics import Item, column, label, row
 class Card(QFrame):
     """A bordered surface with an optional title; put content into `body`, small things into `head`."""
 
-    def __init__(self, title: str = "", hint: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "",
+        hint: str = "",
+        parent: QWidget | None = None,
+        margin: tuple[int, int, int, int] = (Space.L, Space.M, Space.L, Space.L),
+    ) -> None:
         super().__init__(parent)
         self.setProperty("surface", "card")
         self.body: QVBoxLayout = column(gap=Space.S)
         self.head: QHBoxLayout = row(gap=Space.S)
         self.title = label(title, "strong")
         self.hint = label(hint, "caption")
-        outer = column(margin=(Space.L, Space.M, Space.L, Space.L), gap=Space.M)
+        outer = column(margin=margin, gap=Space.M)
         if title:
             self.head.addWidget(self.title)
             self.head.addWidget(self.hint)

@@ -184,12 +184,13 @@ class TimeLine(pg.PlotWidget):
                 top = max(top, float(value[first:].max()))
         self.setYRange(0, top * 1.15 if top > 0 else 1, padding=0)
         before = -self._window_s
-        for at, line in self._marks:
-            line.setValue(at - now)
-            line.setVisible(at > now - self._window_s)
+        for marked_at, line in self._marks:
+            place = marked_at - now
+            line.setValue(place)
+            line.setVisible(place > -self._window_s)
             # A name stands between its mark and the one before; where that is too near, it is left out.
-            line.label.setVisible(at - now - before > self._window_s / 7)
-            before = max(before, at - now)
+            line.label.setVisible(place - before > self._window_s / 7)
+            before = max(before, place)
 
     def changeEvent(self, event: QEvent) -> None:
         # Qt calls this while the base class is still being made.

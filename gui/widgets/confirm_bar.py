@@ -24,10 +24,9 @@ class ConfirmBar(QFrame):
         self._text = label("", wrap=True)
         self._yes = button("", self._confirm, "danger")
         self._no = button("", self._dismiss)
-        self.setLayout(
-            row(self._icon, self._text, self._no, self._yes, margin=(Space.L, Space.S, Space.L, Space.S))
-        )
-        self.layout().setStretchFactor(self._text, 1)
+        line = row(self._icon, self._text, self._no, self._yes, margin=(Space.L, Space.S, Space.L, Space.S))
+        line.setStretchFactor(self._text, 1)
+        self.setLayout(line)
         self.hide()
 
     def ask(self, text: str, yes: str, no: str, tone: Tone = Tone.WARN) -> None:

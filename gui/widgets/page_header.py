@@ -20,9 +20,10 @@ class PageHeader(QFrame):
         self.state.hide()
         self._actions = row(gap=Space.S)
         words = column(row(self._title, self.state, None, gap=Space.M), self._subtitle, gap=2)
-        self.setLayout(row(gap=Space.L, margin=(Space.XL, Space.L + 2, Space.XL, Space.M)))
-        self.layout().addLayout(words, 1)
-        self.layout().addLayout(self._actions)
+        whole = row(gap=Space.L, margin=(Space.XL, Space.L + 2, Space.XL, Space.M))
+        whole.addLayout(words, 1)
+        whole.addLayout(self._actions)
+        self.setLayout(whole)
 
     def set_title(self, text: str) -> None:
         self._title.setText(text)
