@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=options.directory) as place:
         bench = Bench(settings, Path(place), verifies=options.verify)
         with console.status("preparing") as status:
-            results = rounds.run(bench, chosen, workloads, status.update)
+            results = rounds.run(
+                bench, chosen, workloads, status.update, lambda text: console.print(text, style="dim")
+            )
     outcome = report.as_json(settings, chosen, missing, results)
     report.show(outcome, console)
     if options.json:

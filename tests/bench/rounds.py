@@ -23,6 +23,20 @@ class Result:
     limits: list[float] = field(default_factory=list)
     without: dict[str, str] = field(default_factory=dict)
 
+    def latest(self) -> str:
+        """What the last round came to, in one line."""
+        unit = self.workload.unit
+        figures = (f"{peer} {found[-1].value:,.4g} {unit}" for peer, found in self.rounds.items())
+        return f"{self.workload.name}: {', '.join(figures)}"
+
+    def keep_whole(self) -> None:
+        """Forget what an interrupted round has measured of some peers only."""
+        whole = min((len(found) for found in self.rounds.values()), default=0)
+        if self.workload.limit and self.limits:
+            whole = min(whole, len(self.limits))
+        self.rounds = {peer: found[:whole] for peer, found in self.rounds.items() if whole}
+        self.limits = self.limits[:whole]
+
     def median(self, peer: str) -> float:
         return median(measured.value for measured in self.rounds[peer])
 
@@ -59,15 +73,27 @@ def run(
     peers: Sequence[type[Peer]],
     workloads: Sequence[Workload],
     told: Callable[[str], None] = lambda text: None,
+    noted: Callable[[str], None] = lambda text: None,
 ) -> list[Result]:
-    """Do all rounds; `told` hears what is being done. Raises `WrongAnswer` where peers disagree."""
+    """Do all rounds; `told` hears what is being done, `noted` what came of it.
+
+    Raises `WrongAnswer` where peers disagree. An interrupt (Ctrl+C) ends the run: what was measured of
+    all peers by then is the answer.
+    """
     results = [Result(workload) for workload in workloads]
-    for number in range(bench.settings.rounds):
-        turn = number % len(peers)
-        order = [*peers[turn:], *peers[:turn]]
+    try:
+        for number in range(bench.settings.rounds):
+            turn = number % len(peers)
+            order = [*peers[turn:], *peers[:turn]]
+            for result in results:
+                told(f"round {number + 1} of {bench.settings.rounds}: {result.workload.title}")
+                _measure(bench, order, result)
+                noted(result.latest())
+    except KeyboardInterrupt:
+        noted("interrupted: what was measured by now follows")
         for result in results:
-            told(f"round {number + 1} of {bench.settings.rounds}: {result.workload.title}")
-            _measure(bench, order, result)
+            result.keep_whole()
+        results = [result for result in results if result.rounds]
     return results
 
 

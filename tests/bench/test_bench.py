@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,19 @@ def test_a_wrong_wish_is_refused(options: list[str], capsys: pytest.CaptureFixtu
         main(options)
     assert ended.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_reports_what_was_measured_of_all_peers(tmp_path: Path) -> None:
+    twice = Bench(replace(SETTINGS, rounds=2), tmp_path)
+    heard: list[str] = []
+
+    def interrupt(text: str) -> None:
+        if text.startswith("round 2") and heard:
+            raise KeyboardInterrupt
+
+    found = rounds.run(twice, PEERS, catalogue.named(["get"])[:1], interrupt, heard.append)
+    assert heard[0].startswith("get: Holdfast ")
+    assert heard[-1].startswith("interrupted")
+    (result,) = found
+    assert {len(measured) for measured in result.rounds.values()} == {1}
+    assert report.as_json(SETTINGS, PEERS, MISSING, found)["workloads"]["get"]["medians"]["Holdfast"] > 0
