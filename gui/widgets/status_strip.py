@@ -54,8 +54,9 @@ class StatusStrip(QFrame):
         self.show_nothing()
 
     def show_nothing(self) -> None:
-        """No database is open."""
+        """No database is open, and what was told of the last one is over."""
         self._age.stop()
+        self._told.clear()
         for item in self._items[1:]:
             item.hide()
         self._put(self._state, "database", self.tr("No database open"), None)
