@@ -73,13 +73,16 @@ def run_tests(cargo: Path, arguments: list[str]) -> int:
     """The kernel's tests, then those of Python, whose closing line comes last."""
     started = time.monotonic()
     kernel = 0
+    spread: list[str] = []
     if not arguments:
         say("Testing the kernel")
         kernel = _status(cargo, "test", "--locked", "--quiet", cwd=KERNEL, env=_environment(cargo))
+        # All of them, on all processors.
+        spread = ["-n", "logical", "--dist", "worksteal"]
         say(f"Kernel: {'passed' if kernel == 0 else 'FAILED'} after {time.monotonic() - started:.0f} s")
     say("Testing engine and interface")
     env = {"QT_QPA_PLATFORM": "offscreen", **_environment(cargo)}
-    python = _status(_python(), "-m", "pytest", "-q", *arguments, env=env)
+    python = _status(_python(), "-m", "pytest", "-q", *spread, *arguments, env=env)
     return kernel or python
 
 
