@@ -27,6 +27,7 @@ from engine.errors import (
     InvalidArgument,
     NotADatabase,
     RecoveryNeeded,
+    RecoveryProgress,
     SnapshotTooOld,
     WriteConflict,
 )
@@ -78,8 +79,8 @@ def open_database(
     `RecoveryNeeded` (-60) with the `indicators` found. Recovery writes, so a read-only open
     raises it too. `config` takes the place of the database's `reliability.toml`.
 
-    Raises `DatabaseNotFound`, `NotADatabase`, `DatabaseOpenElsewhere`, `ConfigInvalid`, and
-    what recovery raises.
+    Raises `DatabaseNotFound`, `NotADatabase`, `DatabaseOpenElsewhere`, `RecoveryProgress` (-80)
+    while another program recovers it, `ConfigInvalid`, and what recovery raises.
     """
     if recovery not in ("auto", "ask", "never"):
         raise InvalidArgument(argument="recovery", issue='it must be "auto", "ask" or "never"')
@@ -397,8 +398,10 @@ def _missing(directory: Path) -> HoldfastError:
     return DatabaseNotFound(path=str(directory))
 
 
-def _open_elsewhere(directory: Path, facts: Mapping[str, Any]) -> DatabaseOpenElsewhere:
+def _open_elsewhere(directory: Path, facts: Mapping[str, Any]) -> HoldfastError:
     holder = facts["holder"]
+    if recovered_by := detection.recovery_under_way(facts):
+        return RecoveryProgress(message=recovered_by)
     return DatabaseOpenElsewhere(
         path=str(directory),
         holder=detection.holder_text(facts),

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from engine.errors import DatabaseExists, RecoveryNeeded
+from engine.errors import DatabaseExists, RecoveryNeeded, RecoveryProgress
 from gui.page import Shell
 from gui.tasks import EngineSession
 
@@ -23,7 +23,7 @@ class Opening(QObject):
     """An `EngineSession` that is about to close: pages let go of it."""
     closed = Signal()
     recovery_needed = Signal(object, object)
-    """`Path` and the `RecoveryNeeded` error."""
+    """`Path` and the `RecoveryNeeded` error, or `RecoveryProgress` where another program is at it."""
     failed = Signal(object, str)
     """The error and the operation."""
 
@@ -84,7 +84,7 @@ class Opening(QObject):
         answer.failed(lambda error: self._has_failed(path, create, error))
 
     def _has_failed(self, path: Path, create: bool, error: BaseException) -> None:
-        if isinstance(error, RecoveryNeeded) and not create:
+        if isinstance(error, RecoveryNeeded | RecoveryProgress) and not create:
             self.recovery_needed.emit(path, error)
         else:
             what = self.tr("create") if create else self.tr("open")

@@ -50,12 +50,13 @@ def recover(args: argparse.Namespace, out: Output) -> int:
     directory = directory_of(args.path)
     if args.fallback == FallbackKind.SALVAGE:
         return _salvage(directory, args.to, out)
+    # Before anything is looked at, so that a look that fails is told as a recovery that cannot begin.
+    manager = RecoveryManager(directory, fallback=args.fallback)
     found = inspect(args.path)
     if args.history:
         return _history(directory, out)
     if args.fallbacks:
         return _offers(directory, out)
-    manager = RecoveryManager(directory, fallback=args.fallback)
     if found.state is DatabaseState.CLEAN:
         report = replace(manager.report, rehearsal=args.rehearse)
         out.result(report.to_json(), ["The database was closed cleanly: there is nothing to do."])

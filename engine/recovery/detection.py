@@ -49,6 +49,21 @@ def holder_text(facts: Facts) -> str | None:
     return f"process {holder.get('pid')} on {holder.get('host')}"
 
 
+def recovery_under_way(facts: Facts) -> str | None:
+    """Who recovers the database at this moment, and how far it is, in words; None where nobody does.
+
+    A rehearsal leaves no note of itself: to others it is a program that has the database open.
+    """
+    holder, earlier = facts.get("holder"), persisted_state(facts)
+    if not holder or not holder.get("alive") or not earlier or earlier.get("status") != "running":
+        return None
+    if earlier.get("pid") != holder.get("pid"):
+        # Of a recovery that crashed, before the one that has it open now.
+        return None
+    stage = earlier.get("stage")
+    return f"{holder_text(facts)}" + (f", in the stage {stage}" if stage else "")
+
+
 def persisted_state(facts: Facts) -> dict[str, Any] | None:
     """The `recovery.state` of an earlier recovery; an empty one where it cannot be read."""
     text = facts.get("recovery_state")

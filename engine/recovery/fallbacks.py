@@ -196,7 +196,8 @@ def _salvage(source: Path, place: Path, settings: Config | None, task: Task[Salv
         if existed:
             place.mkdir(mode=0o700, exist_ok=True)
         if isinstance(error, HoldfastError):
-            raise failures.stage_error(error, "Salvage") from error.__cause__
+            told = failures.stage_error(error, "Salvage")
+            raise told from told.__cause__
         raise
     report = SalvageReport(
         source=source,

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import RecoveryProgress
 from engine.files import sync_directory, write_atomically
 from engine.recovery.report import RecoveryReport
+from engine.recovery.state import unwritable
 
 FILE_NAME = "recoveries.jsonl"
 KEPT = 100
@@ -74,7 +74,7 @@ def read(directory: Path | str) -> History:
 
 
 def append(directory: Path, report: RecoveryReport, *, at: float, fallback: str = "") -> None:
-    """Note a recovery that has ended, durably. Raises `RecoveryProgress` (-80)."""
+    """Note a recovery that has ended, durably. Raises what `state.unwritable` gives."""
     told = report.to_json()
     losers = told["analysis"].get("losers")
     if losers is not None:
@@ -95,7 +95,7 @@ def append(directory: Path, report: RecoveryReport, *, at: float, fallback: str 
             os.fsync(kept.fileno())
         sync_directory(directory)
     except OSError as error:
-        raise RecoveryProgress(message=f"{FILE_NAME}: {error.strerror}") from error
+        raise unwritable(file, error) from error
 
 
 def _line(entry: Entry) -> bytes:

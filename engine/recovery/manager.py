@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge, config
-from engine.errors import ConfigInvalid, DatabaseNotFound, HoldfastError, InvalidArgument
+from engine.errors import (
+    ConfigInvalid,
+    DatabaseNotFound,
+    HoldfastError,
+    InvalidArgument,
+    IoError,
+    PermissionDenied,
+)
 from engine.recovery import detection, failures, fingerprint
 from engine.recovery.execution import Execution, pending_stages
 from engine.recovery.fallbacks import FallbackKind
@@ -38,7 +45,7 @@ class RecoveryManager:
     """
 
     def __init__(self, path: Path | str, settings: Config | None = None, *, fallback: str = "") -> None:
-        """`settings` go over `reliability.toml`. Raises `DatabaseNotFound`, `NotADatabase`."""
+        """`settings` go over `reliability.toml`. Raises `DatabaseNotFound`, `NotADatabase`, -77, -78."""
         if fallback not in ("", FallbackKind.LAST_VALID):
             raise InvalidArgument(argument="fallback", issue='only "last-valid" is a kind of recovery')
         self.path = Path(path)
@@ -92,7 +99,8 @@ class RecoveryManager:
                 analysis = kernel.analyse(job)
                 stands_for = fingerprint.plan_hash(self.path, self.fallback)
             except HoldfastError as error:
-                raise failures.stage_error(error, "Planning") from error.__cause__
+                told = failures.stage_error(error, "Planning")
+                raise told from told.__cause__
             finally:
                 if kernel is not None:
                     kernel.abandon()
@@ -232,7 +240,10 @@ class RecoveryManager:
         return execution
 
     def _look(self) -> Mapping[str, Any]:
-        facts = bridge.inspect(str(self.path))
+        try:
+            facts = bridge.inspect(str(self.path))
+        except (IoError, PermissionDenied) as error:
+            raise failures.stage_error(error, "Initialization") from error
         if not facts.get("exists"):
             raise DatabaseNotFound(path=str(self.path))
         return facts

@@ -8,6 +8,7 @@ the next one begins by taking back what is noted there. Of a completed one it ke
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -15,7 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.errors import RecoveryProgress
+from engine.errors import (
+    HoldfastError,
+    InsufficientResources,
+    RecoveryDependencyError,
+    RecoveryPermissionError,
+)
 from engine.files import sync_directory, write_atomically
 from engine.recovery.report import RecoveryReport, indicator_json
 from engine.recovery.rollback import Rollback
@@ -35,7 +41,7 @@ class RecoveryState:
         self._started_at = time.time()
 
     def begin(self, report: RecoveryReport) -> None:
-        """Persist the first state, then set the marker. Raises `RecoveryProgress` (-80).
+        """Persist the first state, then set the marker. Raises what `unwritable` gives.
 
         In this order, so that a crash in between leaves the note of what is to be taken back.
         """
@@ -44,10 +50,10 @@ class RecoveryState:
             (self._directory / MARKER).touch(mode=0o600)
             sync_directory(self._directory)
         except OSError as error:
-            raise RecoveryProgress(message=f"{MARKER}: {error.strerror}") from error
+            raise unwritable(self._directory / MARKER, error) from error
 
     def write(self, status: str, report: RecoveryReport, stage: str | None = None) -> None:
-        """Replace the state by how things stand. Raises `RecoveryProgress` (-80)."""
+        """Replace the state by how things stand. Raises what `unwritable` gives."""
         content: dict[str, Any] = {
             "format": _FORMAT,
             "status": status,
@@ -65,7 +71,7 @@ class RecoveryState:
         try:
             write_atomically(self._directory / STATE_FILE, json.dumps(content, default=str, indent=1))
         except OSError as error:
-            raise RecoveryProgress(message=f"{STATE_FILE}: {error.strerror}") from error
+            raise unwritable(self._directory / STATE_FILE, error) from error
 
     def clear_marker(self) -> None:
         """Take the marker away, durably: the database needs no recovery any more."""
@@ -73,4 +79,19 @@ class RecoveryState:
             (self._directory / MARKER).unlink(missing_ok=True)
             sync_directory(self._directory)
         except OSError as error:
-            raise RecoveryProgress(message=f"{MARKER}: {error.strerror}") from error
+            raise unwritable(self._directory / MARKER, error) from error
+
+
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LEAST = 1 << 16
+"""What the small files of a recovery take, generously."""
+
+
+def unwritable(file: Path, error: OSError) -> HoldfastError:
+    """The recovery error for a small file that could not be written: -77, -72, else -78."""
+    if error.errno in _NOT_ALLOWED:
+        return RecoveryPermissionError(path=str(file), required_permissions="write")
+    if error.errno in _FULL:
+        return InsufficientResources(resource="disk space", required=_LEAST, available=0, unit="bytes")
+    return RecoveryDependencyError(dependency=f"to write {file.name}", issue=error.strerror)

@@ -124,7 +124,6 @@ class RecoveryPage(Page):
         work.opened.connect(lambda database: self._offer(database, self.tr("Open read-only")))
         work.failed.connect(self._has_failed)
         remedies.retry_wanted.connect(self.again)
-        remedies.freed.connect(self.begin)
         remedies.waiting.connect(self._show_waiting)
         self.ways.chosen.connect(self._show_chosen)
         self.theatre.cancel.clicked.connect(self.cancel)
@@ -181,17 +180,17 @@ class RecoveryPage(Page):
 
     # What happened
 
-    def guide(self, path: Path, error: RecoveryNeeded) -> None:
+    def guide(self, path: Path, error: HoldfastError) -> None:
         """Begin with a database that needs recovery: show the signs, read the log, plan."""
-        self.evidence.show_indicators(error.indicators)
-        self._look_at(path)
+        self.evidence.show_indicators(error.indicators if isinstance(error, RecoveryNeeded) else ())
+        self._look_at(path, None if isinstance(error, RecoveryNeeded) else error)
 
     def begin(self) -> None:
         """Look at the database again and make the plan; changes nothing."""
         if self.work.path is not None:
             self._look_at(self.work.path)
 
-    def _look_at(self, path: Path) -> None:
+    def _look_at(self, path: Path, trouble: HoldfastError | None = None) -> None:
         self.remedies.stop_waiting()
         self.errors.clear()
         self.header.set_subtitle(
@@ -202,7 +201,7 @@ class RecoveryPage(Page):
         self.foot.start.setText(self.tr("Recover {name}").format(name=path.stem))
         self._show_part(EVIDENCE)
         self.foot.show_only(self.foot.later)
-        self.work.look_at(path)
+        self.work.look_at(path, trouble)
 
     def _show_signs(self, manager: Any) -> None:
         self.evidence.show_indicators(manager.indicators)

@@ -3,7 +3,7 @@
 | action | what it does here |
 | --- | --- |
 | retry, recover | tries again what failed |
-| wait | waits until nobody has the database open, then looks again |
+| wait | waits until nobody has the database open, then opens it, or guides where it still needs recovery |
 | free_space | shows the disk of the database in the file manager |
 | show_path | shows the file that may not be used |
 | settings | opens the file of settings; a button beside it takes the default of the one that is wrong |
@@ -33,8 +33,6 @@ class Remedies(QObject):
 
     retry_wanted = Signal()
     """What failed is to be tried again."""
-    freed = Signal()
-    """Nobody has the database open any more."""
     waiting = Signal(str)
     """It is open; who has it, in words."""
 
@@ -80,7 +78,8 @@ class Remedies(QObject):
     def _has_heard(self, holder: str | None) -> None:
         if holder is None:
             self._timer.stop()
-            self.freed.emit()
+            if self._work.path is not None:
+                self._shell.open(self._work.path)
         else:
             self.waiting.emit(holder)
             self._timer.start()

@@ -90,10 +90,14 @@ class RecoveryWork(QObject):
     def report(self) -> RecoveryReport | None:
         return None if self.manager is None else self.manager.report
 
-    def look_at(self, path: Path) -> None:
-        """Find the signs, then read the log and plan; changes nothing."""
+    def look_at(self, path: Path, trouble: HoldfastError | None = None) -> None:
+        """Find the signs, then read the log and plan; changes nothing. With `trouble`, only tell that."""
         self.forget()
         self.path = path
+        if trouble is not None:
+            self.trouble = trouble
+            self.troubled.emit(trouble, self.tr("open the database"))
+            return
 
         def look(manager: RecoveryManager) -> None:
             self.looked.emit(manager)

@@ -40,41 +40,6 @@ def test_a_failure_on_the_way_names_stages_cause_and_what_was_taken_back(
     until(lambda: window.opening.session is not None)
 
 
-ACTIONS = {
-    -70: "restore_backup",
-    -71: "restore_backup",
-    -72: "free_space",
-    -73: "wait",
-    -74: "recover",
-    -75: "restore_backup",
-    -76: "settings",
-    -77: "show_path",
-    -78: "retry",
-    -79: "retry",
-    -80: "retry",
-    -81: "restore_backup",
-    -82: "recover",
-    -83: "restore_backup",
-}
-
-
-@pytest.mark.parametrize("code", ACTIONS)
-def test_each_of_the_fourteen_errors_has_a_button_that_the_guide_carries_out(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until, code: int
-) -> None:
-    guide(window, page, crashed, until)
-    error = errors.from_kernel(code, {})
-    error.__cause__ = errors.IoError(operation="read", path="wal")
-    page.work.trouble = error
-    page._show_failure(error, "recover", page.work.report)  # type: ignore[arg-type]
-    shown_card = card(page)
-    assert shown_card.words.action == ACTIONS[code]
-    assert shown_card.words.action_label in [b.text() for b in shown_card.findChildren(type(page.foot.start))]
-    assert page.remedies.can_do(ACTIONS[code])
-    assert any("IoError" in cause for cause in page.failure.chain())
-    assert page.failure.banner.title()
-
-
 def test_a_control_file_without_a_valid_slot_leads_to_the_ways_out(
     window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
 ) -> None:
@@ -86,24 +51,6 @@ def test_a_control_file_without_a_valid_slot_leads_to_the_ways_out(
     page.foot.ways_first.click()
     until(lambda: bool(page.ways.cards))
     assert page.ways.current().kind is ChoiceKind.SALVAGE  # type: ignore[union-attr]
-
-
-def test_a_state_that_cannot_be_written_is_tried_again_once_it_can(
-    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
-) -> None:
-    guide(window, page, crashed, until)
-    (crashed / "recovery.state").mkdir()
-    (crashed / "recovery.state" / "something").touch()
-    page.start()
-    until(is_idle(page, FAILED))
-    assert card(page).words.code == -80
-    assert "not lost" in page.failure.banner.title()
-    (crashed / "recovery.state" / "something").unlink()
-    (crashed / "recovery.state").rmdir()
-    card(page).action_requested.emit("retry")
-    until(lambda: shown(page) == EVIDENCE and page.work.plan is not None)
-    page.start()
-    until(lambda: window.opening.session is not None)
 
 
 def test_a_check_that_fails_after_recovery_says_that_data_may_be_lost_and_what_was_taken_back(

@@ -1,0 +1,480 @@
+"""A real cause for each of the fourteen recovery errors: how it comes about, and how it is put right.
+
+The engine's, the command line's and the window's tests of recovery errors all run over `CAUSES`. A
+`fault` is a context: inside it the cause is there, and a recovery ends with the error; after it the
+cause has been removed, as the person does whom the error has told so. Faults of files alter them as
+a disk, a copy program or a person would; limits are those of the operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from engine import bridge, errors
+from engine.config import Config
+from engine.recovery import stages
+
+ROOT = Path(__file__).resolve().parents[1]
+_CHILD_S = 60
+
+ROWS = 3000
+COMMITS = 200
+"""After the backup, of `PARTS` records each."""
+PARTS = 5
+LARGE = b"w" * 1000
+
+_WRITER = f"""
+    import sys, time
+    import engine
+    from engine.config import Config
+
+    db = engine.open(sys.argv[1], config=Config().changed(segment_size="1 MiB", log_buffer="1 MiB"))
+    with db.transaction() as txn:
+        for number in range({ROWS}):
+            txn.tree("t")[b"%06d" % number] = b"v" * 200
+    db.backups.full_task(sys.argv[2]).run()
+    # Log that reaches back to a page's last image would rebuild it.
+    for _ in range(3):
+        db.checkpoint()
+        db.store.rotate_log()
+    db.checkpoint()
+    with db.transaction() as txn:
+        txn.tree("t")[b"000001"] = b"after the checkpoint"
+    for number in range({COMMITS}):
+        with db.transaction() as txn:
+            for part in range({PARTS}):
+                txn.tree("later")[b"%06d-%d" % (number, part)] = b"w" * {len(LARGE)}
+    loser = db.begin()
+    for number in range(300):
+        loser.tree("loser")[b"%06d" % number] = b"never committed"
+    db.flush()
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+_HOLDER = """
+    import sys
+    from engine.recovery.manager import RecoveryManager
+
+    manager = RecoveryManager(sys.argv[1])
+    manager.prepare()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    manager.install()
+    manager.take_store().close()
+"""
+
+_CRASHES_IN_RECOVERY = """
+    import os, sys
+    from engine.recovery.manager import RecoveryManager
+
+    RecoveryManager(sys.argv[1]).prepare()
+    print("ready", flush=True)
+    os._exit(1)
+"""
+
+
+class Through(StrEnum):
+    """What meets the cause."""
+
+    RUN = "run"
+    REHEARSE = "rehearse"
+    OPEN = "open"
+
+
+class PutRight(StrEnum):
+    """What helps."""
+
+    AGAIN = "again"
+    """The same, once the cause is gone."""
+    BACKUP = "backup"
+    """The newest backup, restored into a new directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One error with a cause that really brings it about."""
+
+    code: int
+    words: str
+    fault: Callable[[Path], AbstractContextManager[None]]
+    answers: tuple[bool, bool, bool]
+    """A person has to act; it can be tried again; there is another way. As this failure answers."""
+    fields: Mapping[str, Callable[[Any], bool]]
+    """What each field of the error holds here."""
+    through: Through = Through.RUN
+    put_right: PutRight = PutRight.AGAIN
+    caused_by: int = 0
+    """The code of the error behind it, where that is another recovery error."""
+    missing: str = field(default="")
+    """Why it cannot be brought about on this system; empty where it can."""
+
+    def __str__(self) -> str:
+        return str(self.code)
+
+
+class Originals:
+    """A database whose writer was killed, made once, and copied for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def crashed(self, target: Path, backups: Path) -> Path:
+        """A copy at `target`; its backup, taken after `ROWS` records, goes into `backups`."""
+        original, kept = self._folder / "original.holdfast", self._folder / "backups"
+        if not original.exists():
+            process = start(_WRITER, str(original), str(kept))
+            process.kill()
+            end(process)
+        shutil.copytree(kept, backups, dirs_exist_ok=True)
+        return Path(shutil.copytree(original, target))
+
+
+def whole(tree: Mapping[bytes, bytes], later: Mapping[bytes, bytes]) -> bool:
+    """Whether all that was committed is there."""
+    return (
+        len(tree) == ROWS
+        and tree[b"000001"] == b"after the checkpoint"
+        and len(later) == COMMITS * PARTS
+        and all(value == LARGE for value in later.values())
+    )
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a Python program, and wait until it says that it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        process.kill()
+        end(process)
+        raise AssertionError("the program ended before it was ready")
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Wait for its end, and close what leads to it."""
+    process.communicate(timeout=_CHILD_S)
+
+
+# Faults
+
+
+@contextmanager
+def _control_overwritten(path: Path) -> Iterator[None]:
+    file = path / "control"
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    yield
+
+
+@contextmanager
+def _log_damaged(path: Path) -> Iterator[None]:
+    facts = bridge.inspect(str(path))
+    log = sorted((path / "wal").glob("*.wal"))
+    # The segment that holds the middle of what recovery reads; its header says where it begins.
+    place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
+    segment = max((file for file in log if _begins_at(file) <= place), key=_begins_at)
+    with segment.open("r+b") as file:
+        file.seek(_HEADER + place - _begins_at(segment))
+        file.write(b"\xa5" * 64)
+    yield
+
+
+_HEADER = 512
+
+
+def _begins_at(segment: Path) -> int:
+    """Where in the log a segment begins: `start_lsn` of its header."""
+    head = segment.read_bytes()[:64]
+    # magic 8, version 4, database id 16, incarnation 4, number 8
+    return int.from_bytes(head[40:48], "little")
+
+
+@contextmanager
+def _few_handles(path: Path) -> Iterator[None]:
+    """This process may open only twenty more files."""
+    import resource
+
+    import psutil
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + 20, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def _held_by_a_recovery(path: Path) -> Iterator[None]:
+    """Another process recovers it, and goes on once the cause is to be gone."""
+    process = start(_HOLDER, str(path))
+    try:
+        yield
+    finally:
+        end(process)
+    assert process.returncode == 0
+
+
+@contextmanager
+def _files_may_not_grow(path: Path) -> Iterator[None]:
+    """No file of this process may grow beyond 256 KiB: as where a quota is used up."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def _page_damaged(path: Path, key: bytes) -> Iterator[None]:
+    """A bit of the leaf that holds a key is flipped, and no double-write copy of it is left."""
+    size = int(bridge.inspect(str(path))["page_size"])
+    content = bytearray((path / "database.holdfast").read_bytes())
+    leaf = next(
+        at for at in range(0, len(content), size) if content[at + 20] == 1 and key in content[at : at + size]
+    )
+    content[leaf + size // 2] ^= 1
+    (path / "database.holdfast").write_bytes(content)
+    (path / "doublewrite").write_bytes(bytes((path / "doublewrite").stat().st_size))
+    yield
+
+
+@contextmanager
+def _wrong_setting(path: Path) -> Iterator[None]:
+    (path / "reliability.toml").write_text('recovery_timeout = "soon"\n')
+    yield
+    # The window takes the line out itself.
+    (path / "reliability.toml").write_text("")
+
+
+@contextmanager
+def _no_access(path: Path) -> Iterator[None]:
+    """The account of this process has no right to the directory."""
+    if os.geteuid() == 0:
+        # No mode keeps root out. Whose process it is decides what the account may do.
+        os.setreuid(65534, 0)
+        try:
+            yield
+        finally:
+            os.setreuid(0, 0)
+        return
+    path.chmod(0)
+    try:
+        yield
+    finally:
+        path.chmod(0o700)
+
+
+@contextmanager
+def _state_in_the_way(path: Path) -> Iterator[None]:
+    """What is to be written has the name of a folder that is not empty."""
+    (path / "recovery.state" / "kept").mkdir(parents=True)
+    yield
+    shutil.rmtree(path / "recovery.state")
+
+
+@contextmanager
+def _no_progress_in_time(path: Path) -> Iterator[None]:
+    """The time limit is below what any disk can keep.
+
+    The settings allow no limit under a second, and a disk that stands still for a second is not to be
+    had in a test; so the settings are replaced. The pauses that are measured are real.
+    """
+    hurried = replace(Config(), recovery_timeout=0.001)
+    with mock.patch("engine.config.load", return_value=hurried):
+        yield
+
+
+@contextmanager
+def _cannot_be_taken_back(path: Path) -> Iterator[None]:
+    """A recovery crashed, and what it had noted to remove has become a folder that is not empty."""
+    end(start(_CRASHES_IN_RECOVERY, str(path)))
+    marker = path / ".recovery_needed"
+    marker.unlink()
+    (marker / "kept").mkdir(parents=True)
+    yield
+    shutil.rmtree(marker)
+
+
+@contextmanager
+def _stage_builds_on_a_failed_one(path: Path) -> Iterator[None]:
+    """A stage is declared to need two others, of which the first fails and may.
+
+    None of the twelve builds on one that may fail, so that no file and no limit brings this about; it is
+    what keeps a change of the stages from going on over a failure.
+    """
+
+    def cannot(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
+        raise errors.IoError(operation="read", path="index")
+
+    changed = list(stages.STAGES)
+    place = next(n for n, stage in enumerate(changed) if stage.name == "Index Reconstruction")
+    changed[place] = replace(changed[place], run=cannot, depends_on=())
+    changed[place + 1] = replace(changed[place + 1], depends_on=("Index Reconstruction", "Resource Cleanup"))
+    with mock.patch("engine.recovery.execution.STAGES", tuple(changed)):
+        yield
+
+
+def _is(value: Any) -> Callable[[Any], bool]:
+    return lambda found: bool(found == value)
+
+
+def _has(text: str) -> Callable[[Any], bool]:
+    return lambda found: text in str(found)
+
+
+_ON_WINDOWS = "it has no such limit" if os.name == "nt" else ""
+_ACCOUNTS = "permissions of Windows are not those of Unix" if os.name == "nt" else ""
+_SOME = bool
+_LOCK, _TRANSACTIONS = "Lock Acquisition", "Transaction Recovery"
+
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        -70,
+        "both slots of the control file are overwritten",
+        _control_overwritten,
+        (True, False, False),
+        {"reason": _has("control file"), "suggested_action": _has("backup")},
+        put_right=PutRight.BACKUP,
+    ),
+    Cause(
+        -71,
+        "the log is damaged before its end",
+        _log_damaged,
+        (True, False, True),
+        {"details": _SOME, "suggested_action": _has("backup")},
+        put_right=PutRight.BACKUP,
+    ),
+    Cause(
+        -72,
+        "this process may open too few files",
+        _few_handles,
+        (False, True, True),
+        {"resource": _is("file handles"), "required": _SOME, "available": lambda found: found < 32},
+        missing=_ON_WINDOWS,
+    ),
+    Cause(
+        -73,
+        "another process recovers it, and so does this one",
+        _held_by_a_recovery,
+        (False, True, True),
+        {"lock_holder": _has("process "), "suggested_action": _SOME},
+    ),
+    Cause(
+        -74,
+        "no file may grow any more, in the middle of redo",
+        _files_may_not_grow,
+        (False, True, True),
+        {
+            "completed_stages": lambda found: found[-1] == "WAL Validation",
+            "failed_stage": _is(_TRANSACTIONS),
+            "cause": _has("-72"),
+            "rollback_available": _is(True),
+        },
+        caused_by=-72,
+        missing=_ON_WINDOWS,
+    ),
+    Cause(
+        -75,
+        "a page that redo needs is damaged, and the log has no image of it",
+        lambda path: _page_damaged(path, b"000001"),
+        (True, False, True),
+        {
+            "description": _has("could not be redone"),
+            "diagnostics": _has("page "),
+            "recovery_suggestions": _has("backup"),
+        },
+        through=Through.REHEARSE,
+        put_right=PutRight.BACKUP,
+    ),
+    Cause(
+        -76,
+        "a value in reliability.toml is wrong",
+        _wrong_setting,
+        (False, True, True),
+        {"setting": _is("recovery_timeout"), "issue": _SOME, "fix": _SOME},
+    ),
+    Cause(
+        -77,
+        "the account may not use the directory",
+        _no_access,
+        (False, True, True),
+        {"path": _SOME, "required_permissions": _is("read and write")},
+        missing=_ACCOUNTS,
+    ),
+    Cause(
+        -78,
+        "a folder has the name of the file that the state goes into",
+        _state_in_the_way,
+        (True, True, True),
+        {"dependency": _has("recovery.state"), "issue": _SOME},
+    ),
+    Cause(
+        -79,
+        "there is no progress within the limit",
+        _no_progress_in_time,
+        (False, True, True),
+        {"stage": _SOME, "timeout_seconds": _is(0.001), "progress": lambda found: found is not None},
+    ),
+    Cause(
+        -80,
+        "another process recovers it, and this one opens it",
+        _held_by_a_recovery,
+        (False, True, True),
+        {"message": _has("process ")},
+        through=Through.OPEN,
+    ),
+    Cause(
+        -81,
+        "what a crashed recovery had made cannot be removed",
+        _cannot_be_taken_back,
+        (True, True, True),
+        {
+            "stage": _is(_LOCK),
+            "reason": _has(".recovery_needed"),
+            "manual_intervention_needed": _is(True),
+        },
+        put_right=PutRight.BACKUP,
+    ),
+    Cause(
+        -82,
+        "a stage that another one needs did not succeed",
+        _stage_builds_on_a_failed_one,
+        (True, True, True),
+        {
+            "stage": _is("Consistency Validation"),
+            "dependency": _is("Resource Cleanup"),
+            "dependency_error": _SOME,
+        },
+        through=Through.REHEARSE,
+    ),
+    Cause(
+        -83,
+        "a page that redo does not touch is damaged",
+        lambda path: _page_damaged(path, b"002000"),
+        (True, False, True),
+        {"check_name": _is("Consistency Validation"), "details": _SOME, "critical": _is(True)},
+        through=Through.REHEARSE,
+        put_right=PutRight.BACKUP,
+    ),
+)
