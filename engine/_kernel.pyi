@@ -152,6 +152,22 @@ class Store:
         """Damaged pages that could not be repaired. Keys: page, code, error."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
+    def log_line(
+        self, logs: Sequence[str], starts: Sequence[int], most: int = 2000, job: Job | None = None
+    ) -> dict[str, Any]:
+        """The log in the directories `logs` (databases or archives) and in use, as a line of time of no more
+        than about `most` bins. `starts`: positions where entries are known to begin, such as ends of backups.
+        Keys: end; runs [{from, end, began_at, read_from (None where it could not be read), broken}], stretches
+        without a gap; bins [{run, from, end, commits, first_at, last_at, rows {tree number: difference}}];
+        checkpoints [(lsn, at)]. Times are Unix seconds."""
+    def log_commits(
+        self, logs: Sequence[str], from_lsn: int, to_lsn: int, limit: int = 1000, job: Job | None = None
+    ) -> list[dict[str, Any]]:
+        """Commits from `from_lsn`, where an entry begins, up to `to_lsn`. Keys: lsn, end (a database restored to
+        here holds it), txn, at, rows {tree number: difference}, touched {tree number: (inserted, updated,
+        deleted)}, whole (its transaction began within what was read). Raises WalCorrupted."""
+    def tree_names(self) -> list[tuple[int, str, bool]]:
+        """Number, name, and whether it is a table, of each tree that is no index."""
     def page_info(self, page: int) -> dict[str, Any]:
         """One page as the data file has it. Keys: page, kind, level, tree, lsn, incarnation, right,
         records, free_bytes, ok, problem (text or None)."""
@@ -243,6 +259,26 @@ class Tree:
         """All or nothing."""
     def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
         """All or nothing, in one call; returns how many."""
+    def compare(
+        self,
+        past: Tree,
+        after: bytes | None = None,
+        records: int = 10_000,
+        keep: int = 0,
+        cell_limit: int = 0,
+    ) -> dict[str, Any]:
+        """As `Table.compare`; a value is a row of one cell."""
+    def put_back(
+        self,
+        past: Tree,
+        clears: bool,
+        changed: bool = False,
+        added: bool = False,
+        keys: Sequence[bytes] | None = None,
+        after: bytes | None = None,
+        records: int = 10_000,
+    ) -> dict[str, Any]:
+        """As `Table.put_back`."""
     def clear(self) -> None: ...
 
 @final
@@ -295,6 +331,33 @@ class Table:
     ) -> tuple[int, tuple[_Value, ...] | None]:
         """Walk over up to `rows` rows without handing them out: how many there were, and the last position."""
     def key_of(self, position: tuple[_Value, ...]) -> tuple[_Value, ...]: ...
+    def compare(
+        self,
+        past: Table,
+        after: bytes | None = None,
+        records: int = 10_000,
+        keep: int = 0,
+        cell_limit: int = 0,
+    ) -> dict[str, Any]:
+        """Compare a portion of this table with what it was, `past`, in another database: at most `records`
+        records beyond the key `after`, and at most `keep` differences, which are handed out (none, where 0).
+        Keys: same, added, changed, removed (since then), found [(key bytes, key, row then or None, row now or
+        None)], next (None at the end). Raises SchemaInvalid where the columns are other ones."""
+    def put_back(
+        self,
+        past: Table,
+        clears: bool,
+        changed: bool = False,
+        added: bool = False,
+        keys: Sequence[bytes] | None = None,
+        after: bytes | None = None,
+        records: int = 10_000,
+    ) -> dict[str, Any]:
+        """One pass of putting rows back as they were in `past`, over a portion, or over the rows of `keys`. A
+        pass that `clears` removes `changed` rows, and `added` ones, where so said; the other one adds those of then
+        that are not there. Both in turn, over everything: so rows may exchange unique values. One that clears
+        neither only counts. Keys: cleared, removed, filled; kept, extra, missing (changed, added and removed rows
+        that it left alone); looked, next. Raises UniqueViolation, NotNullViolation."""
     def by_index(self, index: str, key: _Value | tuple[_Value, ...]) -> list[_Row]: ...
 
 @final

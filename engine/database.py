@@ -17,6 +17,7 @@ from engine import bridge
 from engine import config as configuration
 from engine.backups.backup import Backups
 from engine.backups.keeper import BackupKeeper
+from engine.backups.named import NamedPoints
 from engine.config import Config
 from engine.data.tables import Tables
 from engine.errors import (
@@ -206,6 +207,7 @@ class Database:
         self.tables = Tables(self)
         self.backups = Backups(self)
         self.keeper = BackupKeeper(self)
+        self.points = NamedPoints(self)
         self.health = Health(self)
         self.integrity = Integrity(self)
         self._closing = threading.Lock()

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from engine import bridge
 from engine.backups.backup import list_backups
+from engine.backups.history import kept_backups
+from engine.backups.named import point_named
 from engine.backups.restore import RestoreResult, rebuild
 from engine.errors import InvalidArgument
 from engine.tasks import Task
@@ -67,6 +69,18 @@ def at_time(moment: str | float | datetime) -> Point:
     except (ValueError, OverflowError):
         issue = 'it is no moment; write "2026-05-01 14:30:00" or seconds since 1970'
         raise InvalidArgument(argument="the time", issue=issue) from None
+
+
+def at_name(name: str, source: str | Path, logs: Iterable[str | Path] = ()) -> Point:
+    """The moment that was given this name; raises `InvalidArgument` (-2) where nobody has heard of it.
+
+    It is looked for in the folder of backups `source`, where the log after them is kept, and in `logs`.
+    """
+    chain = Path(source).expanduser().absolute()
+    found = kept_backups(chain if list_backups(chain) else chain.parent)
+    places = [*(Path(log).expanduser().absolute() for log in logs), *map(Path, _noted_logs(chain))]
+    database = next((kept.database for kept in found if kept.database), "")
+    return at_lsn(point_named(places, database, name).lsn)
 
 
 AT_BACKUP = Point("backup")

@@ -12,21 +12,12 @@ from engine.backups.emergency import (
     restore_emergency_task,
     verify_emergency_task,
 )
-from engine.backups.point import (
-    AT_BACKUP,
-    AT_END,
-    Point,
-    Reached,
-    at_lsn,
-    at_time,
-    at_transaction,
-    preview_task,
-    restore_point_task,
-)
+from engine.backups.point import AT_BACKUP, preview_task, restore_point_task
 from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
+from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
 from engine.database import directory_of
 from engine.errors import BackupDamaged, InvalidArgument, RehearsalFailed
 from engine.types import BackupInfo
@@ -59,18 +50,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = add_verb(verbs, "restore", restore, "Restore a backup into a new directory", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup")
     parser.add_argument("path", metavar="PATH", help="the new directory")
-    point = parser.add_mutually_exclusive_group()
-    point.add_argument("--to-lsn", type=int, metavar="N", help="as it was at this position of the log")
-    point.add_argument(
-        "--to-time", metavar="T", help='as it was then: "2026-05-01 14:30:00", or Unix seconds'
-    )
-    point.add_argument(
-        "--to-transaction", "--to-txn", type=int, metavar="X", help="up to the commit of this transaction"
-    )
-    point.add_argument("--to-end", action="store_true", help="as far as the log that is kept reaches")
-    parser.add_argument(
-        "--log", action="append", default=[], metavar="DIR", help="a database or an archive that holds log"
-    )
+    add_point_arguments(parser)
     parser.add_argument("--preview", action="store_true", help="only say what would be restored")
     parser.add_argument(
         "--accept-incomplete", action="store_true", help="restore an emergency backup with what it lacks"
@@ -157,16 +137,16 @@ def restore(args: argparse.Namespace, out: Output) -> int:
     """`restore TARGET PATH`"""
     if is_emergency(args.target):
         return _restore_emergency(args, out)
-    point = _point(args)
+    point = point_of(args, args.target)
     if args.preview:
         reached = out.follow(preview_task(args.target, point or AT_BACKUP, args.log))
-        out.result({"restored": False, **_reached_value(reached)}, _reached_lines(reached))
+        out.result({"restored": False, **reached_value(reached)}, reached_lines(reached))
         return FINE
     if point is None:
         result, extra, lines = out.follow(restore_task(args.target, args.path)), {}, []
     else:
         result, reached = out.follow(restore_point_task(args.target, args.path, point, args.log))
-        extra, lines = _reached_value(reached), _reached_lines(reached)
+        extra, lines = reached_value(reached), reached_lines(reached)
     value = {
         "restored": True,
         "path": str(result.path),
@@ -207,37 +187,6 @@ def _restore_emergency(args: argparse.Namespace, out: Output) -> int:
     if not out.as_json:
         out.card(done.problem)
     return PROBLEMS
-
-
-def _point(args: argparse.Namespace) -> Point | None:
-    if args.to_lsn is not None:
-        return at_lsn(args.to_lsn)
-    if args.to_time is not None:
-        return at_time(args.to_time)
-    if args.to_transaction is not None:
-        return at_transaction(args.to_transaction)
-    return AT_END if args.to_end else None
-
-
-def _reached_value(reached: Reached) -> dict[str, Any]:
-    return {
-        "backup": str(reached.backup),
-        "backup_lsn": reached.backup_lsn,
-        "lsn": reached.lsn,
-        "commits": reached.commits,
-        "log_bytes": reached.log_bytes,
-        "committed_at": reached.committed_at,
-        "log_ends_there": reached.is_end,
-    }
-
-
-def _reached_lines(reached: Reached) -> list[str]:
-    end = ", where the log that is kept ends" if reached.is_end else ""
-    return [
-        f"The backup {reached.backup.name} ends at LSN {reached.backup_lsn}.",
-        f"{reached.commits:,} commits in {format_size(reached.log_bytes)} of log follow it, "
-        f"up to LSN {reached.lsn}{end}.",
-    ]
 
 
 def _described(info: BackupInfo) -> str:

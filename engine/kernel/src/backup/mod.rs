@@ -30,6 +30,9 @@ mod chain;
 mod fault_tests;
 #[cfg(test)]
 mod increment_tests;
+pub mod line;
+#[cfg(test)]
+mod line_tests;
 mod logs;
 mod manifest;
 pub(crate) mod marks;

@@ -12,7 +12,7 @@ use crate::store::StoreOptions;
 use crate::txn::Isolation;
 use crate::types::TxnId;
 
-fn archiving(place: Option<PathBuf>) -> StoreOptions {
+pub(super) fn archiving(place: Option<PathBuf>) -> StoreOptions {
     let mut options = options(false);
     options.opening.log.segment_bytes = 256 << 10;
     options.opening.log.archive = true;
@@ -20,15 +20,15 @@ fn archiving(place: Option<PathBuf>) -> StoreOptions {
     options
 }
 
-fn on(place: &Path) -> Arc<dyn Disk> {
+pub(super) fn on(place: &Path) -> Arc<dyn Disk> {
     Arc::new(OsDisk::new(place))
 }
 
 /// One commit and what the database held after it.
-struct Moment {
-    lsn: Lsn,
-    txn: TxnId,
-    state: increment_tests::Contents,
+pub(super) struct Moment {
+    pub lsn: Lsn,
+    pub txn: TxnId,
+    pub state: increment_tests::Contents,
 }
 
 fn step(store: &Store, number: u32) -> Moment {
@@ -55,7 +55,7 @@ fn restored(folder: &Folder, name: &str, wanted: &PointWanted) -> Result<(Reache
 }
 
 /// A database with backups in "chain", its log archived, and its moments in order.
-fn worked(folder: &Folder, options: &StoreOptions) -> (Store, Vec<Moment>) {
+pub(super) fn worked(folder: &Folder, options: &StoreOptions) -> (Store, Vec<Moment>) {
     let store = Store::create(on(&folder.0.join("db")), options).unwrap();
     let mut moments = Vec::new();
     for number in 0..60u32 {

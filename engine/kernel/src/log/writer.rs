@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::stats::Histogram;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, trip};
-use crate::types::{Incarnation, Lsn, TxnId};
+use crate::types::{DatabaseId, Incarnation, Lsn, TxnId};
 
 /// How much of an entry a read from a file fetches at first.
 const FIRST_READ: usize = 4 << 10;
@@ -236,19 +236,22 @@ impl Log {
         }
     }
 
+    /// Whose log it is.
+    pub fn database(&self) -> DatabaseId {
+        self.core.state.lock().slots.database()
+    }
+
     /// A reader of what is on the medium from `lsn` on, which must be where an entry begins.
     ///
     /// Up to [`Log::durable`], as it was before the call, the reader promises what it always
     /// does; beyond, the log grows under it. The caller pins what it reads.
     pub fn reader(&self, lsn: Lsn) -> Result<LogReader> {
-        let database = self.core.state.lock().slots.database();
-        LogReader::open(Arc::clone(&self.core.disk), database, lsn, self.durable())
+        LogReader::open(Arc::clone(&self.core.disk), self.database(), lsn, self.durable())
     }
 
     /// Its bytes from `lsn` on, where an entry begins, to `end`, where one ends and which is durable.
     pub fn stretch(&self, lsn: Lsn, end: Lsn) -> Result<Stretch> {
-        let database = self.core.state.lock().slots.database();
-        Stretch::open(Arc::clone(&self.core.disk), database, lsn, end)
+        Stretch::open(Arc::clone(&self.core.disk), self.database(), lsn, end)
     }
 
     /// Removes whole segments before `lsn`, or archives them; returns how many. Never one that

@@ -39,7 +39,7 @@ impl Handle {
 
 #[pyclass(frozen, module = "engine._kernel")]
 pub struct Table {
-    handle: Arc<Handle>,
+    pub(super) handle: Arc<Handle>,
 }
 
 /// The schema of a table as JSON, with its number of rows.

@@ -56,7 +56,7 @@ fn find(txn: &mut Transaction, name: &str, create: bool) -> Result<TreeRef> {
 
 #[pyclass(frozen, mapping, module = "engine._kernel")]
 pub struct Tree {
-    handle: Arc<Handle>,
+    pub(super) handle: Arc<Handle>,
 }
 
 impl Tree {

@@ -7,6 +7,9 @@
 pub mod access;
 mod building;
 pub mod check;
+pub mod compare;
+#[cfg(test)]
+mod compare_tests;
 pub mod csv;
 pub mod encoding;
 pub mod export;

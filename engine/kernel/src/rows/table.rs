@@ -93,14 +93,43 @@ impl<T: Copy> Table<T> {
     /// Removes a row; false where there is no such row.
     pub fn delete<A: TreeAccess<Tree = T>>(&self, access: &mut A, key: &[Value]) -> Result<bool> {
         let row_key = self.encode_key(key)?;
+        self.delete_at(access, &row_key)
+    }
+
+    /// As [`Table::delete`], by the bytes of the key.
+    pub(super) fn delete_at<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        row_key: &[u8],
+    ) -> Result<bool> {
         access.atomically(|access| {
-            let Some(bytes) = access.remove(self.tree, &row_key)? else { return Ok(false) };
+            let Some(bytes) = access.remove(self.tree, row_key)? else { return Ok(false) };
             let row = self.decode(&bytes)?;
             for (index, tree) in self.indexes() {
-                let entry = index::entry(index, &row, &row_key, access.max_key());
+                let entry = index::entry(index, &row, row_key, access.max_key());
                 self.remove_entry(access, index, tree, &entry.key)?;
             }
             Ok(true)
+        })
+    }
+
+    /// Adds a row under a key that it had before: one with a hidden number gets that number back.
+    pub(super) fn insert_at<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        row_key: &[u8],
+        mut row: Row,
+    ) -> Result<()> {
+        row.resize(self.schema.columns.len(), Value::Null);
+        check::row(&self.schema, &mut row)?;
+        access.atomically(|access| {
+            self.insert_row(access, &row, row_key)?;
+            if let (true, Some(Value::Integer(number))) =
+                (self.schema.has_hidden_row_id(), key::decode_all(row_key)?.first())
+            {
+                access.row_id_seen(self.tree, *number, |access| self.highest_number(access))?;
+            }
+            self.add_entries(access, &row, row_key)
         })
     }
 

@@ -1,0 +1,297 @@
+"""A database as it was: a scratch copy of a point in its past, beside the one that is open.
+
+The newest backup before the point is restored into a scratch folder and the log rolled forward to just
+there. Nothing of the database is written. What differs is found by reading both in the order of their keys.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from engine import bridge
+from engine.backups.backup import newest
+from engine.backups.point import Point, Reached, restore_point_task
+from engine.backups.rehearsal import room_needed
+from engine.config import Config
+from engine.errors import DiskFull, SchemaInvalid, from_exception
+from engine.files import scratch_folder
+from engine.tasks import Task
+from engine.types import TableInfo
+
+if TYPE_CHECKING:
+    from engine.database import Database
+
+_PREFIX = ".holdfast-past-"
+_PORTION = 20_000
+"""Records compared in one call: so few that a cancel is answered at once."""
+_MOST_LOOKED = 200_000
+"""Records that one page of differences looks at; where they are far between, the page is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """What differs between a table, or a tree, then and now."""
+
+    name: str
+    is_table: bool
+    then: int | None
+    """Its rows; None where it was not there."""
+    now: int | None
+    added: int = 0
+    """Since then: rows that are there now and were not."""
+    changed: int = 0
+    removed: int = 0
+    """Rows that were there and are not now."""
+    problem: str = ""
+    """Why its rows cannot be compared."""
+
+    @property
+    def is_same(self) -> bool:
+        return not (self.added or self.changed or self.removed or self.problem) and self.then == self.now
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """One row then and now; None where it was or is not there."""
+
+    key_bytes: bytes
+    """What it is chosen by."""
+    key: tuple[Any, ...]
+    then: tuple[Any, ...] | None
+    now: tuple[Any, ...] | None
+
+    @property
+    def kind(self) -> str:
+        """added | changed | removed, since then."""
+        if self.then is None:
+            return "added"
+        return "removed" if self.now is None else "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePage:
+    rows: tuple[RowDifference, ...]
+    after: bytes | None
+    """Where to go on; None at the end."""
+
+
+class Past:
+    """A database as it was at a point, open read-only in a scratch folder. Close it: the folder goes.
+
+    Any thread may use it.
+    """
+
+    def __init__(self, store: bridge.Store, reached: Reached, kept: ExitStack) -> None:
+        self.store = store
+        self.reached = reached
+        self._kept = kept
+
+    def tables(self) -> dict[str, TableInfo]:
+        """Its tables, by name."""
+        return {name: bridge.table_info(self.store, name) for name in sorted(self.store.tables())}
+
+    def trees(self) -> list[str]:
+        """Its trees that are no tables."""
+        return self.store.trees()
+
+    def begin(self) -> bridge.Transaction:
+        """A transaction that reads it, for a `with` block."""
+        return self.store.begin("repeatable_read", True)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._kept.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def past_task(
+    source: str | Path,
+    point: Point,
+    logs: Iterable[str | Path] = (),
+    *,
+    scratch: str | Path | None = None,
+) -> Task[Past]:
+    """Restore a database to a point, in a scratch folder, and open it there.
+
+    Start the task, or run it; close what it gives. `source` is a folder of backups. `scratch` is where the
+    scratch folder is made; else it is the system's place for temporary files, or the folder of the
+    backups, whichever has room. Raises `DiskFull` (-11) beforehand, `PointNotReached` (-91), and what a
+    restore raises. After an error, or a cancel, nothing is left.
+    """
+    chain = Path(source).expanduser().absolute()
+
+    def work(task: Task[Past]) -> Past:
+        parent = _place(chain, None if scratch is None else Path(scratch))
+        try:
+            with ExitStack() as stack:
+                folder = stack.enter_context(scratch_folder(parent, _PREFIX))
+                restored, reached = task.carry(
+                    restore_point_task(chain, folder / "past.holdfast", point, logs)
+                )
+                store = bridge.open_store(restored.path, Config(), read_only=True)
+                stack.callback(store.close)
+                return Past(store, reached, stack.pop_all())
+        except OSError as error:
+            raise from_exception(error, "restore the past in") from error
+
+    return Task("Look at the past", work)
+
+
+def difference_task(past: Past, database: Database) -> Task[tuple[TableDifference, ...]]:
+    """Count, table by table, what was added, changed and removed since; all of it of one moment of now.
+
+    Start the task, or run it. Nothing is written. Raises `SnapshotTooOld` where so much was committed
+    meanwhile that this moment is gone.
+    """
+
+    def work(task: Task[tuple[TableDifference, ...]]) -> tuple[TableDifference, ...]:
+        sides = _sides(past, database)
+        total = sum(max(then or 0, now or 0) for _, then, now in sides.values())
+        task.stage("Comparing", total=total, unit="rows")
+        found: list[TableDifference] = []
+        with past.begin() as old, database.transaction(read_only=True) as new:
+            for name, (is_table, then, now) in sides.items():
+                found.append(_compare(task, old, new, name, is_table, then, now))
+        return tuple(found)
+
+    return Task("Compare with the past", work)
+
+
+def differing_rows(
+    past: Past,
+    database: Database,
+    name: str,
+    after: bytes | None = None,
+    limit: int = 200,
+    cell_limit: int = 200,
+) -> DifferencePage:
+    """One page of the rows of a table, or tree, that differ, in the order of their keys.
+
+    Long cells are cut to `cell_limit` bytes; 0 for whole ones. A page may be short, or empty, and still
+    say where to go on. Raises `SchemaInvalid` (-59) where the columns are other ones now.
+    """
+    is_table, then, now = _sides(past, database)[name]
+    rows: list[RowDifference] = []
+    with past.begin() as old, database.transaction(read_only=True) as new:
+        if then is None or now is None:
+            one = new if then is None else old
+            return _one_side(_thing(one, name, is_table), is_table, then is None, after, limit, cell_limit)
+        there, here = _thing(old, name, is_table), _thing(new, name, is_table)
+        looked = 0
+        while len(rows) < limit and looked < _MOST_LOOKED:
+            found = here.compare(there, after, _PORTION, limit - len(rows), cell_limit)
+            rows += (RowDifference(*row) for row in found["found"])
+            looked += sum(found[kind] for kind in ("same", "added", "changed", "removed"))
+            after = found["next"]
+            if after is None:
+                break
+    return DifferencePage(tuple(rows), after)
+
+
+def columns_of(past: Past, database: Database, name: str) -> tuple[str, ...]:
+    """The names of a table's columns; of a tree its one."""
+    for store in (database.store, past.store):
+        if name in store.tables():
+            return tuple(column.name for column in bridge.table_info(store, name).columns)
+    return ("value",)
+
+
+def _thing(txn: bridge.Transaction, name: str, is_table: bool) -> Any:
+    return txn.table(name) if is_table else txn.tree(name, create=False)
+
+
+def _sides(past: Past, database: Database) -> dict[str, tuple[bool, int | None, int | None]]:
+    """Every table and tree of both: whether it is a table, its rows then and now."""
+    then, now = _rows_of(past.store), _rows_of(database.store)
+    sides = {}
+    for key in sorted({*then, *now}, key=lambda key: (not key[1], key[0])):
+        sides[key[0]] = (key[1], then.get(key), now.get(key))
+    return sides
+
+
+def _rows_of(store: bridge.Store) -> Mapping[tuple[str, bool], int]:
+    rows = {(name, True): bridge.table_info(store, name).rows for name in store.tables()}
+    with store.begin("read_committed", True) as txn:
+        rows.update({(name, False): len(txn.tree(name, create=False)) for name in store.trees()})
+    return rows
+
+
+def _compare(
+    task: Task[Any],
+    old: bridge.Transaction,
+    new: bridge.Transaction,
+    name: str,
+    is_table: bool,
+    then: int | None,
+    now: int | None,
+) -> TableDifference:
+    if then is None or now is None:
+        task.advance(max(then or 0, now or 0))
+        return TableDifference(name, is_table, then, now, added=now or 0, removed=then or 0)
+    there, here = _thing(old, name, is_table), _thing(new, name, is_table)
+    counts = {"added": 0, "changed": 0, "removed": 0}
+    after = None
+    while True:
+        try:
+            found = here.compare(there, after, _PORTION)
+        except SchemaInvalid:
+            problem = "its columns are other ones now"
+            return TableDifference(name, is_table, then, now, problem=problem)
+        counts = {kind: counts[kind] + found[kind] for kind in counts}
+        task.advance(sum(found[kind] for kind in ("same", *counts)))
+        after = found["next"]
+        if after is None:
+            return TableDifference(
+                name, is_table, then, now, counts["added"], counts["changed"], counts["removed"]
+            )
+
+
+def _one_side(
+    thing: Any, is_table: bool, is_new: bool, after: bytes | None, limit: int, cell_limit: int
+) -> DifferencePage:
+    """The rows of a table that is on one side only."""
+    found: list[tuple[bytes, tuple[Any, ...], tuple[Any, ...]]] = []
+    if is_table:
+        page = thing.page(None if after is None else (after,), limit, cell_limit=cell_limit)
+        found = [(position[0], thing.key_of(position), row) for position, row in page]
+    else:
+        # The next key after one is that with a zero byte more.
+        for key, value in thing.items(None if after is None else after + b"\0", None):
+            found.append((key, (key,), (value[: cell_limit or None],)))
+            if len(found) == limit:
+                break
+    rows = tuple(
+        RowDifference(key_bytes, key, None if is_new else row, row if is_new else None)
+        for key_bytes, key, row in found
+    )
+    return DifferencePage(rows, rows[-1].key_bytes if len(rows) == limit else None)
+
+
+def _place(chain: Path, wanted: Path | None) -> Path:
+    """The folder for the scratch folder; raises `DiskFull` (-11) where none has room."""
+    need = room_needed(newest(chain))
+    places = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), chain]
+    free = {place: _free(place) for place in places}
+    for place, room in free.items():
+        if room >= need:
+            return place
+    best = max(free, key=lambda place: free[place])
+    raise DiskFull(operation="restore the past in", path=str(best), required=need, available=free[best])
+
+
+def _free(place: Path) -> int:
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:
+        return 0
