@@ -142,12 +142,20 @@ class Store:
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}], left_out (problems
         beyond those), skipped (names of what was in use)."""
-    def plan_repair(self, pages: Sequence[int], job: Job | None = None) -> list[dict[str, Any]]:
-        """What each page could be rebuilt from; one without a source is absent. Keys: page,
-        source (memory|doublewrite|log|copy), base_lsn, changes."""
-    def repair_page(self, page: int) -> dict[str, Any]:
+    def copies_from_backups(
+        self, pages: Sequence[int], backups: Sequence[str], logs: Sequence[str], job: Job | None = None
+    ) -> PageCopies:
+        """Whole copies of pages from the newest backups in these folders, brought up to date from the log
+        kept in `logs` (databases, archives). What cannot be read of a backup is passed over."""
+    def plan_repair(
+        self, pages: Sequence[int], job: Job | None = None, copies: PageCopies | None = None
+    ) -> dict[str, Any]:
+        """What each page could be rebuilt from. Keys: remedies [{page, source (memory|doublewrite|log|
+        backup|archive), place (of the backup, or empty), base_lsn, changes}], without those that have no
+        source; unhelped {page: why its copy does not help}."""
+    def repair_page(self, page: int, copies: PageCopies | None = None) -> dict[str, Any]:
         """Repair one page, write it and read it again; the damaged bytes are kept in quarantine/.
-        Keys: as in plan_repair. Raises the page's own error where no source reaches."""
+        Keys: as a remedy of plan_repair. Raises the page's own error where no source reaches."""
     def pages_set_apart(self) -> list[dict[str, Any]]:
         """Damaged pages that could not be repaired. Keys: page, code, error."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
@@ -190,6 +198,11 @@ class Store:
         latency {name: {count, p50_us, p99_us, max_us}}."""
     def close(self) -> dict[str, Any]:
         """Clean shutdown. Keys: aborted (number of live transactions aborted)."""
+
+@final
+class PageCopies:
+    """Whole copies of pages, held in memory."""
+    def __len__(self) -> int: ...
 
 @final
 class Transaction:

@@ -22,6 +22,7 @@ except ImportError as error:
 
 Cursor = _kernel.Cursor
 Job = _kernel.Job
+PageCopies = _kernel.PageCopies
 Recovery = _kernel.Recovery
 RowCursor = _kernel.RowCursor
 Store = _kernel.Store
@@ -49,6 +50,7 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "log_buffer_bytes": config.log_buffer,
         "archive_log": config.archive_log,
         "archive_at": str(Path(config.archive_location).expanduser()) if config.archive_location else None,
+        "archive_wait_bytes": config.archive_wait_limit,
         "sync_mode": config.sync_mode,
         "sync_interval_ms": round(config.sync_interval * 1000),
         "checkpoint_interval_s": config.checkpoint_interval,

@@ -157,6 +157,12 @@ class Config:
     archive_location: str = text(
         "", Section.LOG, "Directory that log segments are kept in; empty for archive/ in the database"
     )
+    archive_wait_limit: int = size(
+        "4 GiB",
+        Section.LOG,
+        "Log that waits for an archive that cannot be written to; beyond, it goes without a copy",
+        min="16 MiB",
+    )
     sync_mode: str = choice(
         "durable",
         ("durable", "interval", "off"),

@@ -331,6 +331,10 @@ class BackupStanding:
     """Why the last scheduled one failed, in a sentence; empty where it did not."""
     is_running: bool = False
     """The schedule takes one now."""
+    archive_failure: str = ""
+    """Why the log cannot be archived now, so that it waits; empty where it can."""
+    has_archive_gap: bool = False
+    """Log went without a copy in the archive since the newest backup was taken."""
 
 
 @dataclass(frozen=True, slots=True)

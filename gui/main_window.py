@@ -26,7 +26,7 @@ from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
 _FRAME = QSize(16, 48)
-_BACKUP_TROUBLE = ("no_proved_backup", "backup_failed")
+_BACKUP_TROUBLE = ("no_proved_backup", "backup_failed", "archive_failed", "archive_gap")
 _BACKUP_ACTIONS = {"back_up": "backups.take", "backup_folder": "backups.folder", "backups": ""}
 """What a card suggests, and the action that does it on the page of backups."""
 _WITHOUT_DATABASE = ("welcome", "settings", "recovery")

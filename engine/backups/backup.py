@@ -111,7 +111,7 @@ class Backups:
                 # Where cancel came after the last page, what was taken is dropped all the same.
                 task.proceed()
                 proof = _verify(unfinished, task)
-                info = replace(_info(chain / name, proof, verified_at=time.time()), logs=self._logs())
+                info = replace(_info(chain / name, proof, verified_at=time.time()), logs=self.log_places())
                 unfinished.rename(chain / name)
                 sync_directory(chain)
                 _write_record(info)
@@ -132,7 +132,8 @@ class Backups:
             raise IncrementRefused(path=str(chain), reason="there is no backup of this database yet")
         return Path(found[0].info.path)
 
-    def _logs(self) -> tuple[str, ...]:
+    def log_places(self) -> tuple[str, ...]:
+        """Where the log of this database is kept: itself, and its archive where that lies elsewhere."""
         elsewhere = self._database.config.archive_location
         archive = (str(Path(elsewhere).expanduser().absolute()),) if elsewhere else ()
         return (str(self._database.path), *archive)

@@ -30,7 +30,7 @@ from engine.errors import (
     StoreClosed,
 )
 from engine.tasks import Task
-from engine.types import BackupInfo, BackupOrigin, BackupStanding
+from engine.types import BackupInfo, BackupOrigin, BackupStanding, Event
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -67,6 +67,11 @@ class BackupKeeper:
         self._looked: float | None = None
         self._identity = ""
         self._running: Task[BackupInfo] | None = None
+        self._archive_failure = ""
+        if database.config.archive_log:
+            # Heard to the end of the close, which archives too: the bus ends it.
+            kinds = ("archive_failed", "archive_broken", "archive_resumed")
+            database.events.subscribe(self._hear_of_archive, kinds)
 
     @property
     def folder(self) -> Path:
@@ -102,6 +107,8 @@ class BackupKeeper:
                 next_at=self._next_at(memory),
                 failure="" if error is None else error.message,
                 is_running=self._running is not None,
+                archive_failure=self._archive_failure,
+                has_archive_gap=memory.archive_gap_lsn > 0,
             )
 
     def failure(self) -> HoldfastError | None:
@@ -109,11 +116,15 @@ class BackupKeeper:
         with self._lock:
             return self._remember().error()
 
-    def look(self, *more: Path) -> None:
-        """Look at the folders now, and at some that were not known."""
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that backups of this database went to, and the one they go to now."""
         with self._lock:
             known = [Path(name) for name in self._remember().folders]
-        for folder in dict.fromkeys((*known, self.folder, *more)):
+        return tuple(dict.fromkeys((*known, self.folder)))
+
+    def look(self, *more: Path) -> None:
+        """Look at the folders now, and at some that were not known."""
+        for folder in dict.fromkeys((*self.folders(), *more)):
             try:
                 # One that is not there now keeps what was seen of it: its disk may be in a drawer.
                 found = self.backups(folder) if folder.is_dir() else None
@@ -256,6 +267,16 @@ class BackupKeeper:
         if thread is not None and thread is not threading.current_thread():
             # A folder on a share that does not answer must not keep a database from closing.
             thread.join(_CLOSE_S)
+
+    def _hear_of_archive(self, event: Event) -> None:
+        # On the thread of the subscription.
+        with self._lock:
+            if event.kind == "archive_broken":
+                self._remember().archive_gap_lsn = int(event.fields["until_lsn"])
+                self._keep()
+            else:
+                self._archive_failure = str(event.fields.get("error", ""))
+        self._database.events.publish("backups_changed")
 
     def _serve(self) -> None:
         while not self._over.is_set():

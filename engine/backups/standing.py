@@ -51,9 +51,14 @@ class Memory:
     """Of the schedule, in a row."""
     failure: dict[str, Any] | None = None
     """The last of them: code and fields."""
+    archive_gap_lsn: int = 0
+    """Up to here log is missing in the archive, and no backup is newer; 0 for none."""
 
     def note(self, folder: Path, backups: tuple[KeptBackup, ...]) -> None:
         """A folder was looked at and holds these backups."""
+        if any(backup.info.end_lsn >= self.archive_gap_lsn for backup in backups):
+            # Every moment after it can be restored again.
+            self.archive_gap_lsn = 0
         name = str(folder)
         known = self.folders.pop(name, None)
         if known is None and not backups:
@@ -116,6 +121,7 @@ def _read(raw: Mapping[str, Any]) -> Memory:
         _moment(raw["attempted_at"]),
         int(raw["failures"]),
         failure,
+        int(raw.get("archive_gap_lsn") or 0),
     )
 
 

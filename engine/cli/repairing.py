@@ -12,7 +12,14 @@ from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.database import PAGE_FILE, inspect
 from engine.integrity.checksums import verify_file_task
-from engine.integrity.repair import RepairPlan, RepairReport, plan_task, rehearse_task, repair_task
+from engine.integrity.repair import (
+    Elsewhere,
+    RepairPlan,
+    RepairReport,
+    plan_task,
+    rehearse_task,
+    repair_task,
+)
 from engine.integrity.scrubber import scrub_task
 from engine.types import CheckReport
 from engine.units import format_duration
@@ -28,12 +35,23 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--rehearse", action="store_true", help="do it in memory and in transactions that are undone"
     )
+    parser.add_argument(
+        "--from",
+        dest="folders",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a backup, or a folder of backups, to take pages from beside those that are known",
+    )
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="DIR", help="a database or an archive that holds log"
+    )
 
 
 def scan(args: argparse.Namespace, out: Output) -> int:
     """`scan-corruption PATH`"""
     with open_existing(args.path, out) as database:
-        plan = out.follow(plan_task(database))
+        plan = out.follow(plan_task(database, _elsewhere(args)))
         found = told_findings(database, plan, out)
     out.result({**_plan_json(plan), "findings": found}, [*_plan_lines(plan), *findings_lines(found)])
     return FINE if _check(plan).ok else PROBLEMS
@@ -68,11 +86,11 @@ def verify_pages(args: argparse.Namespace, out: Output) -> int:
 
 
 def repair(args: argparse.Namespace, out: Output) -> int:
-    """`repair PATH [--plan | --rehearse]`"""
+    """`repair PATH [--plan | --rehearse] [--from DIR] [--log DIR]`"""
     if args.plan:
         return scan(args, out)
     with open_existing(args.path, out) as database:
-        plan = out.follow(plan_task(database))
+        plan = out.follow(plan_task(database, _elsewhere(args)))
         if args.rehearse:
             plan = out.follow(rehearse_task(database, plan))
             return _tell_rehearsal(plan, out)
@@ -82,6 +100,13 @@ def repair(args: argparse.Namespace, out: Output) -> int:
         report = out.follow(repair_task(database, plan))
     out.result(_report_json(report, plan), _report_lines(report, plan))
     return FINE if report.check.ok else PROBLEMS
+
+
+def _elsewhere(args: argparse.Namespace) -> Elsewhere:
+    def places(names: list[str]) -> tuple[Path, ...]:
+        return tuple(Path(name).expanduser().absolute() for name in names)
+
+    return Elsewhere(places(getattr(args, "folders", [])), places(getattr(args, "log", [])))
 
 
 def _check(plan: RepairPlan) -> CheckReport:
@@ -95,6 +120,7 @@ def _tell_rehearsal(plan: RepairPlan, out: Output) -> int:
         "remedies": [asdict(remedy) for remedy in plan.remedies],
         "indexes": [asdict(index) for index in plan.indexes],
         "without_source": list(plan.without_source),
+        "unhelped": dict(plan.unhelped),
     }
     lines = [
         f"Rehearsed: {len(plan.remedies)} pages rebuilt in memory, {len(plan.indexes)} indexes built "
@@ -111,6 +137,7 @@ def _plan_json(plan: RepairPlan) -> dict[str, Any]:
         "remedies": [asdict(remedy) for remedy in plan.remedies],
         "indexes": [asdict(index) for index in plan.indexes],
         "without_source": list(plan.without_source),
+        "unhelped": dict(plan.unhelped),
     }
 
 
@@ -147,7 +174,9 @@ def _unreached_lines(plan: RepairPlan) -> list[str]:
     if not plan.without_source:
         return []
     pages = ", ".join(map(str, plan.without_source))
-    return [f"Nothing here reaches back far enough for pages {pages}: restore from a backup."]
+    lines = [f"Nothing reaches back far enough for pages {pages}: restore a backup, or salvage what is left."]
+    reasons = dict.fromkeys(plan.unhelped.values())
+    return [*lines, *(f"Looked at: {why}." for why in reasons)]
 
 
 def _report_lines(report: RepairReport, plan: RepairPlan) -> list[str]:

@@ -34,7 +34,7 @@ class HealthCheck:
 # What a deduction of this size means for the check that it belongs to.
 _CRITICAL_POINTS = 25
 
-_ABOUT_BACKUPS = ("no_proved_backup", "backup_failed")
+_ABOUT_BACKUPS = ("no_proved_backup", "backup_failed", "archive_failed", "archive_gap")
 
 
 def checks(evidence: Evidence, score: Score) -> tuple[HealthCheck, ...]:

@@ -327,6 +327,30 @@ def _failed_backup(evidence: Evidence) -> Iterator[Deduction]:
     )
 
 
+def _archive(evidence: Evidence) -> Iterator[Deduction]:
+    backups = evidence.backups
+    if backups is None:
+        return
+    if backups.archive_failure:
+        yield Deduction(
+            "archive_failed",
+            Component.DISK,
+            5,
+            f"Log waits for its archive: {backups.archive_failure.rstrip('.')}",
+            "Free space where the archive is, connect its disk, or choose another place for it.",
+            "settings",
+        )
+    if backups.has_archive_gap:
+        yield Deduction(
+            "archive_gap",
+            Component.DISK,
+            10,
+            "The log archive has a gap: moments after it cannot be restored from the backups before it",
+            "Take a backup: every moment after it can be restored again.",
+            "back_up",
+        )
+
+
 def _cache(evidence: Evidence) -> Iterator[Deduction]:
     cache = evidence.status.cache
     asked = cache.hits + cache.misses
@@ -357,4 +381,5 @@ _RULES: tuple[Callable[[Evidence], Iterator[Deduction]], ...] = (
     _checkpoint_debt,
     _proved_backup,
     _failed_backup,
+    _archive,
 )

@@ -32,8 +32,9 @@ class Source(StrEnum):
     MEMORY = "memory"
     DOUBLEWRITE = "doublewrite"
     LOG = "log"
+    PAGE_BACKUP = "backup"
     INDEX = "index"
-    BACKUP = "backup"
+    BACKUP = "restore"
     SALVAGE = "salvage"
 
 
@@ -41,6 +42,7 @@ SOURCE_TITLES = {
     Source.MEMORY: "The page in memory",
     Source.DOUBLEWRITE: "Double-write buffer",
     Source.LOG: "Log",
+    Source.PAGE_BACKUP: "The page from a backup",
     Source.INDEX: "Rebuild from the table",
     Source.BACKUP: "Restore a backup",
     Source.SALVAGE: "Salvage",
@@ -92,12 +94,16 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
         Source.MEMORY: "no whole copy is in memory",
         Source.DOUBLEWRITE: "it holds no copy that the log brings up to date",
         Source.LOG: "the log that is kept does not reach back to a full image of the page",
+        Source.PAGE_BACKUP: plan.unhelped.get(finding.page or 0, "no backup in the known folders holds it"),
     }
     made = []
     for source, reason in reasons.items():
-        is_chosen = remedy is not None and remedy.source == source
+        sources = ("backup", "archive") if source is Source.PAGE_BACKUP else (source.value,)
+        is_chosen = remedy is not None and remedy.source in sources
         if is_chosen and remedy is not None:
             words = f"the page, with {remedy.changes} changes"
+            if source is Source.PAGE_BACKUP:
+                words += f", from {Path(remedy.place).name or 'the archived log'}"
             share = plan.seconds / max(1, len(plan.remedies))
             made.append(Option(source, words, "nothing", share, _KEPT, is_chosen=True))
         elif remedy is None or not any(option.is_chosen for option in made):

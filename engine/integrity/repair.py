@@ -1,15 +1,18 @@
 """Repairing what was found: a plan that can be shown before anything is done, then the repair.
 
 A damaged page is made whole from the page in memory, the double-write buffer or the log, whatever
-is best; an index whose pages nothing reaches, or that does not agree with its table, is built anew
-from the table. Each repair is checked before its findings are closed.
+is best, and where the log does not reach back so far, from its copy in the newest backup and what was
+archived since; an index whose pages nothing reaches, or that does not agree with its table, is built
+anew from the table. Each repair is checked before its findings are closed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
@@ -25,8 +28,23 @@ SOURCE_WORDS = {
     "memory": "the page in memory, which is whole",
     "doublewrite": "the copy in the double-write buffer, brought up to date from the log",
     "log": "its last full image in the log and every change since",
-    "copy": "a copy from elsewhere, brought up to date from the log",
+    "backup": "its copy in a backup, brought up to date from the log",
+    "archive": "the archived log, which has it in full: it began after the newest backup",
 }
+_BROUGHT = ("backup", "archive")
+"""Sources that are fetched from elsewhere."""
+_MOST_COPIES = 4096
+"""Copies of pages that are held in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where to look for copies of pages, beside the folders that are known, and for log."""
+
+    folders: tuple[Path, ...] = ()
+    """Backups, or folders of backups."""
+    logs: tuple[Path, ...] = ()
+    """Databases or archives that hold log of this database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +53,18 @@ class Remedy:
 
     page: int
     source: str
-    """memory | doublewrite | log | copy"""
+    """memory | doublewrite | log | backup | archive"""
     base_lsn: int
     changes: int
     """Changes from the log that are applied to the base."""
+    place: str = ""
+    """The backup, where the source is one."""
 
     @property
     def words(self) -> str:
         """The source in words."""
+        if self.place:
+            return f"its copy in the backup {Path(self.place).name}, brought up to date from the log"
         return SOURCE_WORDS[self.source]
 
 
@@ -69,13 +91,17 @@ class RepairPlan:
     remedies: tuple[Remedy, ...]
     indexes: tuple[IndexRemedy, ...]
     without_source: tuple[int, ...]
-    """Damaged pages that nothing here can rebuild: a backup is needed."""
+    """Damaged pages that nothing can rebuild: a restore or a salvage is needed."""
     others: int
     """Findings that are neither about the bytes of one page nor about an index."""
     seconds: float
     """How long it took to rebuild the pages in memory, which the repair will do once more."""
     check: CheckReport | None = None
     """The check that the plan is for, where it began with one."""
+    unhelped: Mapping[int, str] = field(default_factory=dict)
+    """Why the copy of a page in a backup does not help, for pages without a source that have one."""
+    elsewhere: Elsewhere = Elsewhere()
+    """Where else was looked for copies."""
 
     @property
     def is_empty(self) -> bool:
@@ -102,37 +128,44 @@ class RepairReport:
     check: CheckReport
 
 
-def plan_task(database: Database) -> Task[RepairPlan]:
+def plan_task(database: Database, elsewhere: Elsewhere | None = None) -> Task[RepairPlan]:
     """Check everything and say for each finding what it can be repaired from."""
 
     def work(task: Task[RepairPlan]) -> RepairPlan:
         task.stage("Check", step=1, steps=2)
         check = _inner(database.check_task(), task)
         task.stage("Sources", step=2, steps=2)
-        return make_plan(database, database.integrity.findings(), task, check)
+        return make_plan(database, database.integrity.findings(), task, check, elsewhere)
 
     return Task("Repair plan", work)
 
 
-def advise_task(database: Database, findings: Sequence[Finding]) -> Task[RepairPlan]:
+def advise_task(
+    database: Database, findings: Sequence[Finding], elsewhere: Elsewhere | None = None
+) -> Task[RepairPlan]:
     """The plan for findings that are known. Every page is rebuilt in memory, and nothing is written."""
 
     def work(task: Task[RepairPlan]) -> RepairPlan:
         task.stage("Sources", step=1, steps=1)
-        return make_plan(database, findings, task)
+        return make_plan(database, findings, task, elsewhere=elsewhere)
 
     return Task("Repair plan", work)
 
 
 def make_plan(
-    database: Database, findings: Sequence[Finding], task: Task[Any], check: CheckReport | None = None
+    database: Database,
+    findings: Sequence[Finding],
+    task: Task[Any],
+    check: CheckReport | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> RepairPlan:
     """The plan for some open findings; the stage of the task that it runs in is the caller's."""
     damaged = sorted({finding.page for finding in findings if finding.page is not None})
     job = bridge.Job()
     task.use(job)
     began = time.monotonic()
-    remedies = tuple(Remedy(**found) for found in database.store.plan_repair(damaged, job))
+    copies = _Copies(database, elsewhere or Elsewhere(), job)
+    remedies, unhelped = _page_remedies(database, damaged, copies, job)
     seconds = time.monotonic() - began
     reached = {remedy.page for remedy in remedies}
     indexes = tuple(_index_remedies(database, findings, reached))
@@ -146,7 +179,41 @@ def make_plan(
         others=sum(finding.page is None and not finding.is_index for finding in findings),
         seconds=seconds,
         check=check,
+        unhelped={page: why for page, why in unhelped.items() if page in unreached},
+        elsewhere=elsewhere or Elsewhere(),
     )
+
+
+class _Copies:
+    """Copies of pages from backups, fetched many at a time: each fetch reads a backup once."""
+
+    def __init__(self, database: Database, elsewhere: Elsewhere, job: bridge.Job | None = None) -> None:
+        self._database = database
+        folders = (*elsewhere.folders, *database.keeper.folders())
+        self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+        self._logs = [*map(str, elsewhere.logs), *database.backups.log_places()]
+        self._job = job
+
+    def fetched(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:
+        """The pages in batches, each with its copies; none where there is no folder of backups."""
+        for first in range(0, len(pages) if self._folders else 0, _MOST_COPIES):
+            batch = pages[first : first + _MOST_COPIES]
+            store = self._database.store
+            yield batch, store.copies_from_backups(batch, self._folders, self._logs, self._job)
+
+
+def _page_remedies(
+    database: Database, pages: Sequence[int], copies: _Copies, job: bridge.Job
+) -> tuple[tuple[Remedy, ...], dict[int, str]]:
+    """What pages can be rebuilt from, backups last; and why copies of others do not help."""
+    remedies = [Remedy(**found) for found in database.store.plan_repair(pages, job)["remedies"]]
+    reached = {remedy.page for remedy in remedies}
+    unhelped: dict[int, str] = {}
+    for batch, fetched in copies.fetched([page for page in pages if page not in reached]):
+        plan = database.store.plan_repair(batch, job, fetched)
+        remedies += [Remedy(**found) for found in plan["remedies"]]
+        unhelped.update(plan["unhelped"])
+    return tuple(sorted(remedies, key=lambda remedy: remedy.page)), unhelped
 
 
 def repair_task(database: Database, plan: RepairPlan) -> Task[RepairReport]:
@@ -168,7 +235,7 @@ def rehearse_task(database: Database, plan: RepairPlan) -> Task[RepairPlan]:
 
     def work(task: Task[RepairPlan]) -> RepairPlan:
         task.stage("Pages", step=1, steps=2)
-        again = make_plan(database, plan.findings, task)
+        again = make_plan(database, plan.findings, task, elsewhere=plan.elsewhere)
         task.stage("Indexes", step=2, steps=2, total=len(again.indexes), unit="indexes")
         for remedy in again.indexes:
             txn = database.begin()
@@ -182,15 +249,23 @@ def rehearse_task(database: Database, plan: RepairPlan) -> Task[RepairPlan]:
     return Task("Rehearsal of the repair", work)
 
 
-def repair_found_page(database: Database, finding: Finding) -> Loss:
+def repair_found_page(database: Database, finding: Finding, *, from_backups: bool = True) -> Loss:
     """Repair the one page of a finding at once, verify it by reading it again, and close the finding.
 
-    Raises the page's own error where no source reaches; the finding then stays open.
+    Raises the page's own error where no source reaches; the finding then stays open. Backups are
+    read only where nothing nearer helps, and only if `from_backups`.
     """
     assert finding.page is not None, "only a finding about a page is repaired alone"
     _ensure_writable(database)
     began = time.monotonic()
-    done = _repair_page(database, finding.page)
+    try:
+        done = _repair_page(database, finding.page)
+    except HoldfastError:
+        copies = _Copies(database, Elsewhere()).fetched([finding.page]) if from_backups else iter(())
+        fetched = next(copies, None)
+        if fetched is None:
+            raise
+        done = _repair_page(database, finding.page, fetched[1])
     line = _line(database, finding, done, time.monotonic() - began, verified=True)
     database.integrity.close_finding(finding, f"repaired from {line.source}", line)
     return line
@@ -213,8 +288,8 @@ class _Repair:
         _ensure_writable(self._database)
         task.stage("Repair", step=1, steps=2, total=len(plan.remedies) + len(plan.indexes), unit="repairs")
         try:
-            for remedy in plan.remedies:
-                self._attempt(f"page {remedy.page}", lambda remedy=remedy: self._repair_page(remedy))
+            for page, copies in self._pages():
+                self._attempt(f"page {page}", partial(self._repair_page, page, copies))
             for index in plan.indexes:
                 self._attempt(index.words, lambda index=index: self._rebuild(index))
             task.stage("Check", step=2, steps=2)
@@ -242,8 +317,18 @@ class _Repair:
         self._seconds[name] = time.monotonic() - began
         self._task.advance()
 
-    def _repair_page(self, planned: Remedy) -> None:
-        self._repaired.append(_repair_page(self._database, planned.page))
+    def _pages(self) -> Iterator[tuple[int, bridge.PageCopies | None]]:
+        """The pages to repair, those first that need no copy from elsewhere."""
+        brought = [remedy.page for remedy in self._plan.remedies if remedy.source in _BROUGHT]
+        for remedy in self._plan.remedies:
+            if remedy.source not in _BROUGHT:
+                yield remedy.page, None
+        for batch, copies in _Copies(self._database, self._plan.elsewhere).fetched(brought):
+            for page in batch:
+                yield page, copies
+
+    def _repair_page(self, page: int, copies: bridge.PageCopies | None) -> None:
+        self._repaired.append(_repair_page(self._database, page, copies))
 
     def _rebuild(self, remedy: IndexRemedy) -> None:
         with self._database.transaction() as txn:
@@ -290,10 +375,10 @@ def _ensure_writable(database: Database) -> None:
         raise ReadOnlyDatabase(operation="repair pages")
 
 
-def _repair_page(database: Database, page: int) -> Remedy:
+def _repair_page(database: Database, page: int, copies: bridge.PageCopies | None = None) -> Remedy:
     database.integrity.await_repair(page)
     try:
-        done = Remedy(**database.store.repair_page(page))
+        done = Remedy(**database.store.repair_page(page, copies))
     except BaseException:
         database.integrity.forget_repair(page)
         raise

@@ -121,6 +121,8 @@ class Scrubber:
         self._free_pages = -1
         """How many pages were free when that was said."""
         self._zeros: set[int] = set()
+        self._backup_tried: dict[int, float] = {}
+        """Damaged pages, and how new the newest backup was when it was asked for them."""
         """Pages of zeros of this round that are not cleared."""
         self._job: bridge.Job | None = None
         config = database.config
@@ -349,13 +351,21 @@ class Scrubber:
         if finding is None or action == "report" or finding.priority is Priority.P3:
             return
         try:
-            repair_found_page(self._database, finding)
+            repair_found_page(self._database, finding, from_backups=self._may_read_backups(page))
         except (Cancelled, StoreClosed):
             raise
         except HoldfastError as error:
             _log.warning("page %d could not be repaired: %s", page, error.title)
             if action == "halt":
                 self._halt(page)
+
+    def _may_read_backups(self, page: int) -> bool:
+        """Whether a backup may help that was not there when this page was met the last time."""
+        newest = self._database.keeper.standing().taken_at
+        if self._backup_tried.get(page) == newest:
+            return False
+        self._backup_tried[page] = newest
+        return True
 
     def _halt(self, page: int) -> None:
         if not self._database.status().read_only:

@@ -172,7 +172,7 @@ class RepairDialog(QDialog):
         """Rebuild in memory what can be rebuilt, and show every source."""
         findings = self.list.wanted()
         folder = self.shell.preferences.backup_folder(self._session.path)
-        self._start(lambda db: _advise(db, findings), lambda plan: self._fetch_backups(plan, folder))
+        self._start(lambda db: _advise(db, findings, folder), lambda plan: self._fetch_backups(plan, folder))
 
     def _fetch_backups(self, plan: RepairPlan, folder: Path) -> None:
         self.bar.hide()
@@ -261,11 +261,11 @@ class RepairDialog(QDialog):
         answer.failed(self._has_failed)
 
 
-def _advise(database: Any, findings: tuple[Finding, ...]) -> Any:
+def _advise(database: Any, findings: tuple[Finding, ...], folder: Path) -> Any:
     # Imported here, as below: the kernel is loaded on the worker.
-    from engine.integrity.repair import advise_task
+    from engine.integrity.repair import Elsewhere, advise_task
 
-    return advise_task(database, findings)
+    return advise_task(database, findings, Elsewhere(folders=(folder,)))
 
 
 def _options(plan: RepairPlan, folder: Path) -> list[tuple[Finding, Option]]:

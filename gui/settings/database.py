@@ -20,6 +20,7 @@ SHOWN = {
         "sync_interval",
         "segment_size",
         "log_buffer",
+        "archive_wait_limit",
         "snapshot_log_limit",
         "transaction_log_limit",
         "long_transaction_action",

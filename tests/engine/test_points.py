@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from engine.backups.point import (
 )
 from engine.config import Config
 from engine.database import Database
+from engine.types import Event
 
 ROOT = Path(engine.__file__).resolve().parent.parent
 
@@ -155,6 +157,51 @@ def test_an_archive_that_is_gone_loses_nothing_and_is_told(tmp_path: Path, confi
     result, reached = restore_point_task(chain, tmp_path / "back.holdfast", AT_END).run()
     assert reached.is_end
     assert count(result.path) == 1 + 39 * 200
+
+
+def test_an_archive_that_stays_away_does_not_stop_the_database_and_its_gap_costs_health(
+    tmp_path: Path, config: Config
+) -> None:
+    place, chain = tmp_path / "archive", tmp_path / "chain"
+    settings = config.changed(
+        archive_log=True, archive_location=str(place), archive_wait_limit="16 MiB", backup_folder=str(chain)
+    )
+
+    def write(database: Database, megabytes: int) -> None:
+        for number in range(megabytes * 2):
+            with database.transaction() as txn:
+                txn.tree("t")[b"%06d" % (number % 50)] = b"v" * 500_000
+
+    def deductions(database: Database) -> set[str]:
+        return {deduction.name for deduction in database.health.report().deductions}
+
+    def await_standing(database: Database, heard: queue.Queue[Event], name: str) -> None:
+        while not getattr(database.keeper.standing(), name):
+            heard.get(timeout=30)
+
+    with engine.open(tmp_path / "db.holdfast", config=settings) as database:
+        database.backups.full_task(chain).run()
+        heard: queue.Queue[Event] = queue.Queue()
+        database.events.subscribe(heard.put, ("backups_changed",))
+        write(database, 4)
+        database.checkpoint()
+        await_standing(database, heard, "archive_failure")
+        assert not database.keeper.standing().has_archive_gap
+        write(database, 24)
+        database.checkpoint()
+        assert sum(file.stat().st_size for file in (database.path / "wal").iterdir()) < 24 << 20
+        await_standing(database, heard, "has_archive_gap")
+        assert {"archive_failed", "archive_gap"} <= deductions(database)
+    # It is still known after the database was closed, until there is a backup from after the gap.
+    place.mkdir()
+    with engine.open(tmp_path / "db.holdfast", config=settings) as database:
+        assert database.keeper.standing().has_archive_gap
+        with pytest.raises(errors.PointNotReached):
+            preview_task(chain, AT_END).run()
+        database.backups.full_task(chain).run()
+        assert not database.keeper.standing().has_archive_gap
+        assert not {"archive_failed", "archive_gap"} & deductions(database)
+        assert preview_task(chain, AT_END).run()
 
 
 def test_the_command_line_restores_to_a_point(archived: Database, tmp_path: Path) -> None:

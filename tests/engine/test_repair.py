@@ -11,6 +11,7 @@ import engine
 from engine import errors
 from engine.cli.__main__ import main
 from engine.config import Config
+from engine.integrity.scrubber import scrub_task
 
 PAGE = 8192
 ROWS = 2000
@@ -119,3 +120,86 @@ def test_damage_stops_all_changes_where_the_setting_says_halt(tmp_path: Path) ->
         txn.tree("t", create=False)[b"new"] = b"value"
     with pytest.raises(errors.StoreFailed):
         db.close()
+
+
+def far_from_its_log(path: Path, *, archive: bool) -> dict[bytes, bytes]:
+    """A backed up database whose pages have changed since, and whose log is gone; returns its rows."""
+    settings = Config().changed(segment_size="1 MiB", archive_log=archive)
+    with engine.open(path, create=False, config=settings) as db:
+        db.backups.full_task(db.keeper.folder).run()
+        with db.transaction() as txn:
+            for i in range(ROWS // 4):
+                txn.tree("t")[b"%06d" % i] = b"changed %d " % i * 20
+        for _ in range(3):
+            db.store.rotate_log()
+            db.checkpoint()
+    return rows_of(path)
+
+
+def test_pages_whose_history_left_the_log_come_back_from_the_backup_and_the_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+    whole = far_from_its_log(path, archive=True)
+    damaged = damage(path, first=10, every=5)
+    status, plan = answer(capsys, "repair", path, "--plan")
+    assert (status, plan["without_source"]) == (1, [])
+    sources = {remedy["source"] for remedy in plan["remedies"]}  # type: ignore[index, union-attr]
+    assert "backup" in sources
+    assert main(["repair", str(path), "--plan"]) == 1
+    assert "its copy in the backup full-" in capsys.readouterr().out
+    status, report = answer(capsys, "repair", path)
+    assert (status, report["ok"], report["failed"]) == (0, True, [])
+    assert {remedy["page"] for remedy in report["repaired"]} == set(damaged)  # type: ignore[index, union-attr]
+    assert {loss["lost"] for loss in report["losses"]} == {"nothing"}  # type: ignore[index, union-attr]
+    assert rows_of(path) == whole
+
+
+def test_a_backup_without_the_log_since_gives_back_what_has_not_changed_and_says_why_not_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+    whole = far_from_its_log(path, archive=False)
+    damage(path, first=10)
+    status, report = answer(capsys, "repair", path)
+    assert status == 1
+    assert len(report["repaired"]) > 20  # type: ignore[arg-type]
+    assert report["without_source"]
+    assert main(["repair", str(path), "--plan"]) == 1
+    assert "Looked at: " in (told := capsys.readouterr().out)
+    assert "gap" in told or "not kept" in told or "does not reach back" in told
+    # Whatever can be read now is right.
+    with engine.open(path, create=False) as db, db.transaction() as txn:
+        tree = txn.tree("t", create=False)
+        found = 0
+        for key, value in whole.items():
+            try:
+                assert tree[key] == value
+                found += 1
+            except errors.HoldfastError:
+                continue
+        assert found > ROWS // 2
+
+
+def test_pages_are_taken_from_a_folder_of_backups_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+    far_from_its_log(path, archive=True)
+    elsewhere = tmp_path / "another disk"
+    (tmp_path / "d backups").rename(elsewhere)
+    damaged = damage(path, first=10, every=9)
+    assert answer(capsys, "repair", path, "--plan")[1]["without_source"] == damaged
+    assert answer(capsys, "repair", path, "--plan", "--from", elsewhere)[1]["without_source"] == []
+    assert answer(capsys, "repair", path, "--from", elsewhere)[0] == 0
+
+
+def test_the_background_check_takes_a_page_from_a_backup_by_itself(tmp_path: Path) -> None:
+    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+    whole = far_from_its_log(path, archive=True)
+    damage(path, first=12, every=40)
+    with engine.open(path, create=False) as db:
+        scrub_task(db).run()
+        assert not db.integrity.findings()
+        assert any("backup" in loss.source for loss in db.integrity.losses)
+    assert rows_of(path) == whole

@@ -5,7 +5,7 @@
 //! file names the begin record. A crash before that leaves the previous checkpoint in force.
 //! What happened between the two records is found by analysis, which starts at the begin.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
@@ -122,6 +122,8 @@ pub struct Checkpointer {
     /// Log from here on is kept for running backups; one entry for each.
     pins: Mutex<Vec<(u64, Lsn)>>,
     next_pin: AtomicU64,
+    /// The last checkpoint could not archive what it wanted to.
+    archive_fails: AtomicBool,
 }
 
 impl Checkpointer {
@@ -139,6 +141,7 @@ impl Checkpointer {
             previous_begin: AtomicU64::new(data.checkpoint_lsn.0),
             pins: Mutex::new(Vec::new()),
             next_pin: AtomicU64::new(1),
+            archive_fails: AtomicBool::new(false),
         }
     }
 
@@ -214,14 +217,7 @@ impl Checkpointer {
         *self.status.lock() = status;
         let keep = self.keep_from(shared, redo_lsn).0;
         shared.core.log.truncate_before(keep)?;
-        if let Some(error) = shared.core.log.archive_failure() {
-            // Nothing is lost: the log stays where it is until the archive takes it again.
-            let waiting = keep.0.saturating_sub(shared.core.log.status().oldest.0);
-            shared.events.push(
-                "archive_failed",
-                vec![("error", error.to_string().into()), ("waiting_bytes", waiting.into())],
-            );
-        }
+        self.tell_of_archive(shared, keep);
         shared.events.push(
             "checkpoint_finished",
             vec![
@@ -232,6 +228,34 @@ impl Checkpointer {
             ],
         );
         Ok(status)
+    }
+
+    /// Says where log waits for its archive, has gone without, or is archived again.
+    fn tell_of_archive(&self, shared: &Shared, keep: Lsn) {
+        let log = &shared.core.log;
+        if let Some(gap) = log.take_archive_gap() {
+            shared.events.push(
+                "archive_broken",
+                vec![
+                    ("first_segment", gap.first.into()),
+                    ("last_segment", gap.last.into()),
+                    ("until_lsn", gap.until.0.into()),
+                    ("error", gap.why.to_string().into()),
+                ],
+            );
+        }
+        let failure = log.archive_failure();
+        let has_failed = self.archive_fails.swap(failure.is_some(), Ordering::Relaxed);
+        if let Some(error) = failure {
+            // What waits is not lost: it stays where it is until the archive takes it again.
+            let waiting = keep.0.saturating_sub(log.status().oldest.0);
+            shared.events.push(
+                "archive_failed",
+                vec![("error", error.to_string().into()), ("waiting_bytes", waiting.into())],
+            );
+        } else if has_failed {
+            shared.events.push("archive_resumed", vec![]);
+        }
     }
 
     /// Appends begin and end records; both are durable on return.

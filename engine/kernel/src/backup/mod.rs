@@ -26,6 +26,9 @@ use crate::error::{Code, Error, Result};
 use crate::types::Lsn;
 
 mod chain;
+mod copies;
+#[cfg(test)]
+mod copies_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
@@ -49,6 +52,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
+pub use copies::copies_of;
 pub use manifest::{MANIFEST, Manifest, ParentName};
 pub use point::{Point, PointWanted, Reached, restore_point};
 pub use restore::{restore_to, verify_on};

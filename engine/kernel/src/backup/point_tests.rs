@@ -228,6 +228,46 @@ fn the_log_of_another_history_is_not_rolled_onto_a_backup() {
 }
 
 #[test]
+fn a_log_that_waits_too_long_for_its_archive_goes_without_and_the_gap_is_told() {
+    let folder = Folder::new("archive-cap");
+    std::fs::create_dir(folder.0.join("chain")).unwrap();
+    let place = folder.0.join("archive");
+    let mut options = archiving(Some(place.clone()));
+    options.opening.log.archive_wait_bytes = 1 << 20;
+    let store = Store::create(on(&folder.0.join("db")), &options).unwrap();
+    folder.full(&store, "chain/full-0").unwrap();
+    let told = |store: &Store, kind: &str| {
+        let (events, _) = store.shared().events.drain(10_000);
+        events.into_iter().filter(|event| event.kind == kind).count()
+    };
+    // What is within the limit waits.
+    (0..15).for_each(|number| drop(step(&store, number)));
+    store.checkpoint().unwrap();
+    assert_eq!(told(&store, "archive_broken"), 0);
+    (15..90).for_each(|number| drop(step(&store, number)));
+    store.checkpoint().unwrap();
+    let waiting = store.shared().core.log.end().0 - store.shared().core.log.status().oldest.0;
+    assert!(waiting < (1 << 20) + 3 * (256 << 10), "{waiting}");
+    assert_eq!(told(&store, "archive_broken"), 1);
+    assert_sound(&store);
+    // It is back, and takes what comes.
+    std::fs::create_dir(&place).unwrap();
+    let last = step(&store, 90);
+    store.checkpoint().unwrap();
+    assert_eq!(told(&store, "archive_resumed"), 1);
+    let logs = [folder.0.join("db"), place.clone()];
+    let to = PointWanted { point: Point::End, logs: logs.to_vec() };
+    let error = restored(&folder, "back", &to).err().unwrap();
+    assert_eq!(error.code, Code::PointNotReached);
+    // A backup after the gap makes any moment after it reachable again.
+    folder.full(&store, "chain/full-1").unwrap();
+    let after = step(&store, 91);
+    store.flush().unwrap();
+    let (_, back) = restored(&folder, "again", &to).unwrap();
+    assert!(contents(&back) == after.state && last.lsn < after.lsn);
+}
+
+#[test]
 fn a_log_survives_an_archive_that_is_gone_full_or_of_another_history() {
     let folder = Folder::new("archive-gone");
     std::fs::create_dir(folder.0.join("chain")).unwrap();

@@ -125,7 +125,7 @@ fn page_not_found(page: PageId, pages: u32) -> Error {
     Error::new(Code::PageNotFound).with("page_id", page.0).with("available_pages", pages)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -3,6 +3,10 @@
 //! A copy is complete and durable before the original goes. One that a crash left unfinished is
 //! written anew; one of another history is never written over, for it may be somebody's only way
 //! back: then the log keeps the segment, and says why.
+//!
+//! It does not wait for ever. Beyond a limit, or where the disk of the database is about to be full,
+//! the oldest segments go without a copy, and the archive has a gap, which is told: a database that
+//! stops would be worse.
 
 use std::path::Path;
 
@@ -13,7 +17,20 @@ use crate::disk::os::OsDisk;
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::sync::Arc;
-use crate::types::DatabaseId;
+use crate::types::{DatabaseId, Lsn};
+
+/// Segments that went without a copy.
+#[derive(Clone, Debug)]
+pub struct ArchiveGap {
+    pub first: u64,
+    pub last: u64,
+    /// What is in the log from here on can still be archived.
+    pub until: Lsn,
+    pub why: Error,
+}
+
+/// Where fewer segments than this find room, the log no longer waits for its archive.
+const ROOM: u64 = 3;
 
 /// The disk and the folder on it where segments of `database` are kept; `place` is a directory
 /// that databases may share, none for the database's own.
@@ -32,6 +49,21 @@ pub fn archive_folder(
 }
 
 impl Core {
+    /// Whether a segment that begins at `start` and cannot be archived goes all the same, so that
+    /// the log up to `lsn` does not fill the disk.
+    pub(super) fn waits_no_longer(&self, start: Lsn, lsn: Lsn) -> bool {
+        let room = self.disk.free_bytes().unwrap_or(u64::MAX);
+        lsn.0.saturating_sub(start.0) > self.options.archive_wait_bytes
+            || room < ROOM * self.options.segment_bytes
+    }
+
+    /// Notes that segment `number`, which ends at `until`, went without a copy.
+    pub(super) fn note_archive_gap(&self, number: u64, until: Lsn, why: Error) {
+        let mut gap = self.archive_gap.lock();
+        let first = gap.as_ref().map_or(number, |gap| gap.first);
+        *gap = Some(ArchiveGap { first, last: number, until, why });
+    }
+
     /// Copies a segment into the archive.
     pub(super) fn archive(&self, path: &str, number: u64) -> Result<()> {
         let database = self.state.lock().slots.database();

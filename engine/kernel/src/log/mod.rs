@@ -29,7 +29,7 @@ mod tests;
 pub mod windows;
 mod writer;
 
-pub use archive::archive_folder;
+pub use archive::{ArchiveGap, archive_folder};
 pub use reader::{LogReader, Tail, TailReason};
 pub use record::{Entry, EntryHeader, EntryRef, Op};
 pub use resync::{Remains, commits_in};
@@ -61,6 +61,8 @@ pub struct LogOptions {
     pub archive: bool,
     /// Where they go; none for `archive/` in the database. There each database has a folder.
     pub archive_at: Option<PathBuf>,
+    /// At most so much log waits for an archive that cannot be written to; then it goes without.
+    pub archive_wait_bytes: u64,
     /// Microseconds since the Unix epoch; a simulation brings its own clock.
     pub clock: fn() -> i64,
 }
@@ -74,6 +76,7 @@ impl Default for LogOptions {
             background: true,
             archive: false,
             archive_at: None,
+            archive_wait_bytes: 4 << 30,
             clock: system_time_us,
         }
     }

@@ -121,6 +121,7 @@ impl Log {
             preparing: Mutex::new(()),
             removing: Mutex::new(()),
             archive_failure: Mutex::new(None),
+            archive_gap: Mutex::new(None),
             wishes: Mutex::default(),
             wished: Condvar::new(),
             failure: Mutex::new(None),

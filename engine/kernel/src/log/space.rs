@@ -294,15 +294,18 @@ impl Core {
         }
     }
 
-    /// A segment that cannot be archived stays, and those after it; [`Core::archive_failure`] tells why.
+    /// A segment that cannot be archived stays, and those after it, as long as that can be afforded;
+    /// [`Core::archive_failure`] tells why, [`Core::archive_gap`] what went all the same.
     pub(super) fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
         let _turn = self.removing.lock();
         let lsn = lsn.0.min(self.durable.load(Ordering::Acquire));
         let mut removed = 0;
         loop {
             let state = self.state.lock();
-            let oldest = match state.slots.slots.as_slice() {
-                [oldest, next, ..] if next.used && oldest.limit <= lsn => oldest.number,
+            let (oldest, start, limit) = match state.slots.slots.as_slice() {
+                [oldest, next, ..] if next.used && oldest.limit <= lsn => {
+                    (oldest.number, Lsn(oldest.start), Lsn(oldest.limit))
+                }
                 _ => break,
             };
             drop(state);
@@ -310,8 +313,11 @@ impl Core {
             if self.options.archive {
                 let archived = self.archive(&path, oldest);
                 *self.archive_failure.lock() = archived.as_ref().err().cloned();
-                if archived.is_err() {
-                    break;
+                if let Err(error) = archived {
+                    if !self.waits_no_longer(start, Lsn(lsn)) {
+                        break;
+                    }
+                    self.note_archive_gap(oldest, limit, error);
                 }
             }
             self.disk.remove(&path)?;

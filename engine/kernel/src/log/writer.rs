@@ -2,6 +2,7 @@
 
 use std::thread::JoinHandle;
 
+use super::archive::ArchiveGap;
 use super::flush::Io;
 use super::reader::LogReader;
 use super::recent::{Found, Recent};
@@ -66,6 +67,8 @@ pub(super) struct Core {
     /// Held while segments are archived and removed.
     pub removing: Mutex<()>,
     pub archive_failure: Mutex<Option<Error>>,
+    /// What has gone without a copy since somebody last asked.
+    pub archive_gap: Mutex<Option<ArchiveGap>>,
     pub wishes: Mutex<Wishes>,
     pub wished: Condvar,
     pub failure: Mutex<Option<Error>>,
@@ -263,6 +266,11 @@ impl Log {
     /// Why the last segment that was to be archived could not be; none where it was.
     pub fn archive_failure(&self) -> Option<Error> {
         self.core.archive_failure.lock().clone()
+    }
+
+    /// What has gone without a copy in the archive since the last call; none where nothing has.
+    pub fn take_archive_gap(&self) -> Option<ArchiveGap> {
+        self.core.archive_gap.lock().take()
     }
 
     /// The time of the last commit, in microseconds since the Unix epoch.

@@ -49,6 +49,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::Table>()?;
     module.add_class::<cursor::RowCursor>()?;
     module.add_class::<recovery::Recovery>()?;
+    module.add_class::<repairing::PageCopies>()?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::describe_source, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;

@@ -35,6 +35,7 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "log_buffer_bytes" => opening.log.buffer_bytes = value.extract()?,
             "archive_log" => opening.log.archive = value.extract()?,
             "archive_at" => opening.log.archive_at = value.extract()?,
+            "archive_wait_bytes" => opening.log.archive_wait_bytes = value.extract()?,
             "sync_mode" => sync_mode = value.extract()?,
             "sync_interval_ms" => sync_interval_ms = value.extract()?,
             "checkpoint_interval_s" => {

@@ -5,11 +5,16 @@
 //! proves itself: a page is rebuilt as of its last change, or not at all. A page that is not in
 //! memory was written out, and the log was synced up to its LSN before that: what is durable holds
 //! all of its history. (Graefe and Kuno 2012, single-page recovery.)
+//!
+//! Where log is missing between a base and what is kept (an old copy, a hole that a cut left), the
+//! base may lack changes. It counts all the same once one of two things proves that it lacks none:
+//! the next change of the page names its LSN, or the checksum that lies in the damaged page's place
+//! is that of the page rebuilt: then this very content was written there last.
 
 use std::collections::HashMap;
 
 use crate::error::{Code, Error, Result};
-use crate::log::{EntryRef, Log};
+use crate::log::{EntryRef, Log, LogReader};
 use crate::page::{Change, EntryMark, Page, PartReader};
 use crate::types::{Lsn, PageId};
 
@@ -18,57 +23,127 @@ use super::places::Places;
 /// How many entries are read between two looks at whether to go on.
 const PACE: u64 = 1024;
 
+/// What a page is rebuilt on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A full image in the log.
+    Image,
+    DoubleWrite,
+    /// A copy from elsewhere: its place in what the caller brought.
+    Copy(usize),
+}
+
+/// A whole copy of a page to rebuild it on.
+pub struct Base {
+    pub page: Page,
+    pub origin: Origin,
+    /// Every change of the page before this is in it.
+    pub as_of: Lsn,
+    /// Changes that the copy has got since it was made.
+    pub changes: u64,
+}
+
+/// The first bytes of a page: the hash of all the rest.
+pub type Sum = [u8; 16];
+
+/// What is to be rebuilt.
+pub struct Wanted<'w> {
+    pub pages: &'w [PageId],
+    pub page_size: usize,
+    /// Where the log ends that counts; it is durable.
+    pub end: Lsn,
+    /// The checksums that lie in the damaged pages' places.
+    pub sums: HashMap<PageId, Sum>,
+}
+
 /// A page as its history has it.
 pub struct Rebuilt {
     pub page: Page,
     /// Where its base lies: the LSN of the image, or of the copy.
     pub base: Lsn,
-    /// Whether the base is an image in the log.
-    pub from_image: bool,
+    pub origin: Origin,
     /// Changes applied to the base.
     pub changes: u64,
+    /// False where log is missing between the base and what was read since.
+    is_certain: bool,
 }
 
 /// What is known of a page so far.
-enum State {
+pub(super) enum State {
     /// No base yet.
     Unknown,
     Known(Rebuilt),
 }
 
-/// Rebuilds `wanted` from the durable log up to `end` and `bases`, whole copies of some of them. A
-/// page whose history is not all there is absent from the answer. One pass over the log that is
-/// kept; with `places`, one over what they do not know yet, and then the entries they name.
+impl State {
+    /// Begins with `base`, from which on all log is read if `is_certain`.
+    pub(super) fn on(base: Base, is_certain: bool) -> State {
+        let Base { page, origin, changes, .. } = base;
+        State::Known(Rebuilt { base: page.lsn(), page, origin, changes, is_certain })
+    }
+}
+
+/// Rebuilds `wanted` from the durable log and `bases`, whole copies of some of them. A page whose
+/// history is not all there is absent from the answer. One pass over the log that is kept; with
+/// `places`, one over what they do not know yet, and then the entries they name.
 ///
 /// Takes no latch and no lock; pages in memory are not looked at. `keep_on` is asked between
 /// entries and ends the pass with `Cancelled`.
 pub fn rebuild(
     log: &Log,
-    page_size: usize,
-    wanted: &[PageId],
-    bases: Vec<Page>,
+    wanted: &Wanted<'_>,
+    mut bases: Vec<Base>,
     places: Option<&mut Places>,
-    end: Lsn,
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<HashMap<PageId, Rebuilt>> {
     let Some(from) = log.first_entry_from(Lsn::NONE)? else { return Ok(HashMap::new()) };
-    let mut states: HashMap<PageId, State> = wanted.iter().map(|id| (*id, State::Unknown)).collect();
-    for page in bases {
+    let mut states: HashMap<PageId, State> =
+        wanted.pages.iter().map(|id| (*id, State::Unknown)).collect();
+    // Of several bases of a page the last one stays.
+    bases.sort_by_key(|base| (base.as_of >= from, base.page.lsn()));
+    for base in bases.into_iter().filter(|base| base.page.lsn() <= wanted.end) {
         // What was written after an older copy may be gone from the log.
-        if page.lsn() >= from && page.lsn() <= end {
-            let (id, base) = (page.id(), page.lsn());
-            states.insert(id, State::Known(Rebuilt { page, base, from_image: false, changes: 0 }));
-        }
+        let is_certain = base.as_of >= from;
+        states.insert(base.page.id(), State::on(base, is_certain));
     }
     if let Some(places) = places
-        && places.bring_up_to(log, from, end, keep_on)?
+        && places.bring_up_to(log, from, wanted.end, keep_on)?
     {
-        let each = |entry: &EntryRef<'_>| take(entry, &mut states, page_size);
-        places.read(log, wanted, (from, end), keep_on, each)?;
-        return Ok(all_finished(states, end));
+        let each = |entry: &EntryRef<'_>| take(entry, &mut states, wanted.page_size);
+        places.read(log, wanted.pages, (from, wanted.end), keep_on, each)?;
+        return Ok(all_finished(states, wanted));
     }
-    let mut reader = log.reader(from)?;
-    reader.stop_at(end);
+    let mut from = from;
+    loop {
+        let mut reader = log.reader(from)?;
+        reader.stop_at(wanted.end);
+        let broken = match pass(&mut reader, &mut states, wanted.page_size, keep_on) {
+            Ok(()) => break,
+            Err(error) if error.code == Code::WalCorrupted => error,
+            Err(error) => return Err(error),
+        };
+        // Where the log was cut, entries begin again above the hole. What is known so far counts
+        // only if what follows proves it.
+        from = match log.first_entry_from(reader.position().plus(1))? {
+            Some(next) if next < wanted.end => next,
+            _ => return Err(broken),
+        };
+        for state in states.values_mut() {
+            if let State::Known(known) = state {
+                known.is_certain = false;
+            }
+        }
+    }
+    Ok(all_finished(states, wanted))
+}
+
+/// Takes all that `reader` gives.
+pub(super) fn pass(
+    reader: &mut LogReader,
+    states: &mut HashMap<PageId, State>,
+    page_size: usize,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<()> {
     let mut entries = 0u64;
     while let Some(entry) = reader.next()? {
         entries += 1;
@@ -76,14 +151,28 @@ pub fn rebuild(
             return Err(Error::new(Code::Cancelled));
         }
         if entry.header.op.changes_pages() {
-            take(&entry, &mut states, page_size)?;
+            take(&entry, states, page_size)?;
         }
     }
-    Ok(all_finished(states, end))
+    Ok(())
 }
 
-fn all_finished(states: HashMap<PageId, State>, end: Lsn) -> HashMap<PageId, Rebuilt> {
-    states.into_iter().filter_map(|(id, state)| finished(id, state, end)).collect()
+fn all_finished(states: HashMap<PageId, State>, wanted: &Wanted<'_>) -> HashMap<PageId, Rebuilt> {
+    let finished = |(id, state)| {
+        let State::Known(mut rebuilt) = state else { return None };
+        rebuilt.page.seal();
+        rebuilt.page.validate(id, wanted.end).ok()?;
+        let is_proven = rebuilt.is_certain || wanted.sums.get(&id) == Some(&sum_of(&rebuilt.page));
+        is_proven.then_some((id, rebuilt))
+    };
+    states.into_iter().filter_map(finished).collect()
+}
+
+/// The checksum that a page says it has.
+pub fn sum_of(page: &Page) -> Sum {
+    let mut sum = Sum::default();
+    sum.copy_from_slice(&page.bytes()[..16]);
+    sum
 }
 
 fn take(entry: &EntryRef<'_>, states: &mut HashMap<PageId, State>, page_size: usize) -> Result<()> {
@@ -109,7 +198,10 @@ fn advance(state: &mut State, previous: Lsn, change: &Change<'_>, mark: EntryMar
     if let Change::Image { .. } = change {
         let mut page = Page::zeroed(page_size);
         *state = match page.apply(change, mark) {
-            Ok(()) => State::Known(Rebuilt { page, base: mark.lsn, from_image: true, changes: 0 }),
+            Ok(()) => {
+                let origin = Origin::Image;
+                State::Known(Rebuilt { page, base: mark.lsn, origin, changes: 0, is_certain: true })
+            }
             Err(_) => State::Unknown,
         };
         return;
@@ -119,15 +211,9 @@ fn advance(state: &mut State, previous: Lsn, change: &Change<'_>, mark: EntryMar
     let follows = known.page.lsn() == previous || known.page.lsn() == mark.end;
     if follows && known.page.apply(change, mark).is_ok() {
         known.changes += 1;
+        // It names the LSN that the page had: nothing lies between the two.
+        known.is_certain = true;
     } else {
         *state = State::Unknown;
     }
-}
-
-/// The page, sealed, if it holds what a page of that number must.
-fn finished(id: PageId, state: State, end: Lsn) -> Option<(PageId, Rebuilt)> {
-    let State::Known(mut rebuilt) = state else { return None };
-    rebuilt.page.seal();
-    rebuilt.page.validate(id, end).ok()?;
-    Some((id, rebuilt))
 }

@@ -1,7 +1,7 @@
 //! Single-page repair: a damaged page is made whole when it is read, or set apart.
 //!
 //! Sources, best first: a whole copy in the double-write file brought up to date from the log, the
-//! log alone ([`history`]), and a copy that the caller brings, from a backup or a mirror. A
+//! log alone ([`history`]), and a copy that the caller brings from a backup ([`elsewhere`]). A
 //! repaired page gets a full image in the log at once, so that redo never needs what lies in its
 //! place; the damaged bytes are kept in `quarantine/`. A page without a source is set apart: each
 //! read of it gets its error at once, and everything else goes on.
@@ -25,12 +25,14 @@ use crate::space::map_page_of;
 use crate::txn::Shared;
 use crate::types::{Lsn, PageId};
 
+mod elsewhere;
 mod history;
 mod places;
 #[cfg(test)]
 mod tests;
 
-pub use history::{Rebuilt, rebuild};
+pub use elsewhere::{Copy, Elsewhere, KeptLog};
+pub use history::{Base, Origin, Rebuilt, Wanted, rebuild, sum_of};
 pub use places::Places;
 
 /// Where the bytes of damaged pages are kept.
@@ -57,8 +59,10 @@ pub enum Source {
     Memory,
     DoubleWrite,
     Log,
-    /// A copy that the caller brought, brought up to date from the log.
-    Copy,
+    /// A page of a backup, brought up to date from the log.
+    Backup,
+    /// The log that was archived: the page began after the newest backup.
+    Archive,
 }
 
 impl Source {
@@ -67,19 +71,36 @@ impl Source {
             Source::Memory => "memory",
             Source::DoubleWrite => "doublewrite",
             Source::Log => "log",
-            Source::Copy => "copy",
+            Source::Backup => "backup",
+            Source::Archive => "archive",
         }
     }
 }
 
 /// What a page can be, or was, rebuilt from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remedy {
     pub page: PageId,
     pub source: Source,
+    /// Where a copy lies that was brought from elsewhere; empty otherwise.
+    pub place: String,
     /// The base's LSN, and the changes applied to it.
     pub base: Lsn,
     pub changes: u64,
+}
+
+impl Remedy {
+    fn in_memory(page: PageId, base: Lsn) -> Remedy {
+        Remedy { page, source: Source::Memory, place: String::new(), base, changes: 0 }
+    }
+}
+
+/// What can be done about some pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub remedies: Vec<Remedy>,
+    /// Pages of which there is a copy that does not help, and why.
+    pub unhelped: Vec<(PageId, String)>,
 }
 
 /// Repairs the pages of one store.
@@ -115,38 +136,36 @@ impl Repairs {
         pages
     }
 
-    /// What each of the pages could be rebuilt from now; changes nothing. `copies` are whole pages
-    /// from elsewhere. A page that has no source is absent.
+    /// What each of the pages could be rebuilt from now; changes nothing. A page that has no source is
+    /// absent.
     pub fn plan(
         &self,
         pages: &[PageId],
-        copies: Vec<Page>,
+        elsewhere: &Elsewhere,
         keep_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Remedy>> {
+    ) -> Result<Plan> {
         let shared = self.shared()?;
-        let mut remedies = Vec::new();
+        let mut plan = Plan::default();
         let mut others = Vec::new();
         for id in pages {
             match shared.core.pool.read_cached(*id) {
-                Some(page) => remedies.push(Remedy {
-                    page: *id,
-                    source: Source::Memory,
-                    base: page.lsn(),
-                    changes: 0,
-                }),
+                Some(page) => plan.remedies.push(Remedy::in_memory(*id, page.lsn())),
                 None => others.push(*id),
             }
         }
-        let found = self.rebuild(&shared, &others, copies, shared.core.log.durable(), keep_on)?;
-        remedies.extend(found.into_iter().map(|(remedy, _)| remedy));
-        remedies.sort_by_key(|remedy| remedy.page);
-        Ok(remedies)
+        let found = self.rebuild(&shared, &others, elsewhere, shared.core.log.durable(), keep_on)?;
+        let is_left = |id: &PageId| found.iter().all(|(remedy, _)| remedy.page != *id);
+        let left = others.iter().filter(|id| is_left(id));
+        plan.unhelped = left.filter_map(|id| Some((*id, elsewhere.reason(*id)?))).collect();
+        plan.remedies.extend(found.into_iter().map(|(remedy, _)| remedy));
+        plan.remedies.sort_by_key(|remedy| remedy.page);
+        Ok(plan)
     }
 
     /// Repairs one page now, whatever the setting says, writes it to its place, and reads it again
-    /// from there. `copy` is a whole page from elsewhere. Raises the page's own error where no
-    /// source reaches.
-    pub fn repair(&self, id: PageId, copy: Option<Page>) -> Result<Remedy> {
+    /// from there. Raises the page's own error where no source reaches; its cause is
+    /// `PointNotReached` where a copy from elsewhere does not help.
+    pub fn repair(&self, id: PageId, elsewhere: &Elsewhere) -> Result<Remedy> {
         let shared = self.shared()?;
         let pool = &shared.core.pool;
         let remedy = match pool.read_cached(id) {
@@ -156,9 +175,9 @@ impl Repairs {
                 self.keep_damaged(&shared, &pool.read_raw(id)?, id);
                 let mut page = pool.write(id)?;
                 Self::log_image(&shared, &mut page)?;
-                Remedy { page: id, source: Source::Memory, base, changes: 0 }
+                Remedy::in_memory(id, base)
             }
-            None => self.repair_from_sources(&shared, id, copy)?,
+            None => self.repair_from_sources(&shared, id, elsewhere)?,
         };
         pool.write_out_older(Lsn::MAX, || true)?;
         pool.read_raw(id)?.validate(id, shared.core.log.end()).or_else(|error| {
@@ -173,17 +192,21 @@ impl Repairs {
         &self,
         shared: &Arc<Shared>,
         id: PageId,
-        copy: Option<Page>,
+        elsewhere: &Elsewhere,
     ) -> Result<Remedy> {
         let pool = &shared.core.pool;
         let damaged = pool.read_raw(id)?;
         let known = damaged.validate(id, shared.core.log.end());
-        let (copies, end) = (copy.into_iter().collect(), shared.core.log.durable());
-        let mut found = self.rebuild(shared, &[id], copies, end, &mut || true)?;
+        let end = shared.core.log.durable();
+        let mut found = self.rebuild(shared, &[id], elsewhere, end, &mut || true)?;
         let Some((remedy, page)) = found.pop() else {
-            return Err(known
-                .err()
-                .unwrap_or_else(|| Error::argument("page", "it is not damaged, and needs no repair")));
+            let Err(error) = known else {
+                return Err(Error::argument("page", "it is not damaged, and needs no repair"));
+            };
+            return Err(match elsewhere.reason(id) {
+                Some(why) => error.because(Error::new(Code::PointNotReached).with("reason", why)),
+                None => error,
+            });
         };
         let started = Instant::now();
         let is_kept = self.keep_damaged(shared, &damaged, id);
@@ -209,7 +232,7 @@ impl Repairs {
         let (shared, started) = (self.shared()?, Instant::now());
         let pool = &shared.core.pool;
         let mut keep_on = || !progress.is_cancelled();
-        let found = self.rebuild(&shared, pages, Vec::new(), end, &mut keep_on)?;
+        let found = self.rebuild(&shared, pages, &Elsewhere::default(), end, &mut keep_on)?;
         let mut repaired = Vec::new();
         for (remedy, page) in found {
             pool.ensure(remedy.page)?;
@@ -230,28 +253,34 @@ impl Repairs {
         &self,
         shared: &Shared,
         pages: &[PageId],
-        copies: Vec<Page>,
+        elsewhere: &Elsewhere,
         end: Lsn,
         keep_on: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<(Remedy, Page)>> {
         let (pool, log) = (&shared.core.pool, &shared.core.log);
-        let brought: HashMap<PageId, Lsn> = copies.iter().map(|page| (page.id(), page.lsn())).collect();
-        // Older copies first: of several bases the last one stays.
-        let mut bases = copies;
+        let sum = |id: &PageId| Some((*id, sum_of(&pool.read_raw(*id).ok()?)));
+        let sums = pages.iter().filter_map(sum).collect();
+        let mut bases = elsewhere.bases(pages, &sums);
         let written = pool.doublewrite_copies(Lsn::NONE, end)?;
-        bases.extend(written.into_iter().map(|(_, page)| page));
-        bases.retain(|page| pages.contains(&page.id()));
-        bases.sort_by_key(Page::lsn);
+        let written =
+            written.into_iter().map(|(_, page)| page).filter(|page| pages.contains(&page.id()));
+        bases.extend(written.map(|page| {
+            let as_of = page.lsn();
+            Base { page, origin: Origin::DoubleWrite, as_of, changes: 0 }
+        }));
+        let wanted = Wanted { pages, page_size: pool.page_size(), end, sums };
         let mut places = (pages.len() <= MOST_BY_PLACES).then(|| self.places.lock());
-        let rebuilt = rebuild(log, pool.page_size(), pages, bases, places.as_deref_mut(), end, keep_on)?;
-        let remedy = |id: PageId, found: &Rebuilt| {
-            let is_copy = brought.get(&id) == Some(&found.base);
-            let source = match found.from_image {
-                true => Source::Log,
-                false if is_copy => Source::Copy,
-                false => Source::DoubleWrite,
+        let rebuilt = rebuild(log, &wanted, bases, places.as_deref_mut(), keep_on)?;
+        let remedy = |page: PageId, found: &Rebuilt| {
+            let (source, place) = match found.origin {
+                Origin::Image => (Source::Log, String::new()),
+                Origin::DoubleWrite => (Source::DoubleWrite, String::new()),
+                Origin::Copy(place) => {
+                    let copy = &elsewhere.copies[place];
+                    (copy.source, copy.place.clone())
+                }
             };
-            Remedy { page: id, source, base: found.base, changes: found.changes }
+            Remedy { page, source, place, base: found.base, changes: found.changes }
         };
         Ok(rebuilt.into_iter().map(|(id, found)| (remedy(id, &found), found.page)).collect())
     }
@@ -346,7 +375,8 @@ impl Mender for Repairs {
         }
         let started = Instant::now();
         let end = shared.core.log.durable();
-        let found = self.rebuild(&shared, &[id], Vec::new(), end, &mut || true).unwrap_or_default();
+        let none = Elsewhere::default();
+        let found = self.rebuild(&shared, &[id], &none, end, &mut || true).unwrap_or_default();
         let Some((remedy, page)) = found.into_iter().next() else {
             // A read that failed may succeed the next time; bytes that are wrong stay wrong.
             let may_pass = error.code == Code::IoError;

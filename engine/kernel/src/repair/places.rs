@@ -67,7 +67,11 @@ impl Places {
             // Half noted is worse than not at all: the next repair begins anew.
             Err(_) => *self = Places::default(),
         }
-        outcome.map(|()| self.index.covers(from))
+        match outcome {
+            // There is a hole, which only a pass over the whole log gets around.
+            Err(error) if error.code == Code::WalCorrupted => Ok(false),
+            outcome => outcome.map(|()| self.index.covers(from)),
+        }
     }
 
     /// Gives `each` the entries within `from..end` that change one of `pages` or their neighbours,

@@ -47,6 +47,13 @@ fn reads_all(store: &Store) -> Result<()> {
     txn.commit().map(|_| ())
 }
 
+/// All of the log, and no word on what lies in the pages' places.
+fn of<'p>(store: &Store, pages: &'p [PageId]) -> Wanted<'p> {
+    let core = &store.shared().core;
+    let (page_size, end) = (core.pool.page_size(), core.log.durable());
+    Wanted { pages, page_size, end, sums: std::collections::HashMap::new() }
+}
+
 /// Damages the places of every page that is not in memory; returns the pages.
 fn damage_all(store: &Store, disk: &Arc<dyn Disk>) -> Vec<PageId> {
     let pool = &store.shared().core.pool;
@@ -78,7 +85,7 @@ fn damaged_pages_are_repaired_from_the_log_when_they_are_read() {
     assert!(disk.list(QUARANTINE).unwrap().len() >= repaired);
     assert!(Repairs::of(store.shared()).unwrap().set_apart().is_empty());
     for id in damaged {
-        let _ = Repairs::of(store.shared()).unwrap().repair(id, None);
+        let _ = Repairs::of(store.shared()).unwrap().repair(id, &Elsewhere::default());
     }
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, vec![]);
     store.close().unwrap();
@@ -183,9 +190,8 @@ fn a_copy_older_than_the_log_that_is_kept_is_never_a_base() {
     store.checkpoint().unwrap();
     let log = &store.shared().core.log;
     let oldest = log.first_entry_from(Lsn::NONE).unwrap().unwrap();
-    let rebuilt =
-        rebuild(log, pool.page_size(), &[id], vec![copy.clone()], None, log.durable(), &mut || true)
-            .unwrap();
+    let base = Base { page: copy.clone(), origin: Origin::DoubleWrite, as_of: copy.lsn(), changes: 0 };
+    let rebuilt = rebuild(log, &of(&store, &[id]), vec![base], None, &mut || true).unwrap();
     assert_eq!(rebuilt.contains_key(&id), copy.lsn() >= oldest);
 }
 
@@ -243,12 +249,11 @@ fn a_page_is_rebuilt_from_the_noted_places_as_from_the_whole_log() {
             store.checkpoint().unwrap();
         }
         begins.push(log.first_entry_from(Lsn::NONE).unwrap().unwrap());
-        let (size, end) = (pool.page_size(), log.durable());
-        let whole = rebuild(log, size, &pages, Vec::new(), None, end, &mut || true).unwrap();
+        let whole = rebuild(log, &of(&store, &pages), Vec::new(), None, &mut || true).unwrap();
         assert!(round > 0 || whole.len() > 200);
         for wanted in pages.chunks(5) {
             let some =
-                rebuild(log, size, wanted, Vec::new(), Some(&mut places), end, &mut || true).unwrap();
+                rebuild(log, &of(&store, wanted), Vec::new(), Some(&mut places), &mut || true).unwrap();
             for id in wanted {
                 let (found, expected) = (some.get(id), whole.get(id));
                 assert_eq!(found.map(|f| f.changes), expected.map(|e| e.changes), "{id}");
@@ -263,18 +268,46 @@ fn a_page_is_rebuilt_from_the_noted_places_as_from_the_whole_log() {
 fn places_that_were_noted_in_part_are_noted_anew() {
     let disk: Arc<dyn Disk> = MemoryDisk::new(12);
     let store = filled(&disk, &options());
-    let (pool, log) = (&store.shared().core.pool, &store.shared().core.log);
+    let log = &store.shared().core.log;
     let pages: Vec<PageId> = (3..40).map(PageId).collect();
-    let (size, end, mut places) = (pool.page_size(), log.durable(), Places::default());
+    let (wanted, mut places) = (of(&store, &pages), Places::default());
     let mut asked = 0;
     let mut keep_on = || {
         asked += 1;
         asked != 2
     };
-    let cancelled = rebuild(log, size, &pages, Vec::new(), Some(&mut places), end, &mut keep_on);
+    let cancelled = rebuild(log, &wanted, Vec::new(), Some(&mut places), &mut keep_on);
     assert_eq!(cancelled.err().unwrap().code, Code::Cancelled);
-    let again = rebuild(log, size, &pages, Vec::new(), Some(&mut places), end, &mut || true).unwrap();
-    let whole = rebuild(log, size, &pages, Vec::new(), None, end, &mut || true).unwrap();
+    let again = rebuild(log, &wanted, Vec::new(), Some(&mut places), &mut || true).unwrap();
+    let whole = rebuild(log, &wanted, Vec::new(), None, &mut || true).unwrap();
     assert!(!whole.is_empty());
     assert_eq!(again.len(), whole.len());
+}
+
+#[test]
+fn pages_are_rebuilt_past_a_hole_in_the_log_where_what_follows_proves_them() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(13);
+    let store = filled(&disk, &options());
+    let (pool, log) = (&store.shared().core.pool, &store.shared().core.log);
+    let pages: Vec<PageId> = (0..pool.file_pages()).map(PageId).collect();
+    let whole = rebuild(log, &of(&store, &pages), Vec::new(), None, &mut || true).unwrap();
+    // An entry in the middle goes, as at a cut.
+    let hole = log.first_entry_from(Lsn(log.durable().0 / 2)).unwrap().unwrap();
+    let path = crate::log::segments::segment_path("wal", 1);
+    let file = disk.open(&path, OpenMode::Write).unwrap();
+    let offset = crate::log::segments::HEADER_BYTES + hole.0 - crate::log::segments::FIRST_LSN.0;
+    file.write_at(&[0; 40], offset).unwrap();
+    let mut places = Places::default();
+    let with_places =
+        rebuild(log, &of(&store, &pages), Vec::new(), Some(&mut places), &mut || true).unwrap();
+    let sums = pages.iter().map(|id| (*id, sum_of(&pool.read_raw(*id).unwrap()))).collect();
+    let wanted = Wanted { sums, ..of(&store, &pages) };
+    let with_sums = rebuild(log, &wanted, Vec::new(), None, &mut || true).unwrap();
+    for some in [&with_places, &with_sums] {
+        assert!(some.len() > 50, "{} of {}", some.len(), whole.len());
+        for (id, found) in some {
+            assert!(found.page.bytes() == whole[id].page.bytes(), "page {id}");
+        }
+    }
+    assert!(with_sums.len() > with_places.len(), "{} {}", with_sums.len(), with_places.len());
 }

@@ -28,6 +28,7 @@ fn small() -> LogOptions {
         background: false,
         archive: false,
         archive_at: None,
+        archive_wait_bytes: u64::MAX,
         clock: || 0,
     }
 }
