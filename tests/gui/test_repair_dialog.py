@@ -141,9 +141,10 @@ def test_where_nothing_reaches_the_guide_says_so_and_repairs_nothing(
     dialog.go.click()
     until(lambda: dialog.step == ADVISE)
     offered = [_option(dialog, line) for line in range(dialog.advice.model.rowCount())]
-    assert [option.source for option in offered] == ["memory", "doublewrite", "log", "backup", "salvage"]
+    expected = ["memory", "doublewrite", "log", "backup", "restore", "salvage"]
+    assert [option.source for option in offered] == expected
     assert all(option.why_not for option in offered)
-    dialog.advice.view.choose_line(4)
+    dialog.advice.view.choose_line(5)
     assert "--fallback salvage --to" in dialog.command.text()
     dialog.go.click()
     assert dialog.command.text().startswith("holdfast repair")
@@ -151,6 +152,29 @@ def test_where_nothing_reaches_the_guide_says_so_and_repairs_nothing(
     assert not dialog.go.isEnabled()
     assert not dialog.preview.rehearse.isEnabled()
     dialog.reject()
+
+
+def test_a_page_whose_log_is_gone_is_repaired_from_a_backup(
+    qtbot: Any, window: MainWindow, until: Until, tmp_path: Path, preferences: Any
+) -> None:
+    path = harbour(tmp_path / "harbour.holdfast", forget_log=True)
+    with engine.open(path) as db:
+        taken = db.backups.full_task(preferences.backup_folder(path)).run()
+    spoiled = spoil(path, 0)
+    _page, dialog = guided(qtbot, window, until, path)
+    dialog.go.click()
+    until(lambda: dialog.step == ADVISE)
+    offered = [_option(dialog, line) for line in range(dialog.advice.model.rowCount())]
+    (chosen,) = [option for option in offered if option.is_chosen]
+    assert chosen.source == "backup"
+    assert Path(taken.path).name in chosen.restores
+    assert chosen.lost == "nothing"
+    dialog.go.click()
+    assert dialog.go.text() == f"Replace page {spoiled}"
+    dialog.go.click()
+    until(lambda: dialog.step == CLOSE)
+    assert "Repaired and verified" in dialog.outcome.banner.title()
+    dialog.accept()
 
 
 def test_a_verified_backup_is_offered_where_no_source_reaches(
@@ -164,7 +188,7 @@ def test_a_verified_backup_is_offered_where_no_source_reaches(
     dialog.go.click()
     until(lambda: dialog.step == ADVISE)
     backup = next(
-        line for line in range(dialog.advice.model.rowCount()) if _option(dialog, line).source == "backup"
+        line for line in range(dialog.advice.model.rowCount()) if _option(dialog, line).source == "restore"
     )
     assert _option(dialog, backup).backup == taken.path
     dialog.advice.view.choose_line(backup)
