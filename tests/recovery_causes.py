@@ -184,14 +184,14 @@ def _control_overwritten(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _log_damaged(path: Path) -> Iterator[None]:
+def log_damaged(path: Path) -> Iterator[None]:
     facts = bridge.inspect(str(path))
     log = sorted((path / "wal").glob("*.wal"))
     # The segment that holds the middle of what recovery reads; its header says where it begins.
     place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
-    segment = max((file for file in log if _begins_at(file) <= place), key=_begins_at)
+    segment = max((file for file in log if begins_at(file) <= place), key=begins_at)
     with segment.open("r+b") as file:
-        file.seek(_HEADER + place - _begins_at(segment))
+        file.seek(_HEADER + place - begins_at(segment))
         file.write(b"\xa5" * 64)
     yield
 
@@ -199,7 +199,7 @@ def _log_damaged(path: Path) -> Iterator[None]:
 _HEADER = 512
 
 
-def _begins_at(segment: Path) -> int:
+def begins_at(segment: Path) -> int:
     """Where in the log a segment begins: `start_lsn` of its header."""
     head = segment.read_bytes()[:64]
     # magic 8, version 4, database id 16, incarnation 4, number 8
@@ -222,7 +222,7 @@ def _few_handles(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held_by_a_recovery(path: Path) -> Iterator[None]:
+def held_by_a_recovery(path: Path) -> Iterator[None]:
     """Another process recovers it, and goes on once the cause is to be gone."""
     process = start(_HOLDER, str(path))
     try:
@@ -360,7 +360,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -71,
         "the log is damaged before its end",
-        _log_damaged,
+        log_damaged,
         (True, False, True),
         {"details": _SOME, "suggested_action": _has("backup")},
         put_right=PutRight.BACKUP,
@@ -376,7 +376,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -73,
         "another process recovers it, and so does this one",
-        _held_by_a_recovery,
+        held_by_a_recovery,
         (False, True, True),
         {"lock_holder": _has("process "), "suggested_action": _SOME},
     ),
@@ -439,7 +439,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -80,
         "another process recovers it, and this one opens it",
-        _held_by_a_recovery,
+        held_by_a_recovery,
         (False, True, True),
         {"message": _has("process ")},
         through=Through.OPEN,

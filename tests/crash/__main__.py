@@ -3,6 +3,8 @@
     python -m tests.crash --kills 100                  processes killed at random
     python -m tests.crash --seeds 1000 --minutes 5     power failures of a simulated disk
     python -m tests.crash --sabotage log-sync          the same with a safeguard left out
+    python -m tests.crash --matrix --size "1 GiB"      the validation matrix, from runs
+    python -m tests.crash --scenario all               every scenario; or the names of some
 
 Exit status 0 only if nothing went wrong; with a sabotage only if it was noticed.
 """
@@ -20,8 +22,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.crash import seeds
+from engine.units import parse_size
+from tests.crash import matrix, seeds
 from tests.crash.kills import Campaign, Violation
+from tests.crash.scenarios import SCENARIOS
 
 _EXAMPLES = 3
 _console = Console(highlight=False, soft_wrap=True)
@@ -31,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one campaign; the exit status says whether all was well."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.matrix or options.scenario:
+        return play(options.scenario or [], options.size, as_matrix=options.matrix)
     simulated = (options.seeds, options.minutes, options.first, options.sabotage)
     if all(option is None for option in simulated):
         seed = secrets.randbelow(10**9) if options.seed is None else options.seed
@@ -54,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument("--minutes", type=float, metavar="M", help="end after so long")
     simulated.add_argument("--from", type=int, dest="first", metavar="SEED", help="the first (random)")
     simulated.add_argument("--sabotage", choices=seeds.SABOTAGES, help="leave this safeguard out")
+    played = parser.add_argument_group("scenarios, each with a database of its own")
+    played.add_argument("--matrix", action="store_true", help="print the validation matrix as Markdown")
+    names = ["all", *SCENARIOS]
+    played.add_argument("--scenario", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    played.add_argument("--size", type=parse_size, default="64 MiB", help="log to be recovered (64 MiB)")
     return parser
 
 
@@ -78,6 +89,27 @@ def kill(kills: int, seed: int) -> int:
     _console.print(campaign.figures.table())
     shutil.rmtree(directory)
     return 0
+
+
+def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool) -> int:
+    """Play the matrix or some scenarios, and print what came of them as Markdown."""
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if as_matrix:
+        outcomes = matrix.matrix(log_bytes, tell)
+        print(matrix.matrix_markdown(outcomes))
+    else:
+        chosen = list(SCENARIOS) if "all" in names else names
+        outcomes = []
+        for name in chosen:
+            tell(f"{name} ...")
+            outcomes.append(matrix.play(SCENARIOS[name], log_bytes, tell))
+        print(matrix.scenarios_markdown(outcomes))
+    for outcome in outcomes:
+        tell(f"{outcome.name}: {dict(outcome.figures)}")
+    return 0 if all(outcome.is_right for outcome in outcomes) else 1
 
 
 def simulate(first: int, count: int, minutes: float | None, sabotage: str | None) -> int:

@@ -86,7 +86,8 @@ class Campaign:
 
     def _live(self, plan: Plan) -> None:
         life = _Life(self, plan)
-        with Victim(self.path, self._seed, self.log) as victim:
+        arguments = [str(self.path), str(self._seed)]
+        with Victim("tests.crash.writer", arguments, self.log) as victim:
             try:
                 for message in victim.messages():
                     life.hear(message, victim)

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,16 +30,16 @@ class Silent(Exception):
 class Victim:
     """A child process at work on a database. Its lines are read on a thread until it is dead."""
 
-    def __init__(self, path: Path, seed: int, log: Path) -> None:
-        """`log` takes what it writes to standard error: tracebacks of all its threads."""
+    def __init__(self, program: str, arguments: Sequence[str], log: Path, **environment: str) -> None:
+        """Run the module `program`; `log` takes its standard error, tracebacks of all threads."""
         modules = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.writer", str(path), str(seed)],
+                [sys.executable, "-m", program, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": modules},
+                env={**os.environ, "PYTHONPATH": modules, **environment},
             )
         self._lines: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._timer: threading.Timer | None = None
