@@ -16,9 +16,9 @@ from gui.actions import Actions
 from gui.backups.detail import BackupDetail
 from gui.backups.dialogs import BackupDialog
 from gui.backups.keeping import RetentionCard, ScheduleCard
+from gui.backups.past_part import PastPart
 from gui.backups.restore_dialog import RestoreDialog
 from gui.backups.retention_dialog import RetentionDialog
-from gui.backups.time_line import BackupTimeLine
 from gui.backups.words import origin_word, proof_tone, proof_word
 from gui.backups.worker import Look, look, task_of
 from gui.models.record_view import RecordView
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from engine.backups.history import KeptBackup
 
 _EVENTS = frozenset({"backup_finished", "backup_failed", "backups_changed"})
+_PAST_EVENTS = frozenset({"moment_marked", "moment_removed", "rows_rescued"})
 
 
 def tr(text: str) -> str:
@@ -87,8 +88,12 @@ class BackupsPage(Page):
         self.model = RecordModel(backup_fields(), lambda b: b.info.path, limit=500, parent=self)
         self.view = RecordView(self.model, self.tr("Backups"), (184, 98, 118, 84))
         self.view.record_chosen.connect(self._show_chosen)
-        self.time_line = BackupTimeLine()
+        self.view.clicked.connect(lambda _index: self._show_chosen(self.view.current()))
+        self.past = PastPart(self)
+        self.time_line = self.past.line
         self.time_line.chosen.connect(self._choose)
+        self.past.moment_shown.connect(self._show_moment)
+        self.past.failed.connect(self._show_error)
         self.detail = BackupDetail()
         self.schedule = ScheduleCard()
         self.schedule.changed.connect(self._change)
@@ -114,6 +119,7 @@ class BackupsPage(Page):
 
     def _build(self) -> None:
         self.header.add_action(tool_button("refresh", self.tr("Read the list again"), self.refresh))
+        self.header.add_action(button(self.tr("Name this moment…"), self.past.mark_now, "", "pin"))
         self.header.add_action(button(self.tr("Back up now…"), self.back_up, "primary", "backups"))
         empty = EmptyState(
             "backups",
@@ -134,10 +140,13 @@ class BackupsPage(Page):
         place.addWidget(button(self.tr("Other folder…"), self.choose_folder, "quiet", "folder"))
         card.add(place, self._bar)
         card.body.addWidget(self._stack, 1)
-        self.detail.setFixedWidth(376)
+        self._side = QStackedWidget()
+        self._side.addWidget(self.detail)
+        self._side.addWidget(self.past.card)
+        self._side.setFixedWidth(376)
         upper = row(gap=Space.M)
         upper.addWidget(card, 1)
-        upper.addWidget(self.detail)
+        upper.addWidget(self._side)
         lower = row(gap=Space.M)
         lower.addWidget(self.schedule, 1)
         lower.addWidget(self.retention, 1)
@@ -177,6 +186,15 @@ class BackupsPage(Page):
                 "play",
             ),
             ("backups.restore", self.tr("Restore the chosen backup…"), self.restore, "Ctrl+Shift+O", "undo"),
+            ("backups.mark", self.tr("Name this moment…"), self.past.mark_now, "Ctrl+Alt+N", "pin"),
+            (
+                "backups.moment",
+                self.tr("Restore the chosen moment…"),
+                self.past.restore,
+                "Ctrl+Alt+O",
+                "undo",
+            ),
+            ("backups.rescue", self.tr("Compare and rescue…"), self.past.rescue, "Ctrl+Alt+G", "search"),
             ("backups.folder", self.tr("Folder of backups…"), self.choose_folder, "Ctrl+Alt+F", "folder"),
             ("backups.retention", self.tr("Which backups stay…"), self.show_retention, "Ctrl+Alt+T", "trash"),
         ):
@@ -186,9 +204,11 @@ class BackupsPage(Page):
         super().attach(session)
         session.sampled.connect(self._show_sample)
         session.events_arrived.connect(self._hear)
+        self.past.attach(session)
         self.refresh()
 
     def detach(self) -> None:
+        self.past.detach()
         self.model.show([])
         self.detail.show_backup(None)
         self._shown, self._chosen, self._told = None, "", ""
@@ -198,12 +218,17 @@ class BackupsPage(Page):
         super().detach()
 
     def entered(self) -> None:
+        self.past.show_in_view(True)
         self.refresh()
+
+    def left(self) -> None:
+        self.past.show_in_view(False)
 
     def refresh(self) -> None:
         """Look at the folder of backups again."""
         if self.session is not None:
             self.session.run(look, self, channel="files").done(self._show).failed(self._show_error)
+            self.past.refresh()
 
     def _show(self, found: Look) -> None:
         self._shown = found
@@ -212,16 +237,18 @@ class BackupsPage(Page):
         chosen = self._chosen
         self.model.show(found.backups)
         self._stack.setCurrentIndex(1 if found.backups else 0)
-        self.detail.setVisible(bool(found.backups))
+        self._side.setVisible(bool(found.backups))
         line = self.model.line_of(chosen) if chosen else None
         if found.backups:
             self.view.choose_line(0 if line is None else line)
         self._show_tiles(found)
         self.time_line.show_backups(found.backups, found.standing.next_at)
+        if self.time_line.current() is None:
+            self.time_line.choose(self._chosen)
         self.schedule.show_config(found.config)
         self.schedule.show_standing(found.standing)
         self.retention.show_plan(found.config, found.plan)
-        self._show_chosen(self.view.current() if found.backups else None)
+        self._show_kept(self.view.current() if found.backups else None)
         self._tell_failure(found.failure)
 
     def _tell_failure(self, failure: HoldfastError | None) -> None:
@@ -270,6 +297,8 @@ class BackupsPage(Page):
     def _hear(self, events: list[Event]) -> None:
         if any(event.kind in _EVENTS for event in events):
             self.refresh()
+        elif any(event.kind in _PAST_EVENTS for event in events):
+            self.past.refresh()
         if self.session is not None and any(event.kind == "scheduled_backup_began" for event in events):
             self.session.run(lambda db: db.keeper.running(), self, channel="files").done(
                 self._follow_schedule
@@ -281,9 +310,17 @@ class BackupsPage(Page):
             self._bar.follow(self.shell.jobs.follow(task, self))
 
     def _show_chosen(self, kept: KeptBackup | None) -> None:
+        self._show_kept(kept)
+        self.time_line.choose(self._chosen)
+        self._show_moment(False)
+
+    def _show_kept(self, kept: KeptBackup | None) -> None:
+        """Show what is known of a backup; the slider stays where it is."""
         self._chosen = "" if kept is None else kept.info.path
         self.detail.show_backup(kept)
-        self.time_line.choose(self._chosen)
+
+    def _show_moment(self, is_moment: bool) -> None:
+        self._side.setCurrentIndex(1 if is_moment else 0)
 
     def _choose(self, path: str) -> None:
         line = self.model.line_of(path)

@@ -39,6 +39,7 @@ class RestoreDialog(WorkDialog):
         target: Path,
         parent: QWidget | None = None,
         session: EngineSession | None = None,
+        title: str = "",
     ) -> None:
         self._source = source
         self._session = session
@@ -46,7 +47,7 @@ class RestoreDialog(WorkDialog):
         self.preview: RestorePreview | None = None
         self._looks = QTimer()
         self._looks.setSingleShot(True)
-        super().__init__(shell, shell.tr("Restore a backup"), shell.tr("New database"), parent)
+        super().__init__(shell, title or shell.tr("Restore a backup"), shell.tr("New database"), parent)
         self.asked.connect(self.start)
         self.changed.connect(self.show_state)
         self._looks.setParent(self)

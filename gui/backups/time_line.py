@@ -1,4 +1,4 @@
-"""Backups on a line of time, each with a mark that says how far it is proved."""
+"""The past of a database on one line: backups, the log that is kept, and a slider that snaps to commits."""
 
 from __future__ import annotations
 
@@ -7,91 +7,305 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from gui.backups.words import origin_word, proof_tone, proof_word
+from gui.backups.line_paint import (
+    BAND,
+    RADIUS,
+    draw_checkpoints,
+    draw_flag,
+    draw_gap,
+    draw_handle,
+    draw_log,
+    draw_state,
+)
+from gui.backups.moments import Moments, Stop, StopKind
+from gui.backups.words import origin_word, proof_tone, proof_word, stop_words
 from gui.theme import Size, Tone, colors, tone_color
 from gui.widgets import formats
 
 if TYPE_CHECKING:
     # At run time the kernel is loaded on a worker, after the window was drawn.
     from engine.backups.history import KeptBackup
+    from engine.backups.line import Commit, TimeLine
 
-_RADIUS = 7.0
 _LANES = 3
 _SIDE = 28.0
-_FOOT = 22.0
+_FOOT = 24.0
 _NEXT_SHARE = 0.12
 """Of the width, for what is to come."""
+_LEAST_S = 60.0
+"""A single commit of a moment ago stands on a line of so many seconds."""
+_ZOOM = 1.25
+_LEAST_GAP = 5.0
+_FAR = 10
+"""Stops that a page key moves on by."""
+_STEPS = {
+    Qt.Key.Key_Left: -1,
+    Qt.Key.Key_Right: 1,
+    Qt.Key.Key_PageUp: -_FAR,
+    Qt.Key.Key_PageDown: _FAR,
+}
+_ZOOMS = {Qt.Key.Key_Plus: _ZOOM, Qt.Key.Key_Equal: _ZOOM, Qt.Key.Key_Minus: 1 / _ZOOM}
 
 
 class BackupTimeLine(QWidget):
-    """Shows backups by when they were taken; emits the path of the one that is chosen."""
+    """Shows what can be gone back to; the slider chooses a moment. Arrow keys snap to the next commit."""
 
     chosen = Signal(str)
+    """The path of a backup that is chosen."""
+    stopped = Signal(object)
+    """The slider was moved to this `Stop`."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._backups: tuple[KeptBackup, ...] = ()
-        self._current = ""
+        self.moments = Moments()
+        self._place: int | None = None
+        self._stop: Stop | None = None
         self._next_at: float | None = None
         self._now = time.time()
-        self.setFixedHeight(104)
+        self._view: tuple[float, float] | None = None
+        """Begin and end of what is shown, where it was zoomed."""
+        self.setFixedHeight(136)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName(self.tr("Time line of backups"))
+        self.setAccessibleName(self.tr("Time line of backups and commits"))
 
     def show_backups(self, backups: Sequence[KeptBackup], next_at: float | None) -> None:
-        """Show these, and when the next one is due."""
+        """Show these, and when the next one is due. What is known of the log stays until it is read again."""
         self._backups = tuple(sorted(backups, key=lambda kept: kept.info.taken_at))
         self._next_at, self._now = next_at, time.time()
-        self.setAccessibleDescription("; ".join(self._words(kept) for kept in self._backups[-20:]))
+        self.moments.now = self._now
+        self.moments.show_backups(self._backups)
+        self._renew(self.moments)
+
+    def show_line(self, line: TimeLine | None) -> None:
+        """Show the log that is kept, too; None where it is not known."""
+        self._now = time.time()
+        self._renew(Moments(self._backups, line, self._now))
+
+    def show_commits(self, place: int, commits: Sequence[Commit]) -> None:
+        """The commits of one bin of the line are known one by one."""
+        self.moments.refine(place, commits)
+        self._renew(self.moments)
+
+    def _renew(self, moments: Moments) -> None:
+        """Show other stops; the slider stays at its moment."""
+        before, self.moments = self._stop, moments
+        self._place = None if before is None else moments.place_of(before.key)
+        if self._place is None and before is not None:
+            self._place = moments.nearest(before.at)
+        self._tell_place()
         self.update()
 
+    def current(self) -> Stop | None:
+        """Where the slider stands."""
+        stops = self.moments.stops
+        return None if self._place is None or self._place >= len(stops) else stops[self._place]
+
     def choose(self, path: str) -> None:
-        """Mark one as the current one."""
-        if path != self._current:
-            self._current = path
+        """Put the slider on a backup; nothing is emitted."""
+        place = self.moments.place_of_backup(path)
+        if place is not None and place != self._place:
+            self._place = place
+            self._tell_place()
             self.update()
+
+    def go_to(self, place: int) -> None:
+        """Move the slider to a stop, and tell."""
+        stops = self.moments.stops
+        if not stops:
+            return
+        self._place = min(max(place, 0), len(stops) - 1)
+        stop = stops[self._place]
+        self._bring_into_view(stop.at)
+        self._tell_place()
+        self.update()
+        self.stopped.emit(stop)
+        if stop.kind is StopKind.BACKUP:
+            self.chosen.emit(stop.name)
 
     def marks(self) -> list[tuple[QPointF, KeptBackup]]:
         """Where each backup is drawn. Those too near to one another stand one above the other."""
-        line = self.height() - _FOOT
+        line = self._band().top()
         lanes = [-1e9] * _LANES
         found = []
         for kept in self._backups:
             x = self._x(kept.info.taken_at)
-            lane = next((n for n, last in enumerate(lanes) if x - last > 2 * _RADIUS + 3), _LANES - 1)
+            lane = next((n for n, last in enumerate(lanes) if x - last > 2 * RADIUS + 3), _LANES - 1)
             lanes[lane] = x
-            found.append((QPointF(x, line - 14 - lane * (2 * _RADIUS + 4)), kept))
+            found.append((QPointF(x, line - 12 - lane * (2 * RADIUS + 4)), kept))
         return found
 
+    # What the mouse and the keys do
+
     def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() is not Qt.MouseButton.LeftButton:
+            return
         if (kept := self._at(event.position())) is not None:
-            self.chosen.emit(kept.info.path)
+            place = self.moments.place_of_backup(kept.info.path)
+            if place is not None:
+                self.go_to(place)
+            else:
+                self.chosen.emit(kept.info.path)
+        else:
+            self._drag(event.position().x())
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._drag(event.position().x())
+
+    def _drag(self, x: float) -> None:
+        place = self.moments.nearest(self._time(x))
+        if place is not None and place != self._place:
+            self.go_to(place)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        turned = event.angleDelta().y()
+        if turned:
+            self._zoom(_ZOOM if turned > 0 else 1 / _ZOOM, self._time(event.position().x()))
+        event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
-        if step is None or not self._backups:
+        key, stops = Qt.Key(event.key()), self.moments.stops
+        is_far = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        if key in _STEPS and stops:
+            self._step(_STEPS[key], is_far)
+        elif key is Qt.Key.Key_Home and stops:
+            self.go_to(0)
+        elif key is Qt.Key.Key_End and stops:
+            self.go_to(len(stops) - 1)
+        elif key in _ZOOMS:
+            stop = self.current()
+            self._zoom(_ZOOMS[key], self._now if stop is None else stop.at)
+        elif key is Qt.Key.Key_0:
+            self._view = None
+            self.update()
+        else:
             super().keyPressEvent(event)
+
+    def _step(self, step: int, to_backup: bool) -> None:
+        stops = self.moments.stops
+        place = len(stops) - 1 if self._place is None else self._place + step
+        if to_backup:
+            while 0 < place < len(stops) - 1 and stops[place].kind not in (StopKind.BACKUP, StopKind.NAMED):
+                place += 1 if step > 0 else -1
+        self.go_to(place)
+
+    def _zoom(self, factor: float, about: float) -> None:
+        begin, end = self._span()
+        whole = self._whole()
+        begin, end = about - (about - begin) / factor, about + (end - about) / factor
+        begin, end = max(begin, whole[0]), min(end, whole[1])
+        if end - begin > 1e-3:
+            self._view = None if (begin, end) == whole else (begin, end)
+            self.update()
+
+    def _bring_into_view(self, at: float) -> None:
+        begin, end = self._span()
+        if self._view is None or begin <= at <= end:
             return
-        paths = [kept.info.path for kept in self._backups]
-        place = paths.index(self._current) + step if self._current in paths else len(paths) - 1
-        self.chosen.emit(paths[min(max(place, 0), len(paths) - 1)])
+        half = (end - begin) / 2
+        whole = self._whole()
+        begin = min(max(at - half, whole[0]), whole[1] - 2 * half)
+        self._view = (begin, begin + 2 * half)
+
+    # Words
 
     def event(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent):
-            kept = self._at(QPointF(event.pos()))
-            words = "" if kept is None else self._words(kept)
-            QToolTip.showText(event.globalPos(), words, self)
+            QToolTip.showText(event.globalPos(), self.words_at(QPointF(event.pos())), self)
             return True
         return super().event(event)
+
+    def words_at(self, point: QPointF) -> str:
+        """What is under the mouse, in a line or two."""
+        kept = self._at(point)
+        if kept is not None:
+            return self._words(kept)
+        at = self._time(point.x())
+        for gap in self.moments.gaps():
+            if gap.begin <= at <= gap.end and not self._is_on_stop(point.x()):
+                return self._gap_words(gap.begin, gap.end, gap.is_damage)
+        place = self.moments.nearest(at)
+        return "" if place is None else stop_words(self.moments.stops[place])
+
+    def _is_on_stop(self, x: float) -> bool:
+        place = self.moments.nearest(self._time(x))
+        return place is not None and abs(self._x(self.moments.stops[place].at) - x) < 3
+
+    def _gap_words(self, begin: float, end: float, is_damage: bool) -> str:
+        words = (
+            self.tr("The log from {begin} to {end} cannot be read: it is damaged.")
+            if is_damage
+            else self.tr("No log from {begin} to {end} is kept: no moment in between can be restored.")
+        )
+        return words.format(begin=formats.moment(begin), end=formats.moment(end))
+
+    def _words(self, kept: KeptBackup) -> str:
+        return f"{formats.moment(kept.info.taken_at)} · {proof_word(kept)} · {origin_word(kept)}"
+
+    def _tell_place(self) -> None:
+        stop = self._stop = self.current()
+        if stop is None:
+            words = "; ".join(self._words(kept) for kept in self._backups[-20:])
+        else:
+            words = stop_words(stop)
+        self.setAccessibleDescription(words)
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange:
             self.update()
         super().changeEvent(event)
+
+    # Where things are
+
+    def _whole(self) -> tuple[float, float]:
+        begin = min(self.moments.begin(), self._now)
+        oldest = self._backups[0].info.taken_at if self._backups else begin
+        return min(begin, oldest, self._now - _LEAST_S), self._now
+
+    def _span(self) -> tuple[float, float]:
+        return self._whole() if self._view is None else self._view
+
+    def _width(self) -> float:
+        return (self.width() - 2 * _SIDE) * (1 - _NEXT_SHARE)
+
+    def _x(self, at: float) -> float:
+        begin, end = self._span()
+        share = (at - begin) / (end - begin)
+        if self._view is None:
+            share = min(max(share, 0.0), 1.0)
+        return _SIDE + self._width() * min(max(share, -1.0), 2.0)
+
+    def _time(self, x: float) -> float:
+        begin, end = self._span()
+        return begin + (end - begin) * min(max((x - _SIDE) / self._width(), 0.0), 1.0)
+
+    def _band(self) -> QRectF:
+        left, right = _SIDE, _SIDE + self._width()
+        if self._view is None:
+            left, right = self._x(min(self.moments.begin(), self._now)), self._x(self._now)
+        return QRectF(left, self.height() - _FOOT - BAND - 6, max(right - left, 2.0), BAND)
+
+    def _at(self, point: QPointF) -> KeptBackup | None:
+        near = [(abs(p.x() - point.x()) + abs(p.y() - point.y()), kept) for p, kept in self.marks()]
+        best = min(near, key=lambda pair: pair[0], default=None)
+        return best[1] if best is not None and best[0] <= 2 * RADIUS else None
+
+    # Drawing
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -99,9 +313,17 @@ class BackupTimeLine(QWidget):
         font = QFont(self.font())
         font.setPixelSize(Size.CAPTION)
         painter.setFont(font)
-        self._draw_line(painter)
+        self._draw_axis(painter)
+        painter.save()
+        band = self._band()
+        painter.setClipRect(QRectF(band.left() - RADIUS - 4, 0, band.width() + 2 * RADIUS + 8, self.height()))
+        self._draw_past(painter, band)
         for point, kept in self.marks():
             self._draw_mark(painter, point, kept)
+        stop = self.current()
+        if stop is not None:
+            draw_handle(painter, self._x(stop.at), 20, band)
+        painter.restore()
         self._draw_next(painter)
         self._draw_legend(painter)
         if self.hasFocus():
@@ -110,39 +332,38 @@ class BackupTimeLine(QWidget):
             painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
         painter.end()
 
-    def _begin(self) -> float:
-        # A single backup of a moment ago stands on a line of a day.
-        oldest = self._backups[0].info.taken_at if self._backups else self._now
-        return min(oldest, self._now - 86400)
+    def _draw_past(self, painter: QPainter, band: QRectF) -> None:
+        line, stop = self.moments.line, self.current()
+        bins = () if line is None else line.bins
+        draw_log(painter, band, ((self._x(b.first_at), self._x(b.last_at), b.is_reachable) for b in bins))
+        if line is None:
+            return
+        for gap in self.moments.gaps():
+            left, right = self._x(gap.begin), self._x(gap.end)
+            width = max(right - left, _LEAST_GAP)
+            draw_gap(painter, QRectF(left, band.top(), width, band.height()), gap.is_damage)
+        draw_checkpoints(painter, band, [self._x(checkpoint.at) for checkpoint in line.checkpoints])
+        for point in line.named:
+            is_current = stop is not None and stop.kind is StopKind.NAMED and stop.name == point.name
+            draw_flag(painter, self._x(point.at), band, is_current)
 
-    def _x(self, at: float) -> float:
-        begin, end = self._begin(), self._now
-        width = (self.width() - 2 * _SIDE) * (1 - _NEXT_SHARE)
-        return _SIDE + width * min(max((at - begin) / (end - begin), 0.0), 1.0)
-
-    def _at(self, point: QPointF) -> KeptBackup | None:
-        near = [(abs(p.x() - point.x()) + abs(p.y() - point.y()), kept) for p, kept in self.marks()]
-        best = min(near, key=lambda pair: pair[0], default=None)
-        return best[1] if best is not None and best[0] <= 2 * _RADIUS else None
-
-    def _words(self, kept: KeptBackup) -> str:
-        return f"{formats.moment(kept.info.taken_at)} · {proof_word(kept)} · {origin_word(kept)}"
-
-    def _draw_line(self, painter: QPainter) -> None:
+    def _draw_axis(self, painter: QPainter) -> None:
         now, line = colors(), self.height() - _FOOT
-        right, today = self.width() - _SIDE, self._x(self._now)
-        painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1.5))
-        painter.drawLine(QPointF(_SIDE, line), QPointF(today, line))
-        dashed = QPen(tone_color(Tone.NEUTRAL), 1.5, Qt.PenStyle.DashLine)
-        painter.setPen(dashed)
-        painter.drawLine(QPointF(today, line), QPointF(right, line))
+        begin, end = self._span()
+        is_zoomed = self._view is not None
+        right = self.width() - _SIDE
+        if not is_zoomed:
+            painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1.5, Qt.PenStyle.DashLine))
+            painter.drawLine(QPointF(self._band().right(), line - BAND), QPointF(right, line - BAND))
         painter.setPen(QColor(now.text_faint))
-        begin, steps = self._begin(), 4 if self.width() > 520 else 2
+        steps = 4 if self.width() > 520 else 2
         for place in range(steps + 1):
-            at = begin + (self._now - begin) * place / steps
+            at = begin + (end - begin) * place / steps
             x = self._x(at)
-            painter.drawLine(QPointF(x, line - 3), QPointF(x, line + 3))
-            words = self.tr("now") if place == steps else formats.ago(at, self._now)
+            painter.drawLine(QPointF(x, line - 1), QPointF(x, line + 3))
+            words = formats.clock(at) if is_zoomed else formats.ago(at, self._now)
+            if place == steps and not is_zoomed:
+                words = self.tr("now")
             box = QRectF(x - 60, line + 4, 120, _FOOT - 4)
             if place == 0:
                 box.moveLeft(4)
@@ -151,24 +372,23 @@ class BackupTimeLine(QWidget):
                 painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
 
     def _draw_mark(self, painter: QPainter, point: QPointF, kept: KeptBackup) -> None:
-        line = self.height() - _FOOT
-        tone = proof_tone(kept)
+        stop = self.current()
         painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1))
-        painter.drawLine(QPointF(point.x(), point.y() + _RADIUS), QPointF(point.x(), line))
-        if kept.info.path == self._current:
+        painter.drawLine(QPointF(point.x(), point.y() + RADIUS), QPointF(point.x(), self._band().top()))
+        draw_state(painter, point, proof_tone(kept))
+        if stop is not None and stop.kind is StopKind.BACKUP and kept.info.path == stop.name:
             painter.setPen(QPen(tone_color(Tone.ACCENT), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawEllipse(point, _RADIUS + 3, _RADIUS + 3)
-        _draw_state(painter, point, tone)
+            painter.drawEllipse(point, RADIUS + 3, RADIUS + 3)
 
     def _draw_next(self, painter: QPainter) -> None:
-        if self._next_at is None:
+        if self._next_at is None or self._view is not None:
             return
         now, line = colors(), self.height() - _FOOT
-        x = self.width() - _SIDE - _RADIUS
+        x = self.width() - _SIDE - RADIUS
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(tone_color(Tone.ACCENT), 1.5, Qt.PenStyle.DotLine))
-        painter.drawEllipse(QPointF(x, line - 14), _RADIUS, _RADIUS)
+        painter.drawEllipse(QPointF(x, line - BAND), RADIUS, RADIUS)
         painter.setPen(QColor(now.text_muted))
         box = QRectF(self.width() - 124.0, line + 4, 120, _FOOT - 4)
         painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self.tr("next"))
@@ -182,29 +402,20 @@ class BackupTimeLine(QWidget):
         )
         x = 10.0
         for tone, word in words:
-            _draw_state(painter, QPointF(x, 10), tone, 5.0)
-            painter.setPen(QColor(colors().text_muted))
-            width = painter.fontMetrics().horizontalAdvance(word)
-            painter.drawText(QPointF(x + 10, 10 + painter.fontMetrics().ascent() / 2 - 1), word)
-            x += width + 32
+            draw_state(painter, QPointF(x, 10), tone, 5.0)
+            x = self._draw_word(painter, x + 10, word)
+        draw_log(painter, QRectF(x - 4, 6, 14, 9), [(x, x + 5, True)])
+        x = self._draw_word(painter, x + 16, self.tr("commits"))
+        draw_gap(painter, QRectF(x - 4, 6, 14, 9), False)
+        x = self._draw_word(painter, x + 16, self.tr("no log kept"))
+        if self.width() > 680:
+            draw_checkpoints(painter, QRectF(x, 3, 2, 4), [x])
+            x = self._draw_word(painter, x + 8, self.tr("checkpoint"))
+            draw_flag(painter, x, QRectF(x, 20, 2, 2), False)
+            self._draw_word(painter, x + 14, self.tr("named"))
 
-
-def _draw_state(painter: QPainter, point: QPointF, tone: Tone, radius: float = _RADIUS) -> None:
-    """Each state has a shape of its own, for those who do not tell the colours apart."""
-    surface = colors().surface
-    painter.setPen(QPen(tone_color(tone), 2))
-    painter.setBrush(tone_color(tone) if tone in (Tone.GOOD, Tone.BAD) else tone_color(tone, soft=True))
-    painter.drawEllipse(point, radius, radius)
-    x, y, size = point.x(), point.y(), radius * 0.45
-    if tone is Tone.GOOD:
-        painter.setPen(QPen(QColor(surface), 1.8))
-        painter.drawPolyline(
-            [QPointF(x - size, y), QPointF(x - size / 4, y + size), QPointF(x + size * 1.1, y - size)]
-        )
-    elif tone is Tone.BAD:
-        painter.setPen(QPen(QColor(surface), 1.8))
-        painter.drawLine(QPointF(x - size, y - size), QPointF(x + size, y + size))
-        painter.drawLine(QPointF(x - size, y + size), QPointF(x + size, y - size))
-    elif tone is Tone.ACCENT:
-        painter.setBrush(tone_color(tone))
-        painter.drawEllipse(point, radius * 0.35, radius * 0.35)
+    def _draw_word(self, painter: QPainter, x: float, word: str) -> float:
+        metrics = painter.fontMetrics()
+        painter.setPen(QColor(colors().text_muted))
+        painter.drawText(QPointF(x, 10 + metrics.ascent() / 2 - 1), word)
+        return x + metrics.horizontalAdvance(word) + 22

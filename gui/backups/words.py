@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication
@@ -13,6 +14,11 @@ from gui.widgets import Step, StepState, formats
 if TYPE_CHECKING:
     # At run time the kernel is loaded on a worker, after the window was drawn.
     from engine.backups.history import KeptBackup, RowCounts
+    from engine.backups.line import Touched
+    from gui.backups.moments import Stop
+
+
+_MOST_TOUCHED = 4
 
 
 def tr(text: str) -> str:
@@ -61,6 +67,33 @@ def rows_words(counts: RowCounts) -> str:
         parts.append(_plural(tr("1 tree"), tr("{n} trees"), len(counts.trees)))
     rows = _plural(tr("1 row"), tr("{n} rows"), counts.total)
     return f"{rows} · {', '.join(parts)}" if parts else rows
+
+
+def stop_words(stop: Stop) -> str:
+    """A moment of the time line in one line."""
+    when = formats.moment(stop.at)
+    if stop.kind == "now":
+        return tr("now")
+    if stop.kind == "backup":
+        return tr("{when} · the end of a backup").format(when=when)
+    if stop.kind == "named":
+        return f"{when} · {stop.name}"
+    if stop.kind == "commits":
+        return tr("{when} · the last of {n} commits").format(when=when, n=formats.count(stop.commits))
+    words = tr("{when} · a commit").format(when=when)
+    return f"{words}: {touched_words(stop.touched)}" if stop.touched else words
+
+
+def touched_words(touched: Mapping[str, Touched]) -> str:
+    """What a transaction did to which tables: "people +2 ~1"."""
+    parts = []
+    for name, rows in sorted(touched.items()):
+        counts = (("+", rows.inserted), ("~", rows.updated), ("−", rows.deleted))
+        figures = " ".join(f"{sign}{formats.count(count)}" for sign, count in counts if count)
+        parts.append(f"{name} {figures}")
+    more = len(parts) - _MOST_TOUCHED
+    shown = ", ".join(parts[:_MOST_TOUCHED])
+    return tr("{shown} and {n} more").format(shown=shown, n=more) if more > 0 else shown
 
 
 def _step(kept: KeptBackup, step: ProofStep, running: ProofStep | None) -> Step:

@@ -12,6 +12,7 @@ from engine.types import BackupStanding
 
 if TYPE_CHECKING:
     from engine.backups.history import KeptBackup
+    from engine.backups.line import Bin, Commit, TimeLine
     from engine.backups.retention import RetentionPlan
 
 
@@ -58,3 +59,22 @@ def task_of(kind: str, path: Path) -> Any:
     if kind == "rehearse":
         return rehearse_task(path)
     return remove_task(path) if kind == "remove" else checksum_task(path)
+
+
+def line_of(database: Any, tasks: list[Any]) -> TimeLine:
+    """Read the time line; `tasks` holds the reading meanwhile, so that it can be cancelled."""
+    from engine.backups.line import time_line_task
+
+    task = time_line_task(database)
+    tasks.append(task)
+    try:
+        return task.run()
+    finally:
+        tasks.remove(task)
+
+
+def commits_of(database: Any, bin_: Bin) -> tuple[Commit, ...]:
+    """The commits of a bin, one by one."""
+    from engine.backups.line import commits_task
+
+    return commits_task(database, bin_).run()

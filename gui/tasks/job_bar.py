@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shiboken6
 from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
 
@@ -45,6 +46,8 @@ class JobBar(QFrame):
 
     def follow(self, job: Job) -> None:
         """Show this work from now on."""
+        if self.job is not None and shiboken6.isValid(self.job):
+            self.job.progressed.disconnect(self._show)
         self.job = job
         self._bar.setRange(0, 0)
         self._bar.setAccessibleName(job.name)
@@ -55,15 +58,14 @@ class JobBar(QFrame):
         self._cancel.show()
         self._cancel.setEnabled(True)
         self.show()
-        job.progressed.connect(lambda progress: self._show(job, progress))
+        # A method of the bar: the connection goes with it, and the job may go on without.
+        job.progressed.connect(self._show)
 
     def _ask_cancel(self) -> None:
         if self.job is not None:
             self.job.cancel()
 
-    def _show(self, job: Job, progress: TaskProgress) -> None:
-        if job is not self.job:
-            return
+    def _show(self, progress: TaskProgress) -> None:
         share = progress.share
         self._bar.setRange(0, 0 if share is None and progress.outcome is None else 1000)
         self._bar.setValue(round(1000 * (share or 0.0)))

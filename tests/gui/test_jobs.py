@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+import shiboken6
 
 from engine.errors import Cancelled, DiskFull
 from engine.tasks import Task
 from engine.types import Outcome
 from gui.jobs_panel import JobsPanel
 from gui.tasks import Jobs
+from gui.tasks.job_bar import JobBar
 
 
 @pytest.fixture
@@ -95,3 +97,14 @@ def test_clearing_takes_only_what_is_over(qtbot, jobs, panel):
     assert jobs.all() == [running]
     gate.set()
     end(qtbot, running)
+
+
+def test_a_bar_that_is_gone_hears_no_more_of_its_job(qtbot, jobs):
+    proceed = threading.Event()
+    job = jobs.start(Task("Long", lambda task: proceed.wait(10)))
+    bar = JobBar()
+    bar.follow(job)
+    shiboken6.delete(bar)
+    proceed.set()
+    end(qtbot, job)
+    assert job.progress.outcome is Outcome.SUCCEEDED

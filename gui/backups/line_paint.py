@@ -1,0 +1,97 @@
+"""How the time line is drawn: the log that is kept, gaps in it, checkpoints, names, backups, the handle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
+
+from gui.theme import Tone, colors, tone_color
+
+RADIUS = 7.0
+BAND = 12.0
+"""The height of the band that stands for the log."""
+
+
+def draw_state(painter: QPainter, point: QPointF, tone: Tone, radius: float = RADIUS) -> None:
+    """Each state has a shape of its own, for those who do not tell the colours apart."""
+    surface = colors().surface
+    painter.setPen(QPen(tone_color(tone), 2))
+    painter.setBrush(tone_color(tone) if tone in (Tone.GOOD, Tone.BAD) else tone_color(tone, soft=True))
+    painter.drawEllipse(point, radius, radius)
+    x, y, size = point.x(), point.y(), radius * 0.45
+    if tone is Tone.GOOD:
+        painter.setPen(QPen(QColor(surface), 1.8))
+        painter.drawPolyline(
+            [QPointF(x - size, y), QPointF(x - size / 4, y + size), QPointF(x + size * 1.1, y - size)]
+        )
+    elif tone is Tone.BAD:
+        painter.setPen(QPen(QColor(surface), 1.8))
+        painter.drawLine(QPointF(x - size, y - size), QPointF(x + size, y + size))
+        painter.drawLine(QPointF(x - size, y + size), QPointF(x + size, y - size))
+    elif tone is Tone.ACCENT:
+        painter.setBrush(tone_color(tone))
+        painter.drawEllipse(point, radius * 0.35, radius * 0.35)
+
+
+def draw_log(painter: QPainter, band: QRectF, commits: Iterable[tuple[float, float, bool]]) -> None:
+    """The band of log that is kept, and its commits: where each bin begins and ends, reachable or not."""
+    now = colors()
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(now.sunken))
+    painter.drawRoundedRect(band, 3, 3)
+    # One line for each pixel is enough, however many commits there are.
+    drawn: dict[int, bool] = {}
+    for begin, end, is_reachable in commits:
+        for x in range(round(begin), max(round(end), round(begin)) + 1):
+            drawn[x] = drawn.get(x, False) or is_reachable
+    for is_reachable, color in ((False, QColor(now.border_strong)), (True, QColor(now.accent))):
+        painter.setBrush(color)
+        for x in (x for x, reaches in drawn.items() if reaches is is_reachable):
+            painter.drawRect(QRectF(x - 0.5, band.top() + 2, 1.5, band.height() - 4))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(QColor(now.border_strong), 1))
+    painter.drawRoundedRect(band, 3, 3)
+
+
+def draw_gap(painter: QPainter, box: QRectF, is_damage: bool) -> None:
+    """Hatched: no log of this time is kept."""
+    tone = Tone.BAD if is_damage else Tone.WARN
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(tone_color(tone, soft=True))
+    painter.drawRect(box)
+    painter.setBrush(QBrush(tone_color(tone), Qt.BrushStyle.BDiagPattern))
+    painter.drawRect(box)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(tone_color(tone), 1))
+    painter.drawRect(box)
+
+
+def draw_checkpoints(painter: QPainter, band: QRectF, places: Sequence[float]) -> None:
+    """Small ticks under the band."""
+    painter.setPen(QPen(QColor(colors().text_faint), 1.2))
+    for x in sorted({round(x) for x in places}):
+        painter.drawLine(QPointF(x, band.bottom() + 1), QPointF(x, band.bottom() + 5))
+
+
+def draw_flag(painter: QPainter, x: float, band: QRectF, is_current: bool) -> None:
+    """A moment with a name."""
+    color = QColor(colors().series[3])
+    top = band.top() - 16
+    painter.setPen(QPen(color, 1.5))
+    painter.drawLine(QPointF(x, band.top()), QPointF(x, top))
+    painter.setBrush(color)
+    height = 9 if is_current else 7
+    flag = [QPointF(x, top), QPointF(x + 9, top + height / 2), QPointF(x, top + height)]
+    painter.drawPolygon(QPolygonF(flag))
+
+
+def draw_handle(painter: QPainter, x: float, top: float, band: QRectF) -> None:
+    """The slider: a line through all, and a grip on the band."""
+    accent = tone_color(Tone.ACCENT)
+    painter.setPen(QPen(accent, 1.5))
+    painter.drawLine(QPointF(x, top), QPointF(x, band.bottom() + 3))
+    painter.setPen(QPen(QColor(colors().surface), 2))
+    painter.setBrush(accent)
+    painter.drawRoundedRect(QRectF(x - 5, band.top() - 3, 10, band.height() + 6), 4, 4)
