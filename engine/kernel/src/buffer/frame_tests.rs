@@ -17,16 +17,41 @@ fn frame() -> Frame {
 
 /// Takes the page of the frame from it and gives it another one, as an eviction and a load do.
 fn replace(frame: &Frame) -> bool {
-    let is_claimed = frame.claim_clean();
-    if is_claimed {
-        assert!(!frame.is_dirty(), "a page with changes was evicted");
-        race_point();
-        frame.take_page();
-        race_point();
-        frame.set_page(AFTER);
-        frame.unpin();
+    let Some(alone) = frame.claim_clean() else { return false };
+    assert!(!frame.is_dirty(), "a page with changes was evicted");
+    race_point();
+    frame.take_page(alone);
+    race_point();
+    let latch = frame.latch.write();
+    frame.set_page(AFTER);
+    drop(latch);
+    frame.unpin();
+    true
+}
+
+#[test]
+fn a_frame_that_a_hint_latched_is_not_given_to_another_page() {
+    let (mut held, mut replaced) = (0, 0);
+    for seed in 0..SEEDS {
+        let frame = &frame();
+        let (mut holds, mut is_replaced) = (false, false);
+        let look = || {
+            let latched = frame.latch_where_it_holds(BEFORE);
+            holds = latched.is_some();
+            if holds {
+                (0..4).for_each(|_| {
+                    assert_eq!(frame.page(), BEFORE, "seed {seed}");
+                    race_point();
+                });
+            }
+            drop(latched);
+        };
+        schedule::run(seed, vec![Box::new(look), Box::new(|| is_replaced = replace(frame))]);
+        assert!(frame.latch.try_write().is_some(), "seed {seed} left a latch behind");
+        held += u64::from(holds);
+        replaced += u64::from(is_replaced);
     }
-    is_claimed
+    assert!(held > 10 && held < SEEDS && replaced > 10 && replaced < SEEDS, "{held} {replaced}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Latched pages. A guard keeps its frame pinned; dropping it gives up the latch, then the pin.
+//! Latched pages. A guard keeps its frame pinned, or latched by itself where it came by a hint and
+//! only reads; dropping it gives up the latch, then the pin.
 
 use std::ops::{Deref, DerefMut};
 
@@ -42,7 +43,7 @@ impl Drop for Fuse<'_> {
 /// A page latched for reading, shared with other readers.
 pub struct PageRead<'p> {
     guard: RwLockReadGuard<'p, Page>,
-    _pin: Pin<'p>,
+    _pin: Option<Pin<'p>>,
 }
 
 /// A page latched for change, by one thread.
@@ -56,12 +57,16 @@ pub struct PageWrite<'p> {
 
 impl<'p> PageRead<'p> {
     pub(super) fn latch(frame: &'p Frame) -> PageRead<'p> {
-        let pin = Pin(frame);
+        let pin = Some(Pin(frame));
         PageRead { guard: frame.latch.read(), _pin: pin }
     }
     pub(super) fn try_latch(frame: &'p Frame) -> Option<PageRead<'p>> {
-        let pin = Pin(frame);
+        let pin = Some(Pin(frame));
         Some(PageRead { guard: frame.latch.try_read()?, _pin: pin })
+    }
+    /// Without a pin, if the frame holds this page and nobody changes it.
+    pub(super) fn hinted(frame: &'p Frame, page: PageId) -> Option<PageRead<'p>> {
+        Some(PageRead { guard: frame.latch_where_it_holds(page)?, _pin: None })
     }
 }
 
@@ -80,7 +85,7 @@ impl<'p> PageWrite<'p> {
     }
 
     pub fn downgrade(self) -> PageRead<'p> {
-        PageRead { guard: RwLockWriteGuard::downgrade(self.guard), _pin: self.pin }
+        PageRead { guard: RwLockWriteGuard::downgrade(self.guard), _pin: Some(self.pin) }
     }
 
     pub(super) fn replace(&mut self, page: Page) {

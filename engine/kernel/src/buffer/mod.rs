@@ -10,7 +10,7 @@
 //!    of a split holds the split page while it climbs;
 //! 2. the latch of a space map page;
 //! 3. the log's mutex;
-//! 4. leaves of the order, under which nothing else is taken: shards of the page table, counts,
+//! 4. leaves of the order, under which nothing else is waited for: shards of the page table, counts,
 //!    the mutexes of `lock/ranges.rs`.
 //!
 //! The writer's mutex ([`Pool::write_out`]) may be taken under page latches, so under it page
@@ -63,11 +63,13 @@ const MOST_PAGES: u32 = u32::MAX - 16;
 /// and may fill all others.
 const RESERVE: usize = 16;
 
-/// Page numbers are dense: spreading their low bits is all the hashing they need.
+/// Numbers that the store gives out are dense: spreading their low bits is all the hashing that
+/// those of pages and trees need.
 #[derive(Default)]
-pub struct PageIdHasher(u64);
+pub struct NumberHasher(u64);
+pub type NumberHashing = BuildHasherDefault<NumberHasher>;
 
-impl Hasher for PageIdHasher {
+impl Hasher for NumberHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -80,7 +82,7 @@ impl Hasher for PageIdHasher {
 }
 
 /// A map whose keys are pages.
-pub type PageMap<V> = HashMap<PageId, V, BuildHasherDefault<PageIdHasher>>;
+pub type PageMap<V> = HashMap<PageId, V, NumberHashing>;
 type PageTable = PageMap<usize>;
 
 /// Counters of the pool, read without any lock.
@@ -214,8 +216,17 @@ impl Pool {
         frame.pin_where_it_holds(page).then_some(frame)
     }
 
+    /// Latches without pin and page table: see `frame.rs` too.
+    fn read_hinted(&self, page: PageId) -> Option<PageRead<'_>> {
+        PageRead::hinted(&self.frames[self.hints.of(page)], page)
+    }
+
     /// Latches a page for reading; reads it from the file where it is not in memory.
     pub fn read(&self, page: PageId) -> Result<PageRead<'_>> {
+        if let Some(read) = self.read_hinted(page) {
+            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(read);
+        }
         loop {
             let cached = self.pin(page);
             if let Some(frame) = cached {
@@ -248,6 +259,9 @@ impl Pool {
 
     /// As [`Pool::read`], where nothing has to be waited for.
     pub fn try_read(&self, page: PageId) -> Option<PageRead<'_>> {
+        if let Some(read) = self.read_hinted(page) {
+            return Some(read);
+        }
         let frame = self.try_pin(page)?;
         let guard = PageRead::try_latch(frame)?;
         (frame.page() == page).then_some(guard)

@@ -54,12 +54,13 @@ impl Pool {
             return frame.claim_empty();
         }
         let mut table = self.shard(page).lock();
-        let is_ours = table.get(&page) == Some(&index) && frame.claim_clean();
-        if is_ours {
-            table.remove(&page);
-            frame.take_page();
-            self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+        if table.get(&page) != Some(&index) {
+            return false;
         }
-        is_ours
+        let Some(alone) = frame.claim_clean() else { return false };
+        table.remove(&page);
+        frame.take_page(alone);
+        self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+        true
     }
 }

@@ -32,6 +32,7 @@ mod model_tests;
 mod records;
 #[cfg(test)]
 mod rubbish_tests;
+mod search;
 mod validate;
 
 pub use apply::EntryMark;

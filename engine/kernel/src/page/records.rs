@@ -1,12 +1,12 @@
-//! Records and slots of tree pages, and the search among them.
+//! Records and slots of tree pages.
 //!
 //! Leaf record: `flags u8, writer u64, entry LSN u64, value length u16, key, value`.
 //! Inner record: `child u32, key`; it routes keys from its own key up to the next one's. The
 //! first one of a page stands for everything below the second.
 
+use super::search::head_of;
 use super::{HEADER, Page, SLOT, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
 use crate::types::{Lsn, PageId, TxnId};
-use std::cmp::Ordering;
 
 pub(crate) const GHOST: u8 = 1;
 pub(crate) const OVERFLOW: u8 = 2;
@@ -40,18 +40,6 @@ impl Record<'_> {
     }
 }
 
-fn head_of(key: &[u8], prefix: usize) -> u32 {
-    let rest = key.get(prefix..).unwrap_or(&[]);
-    match rest.first_chunk::<4>() {
-        Some(head) => u32::from_be_bytes(*head),
-        None => {
-            let mut head = [0; 4];
-            head[..rest.len()].copy_from_slice(rest);
-            u32::from_be_bytes(head)
-        }
-    }
-}
-
 impl Page {
     /// False where a leaf holds nothing, or only deleted records.
     pub fn has_live_record(&self) -> bool {
@@ -63,9 +51,6 @@ impl Page {
     }
     fn slot_key_length(&self, slot: usize) -> usize {
         usize::from(get_u16(&self.bytes, HEADER + SLOT * slot + 2))
-    }
-    fn slot_head(&self, slot: usize) -> u32 {
-        get_u32(&self.bytes, HEADER + SLOT * slot + 4)
     }
     fn record_head(&self) -> usize {
         if self.level() == 0 { LEAF_HEAD } else { INNER_HEAD }
@@ -120,38 +105,6 @@ impl Page {
             INNER_HEAD + key_length
         };
         (at >= HEADER && at + size <= self.size()).then_some((at, size))
-    }
-
-    pub(crate) fn slot_head_holds(&self, slot: usize) -> bool {
-        self.slot_head(slot) == head_of(self.key(slot), self.prefix())
-    }
-
-    /// The slot that holds `key`, or the one it would take.
-    pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let prefix = self.prefix();
-        let head = head_of(key, prefix);
-        let rest = key.get(prefix..).unwrap_or(&[]);
-        let (mut low, mut high) = (0, self.slots());
-        while low < high {
-            let middle = (low + high) / 2;
-            let order = self.slot_head(middle).cmp(&head).then_with(|| {
-                let candidate = self.key(middle);
-                candidate.get(prefix..).unwrap_or(&[]).cmp(rest)
-            });
-            match order {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(middle),
-            }
-        }
-        Err(low)
-    }
-
-    /// True where `key` begins with the prefix that all keys of the page share, the one at `slot`
-    /// among them.
-    pub fn shares_prefix(&self, slot: usize, key: &[u8]) -> bool {
-        let prefix = self.prefix();
-        prefix == 0 || key.get(..prefix) == self.key(slot).get(..prefix)
     }
 
     /// True where a leaf record of this size fits in a new slot, after compaction.

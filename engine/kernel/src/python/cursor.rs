@@ -15,10 +15,10 @@ use super::tree::Handle;
 use super::value;
 use crate::error::Result;
 use crate::rows::{Page, Row, Value};
-use crate::txn::Range;
+use crate::txn::{Batch, Range, Records};
 
 /// Records read ahead at first (many cursors are asked for one), and at most.
-const FIRST_AHEAD: usize = 8;
+const FIRST_AHEAD: usize = 16;
 const MOST_AHEAD: usize = 1024;
 /// Large values are read ahead in fewer records, so that a batch stays near this size.
 const AHEAD_BYTES: usize = 1 << 20;
@@ -79,9 +79,12 @@ type Pair = (Vec<u8>, Vec<u8>);
 
 struct Ahead {
     range: Range,
-    records: VecDeque<Pair>,
+    records: Records,
+    /// So many of them have been given.
+    given: usize,
     /// Where the next batch begins; `None` before the first.
     next: Option<Vec<u8>>,
+    /// The last key given of the batches before.
     last: Option<Vec<u8>>,
     /// Nothing lies beyond what was read ahead.
     is_at_end: bool,
@@ -110,7 +113,8 @@ impl Cursor {
         let changes = handle.cell.changes();
         let ahead = Ahead {
             range: Range { start, stop, reverse, keys_only: yields == Yield::Keys },
-            records: VecDeque::new(),
+            records: Records::default(),
+            given: 0,
             next: None,
             last: None,
             is_at_end: false,
@@ -122,34 +126,29 @@ impl Cursor {
     }
 
     pub(crate) fn next_pair(&self, py: Python<'_>) -> PyResult<Option<Pair>> {
-        self.next_with(py, |key, value| (key.to_vec(), value))
+        self.next_with(py, |key, value| (key.to_vec(), value.to_vec()))
     }
 
     /// What `take` makes of the next record. It is called while the cursor is held: of Python it
     /// may make bytes only, of which no code of others ever runs.
-    fn next_with<T>(
-        &self,
-        py: Python<'_>,
-        take: impl FnOnce(&[u8], Vec<u8>) -> T,
-    ) -> PyResult<Option<T>> {
+    fn next_with<T>(&self, py: Python<'_>, take: impl FnOnce(&[u8], &[u8]) -> T) -> PyResult<Option<T>> {
         let handle = &self.handle;
         let mut ahead = self.ahead.try_lock().ok_or_else(|| handle.cell.busy())?;
         let ahead = &mut *ahead;
         ahead.notice(handle.cell.changes());
         ensure_going(py, &handle.cell)?;
-        if ahead.records.is_empty() && !ahead.is_at_end && !ahead.is_over {
+        if ahead.given == ahead.records.len() && !ahead.is_at_end && !ahead.is_over {
             handle.cell.run(py, |txn| {
                 let at = handle.resolve(txn)?;
                 ahead.fetch(|range, from, limit| txn.scan(at, range, from, limit))
             })?;
         }
-        let Some((key, value)) = ahead.records.pop_front() else {
+        let Some((key, value)) = ahead.records.get(ahead.given) else {
             ahead.is_over = true;
             return Ok(None);
         };
-        let taken = take(&key, value);
-        ahead.last = Some(key);
-        Ok(Some(taken))
+        ahead.given += 1;
+        Ok(Some(take(key, value)))
     }
 }
 
@@ -160,7 +159,7 @@ impl Ahead {
             return;
         }
         self.changes = changes;
-        self.records.clear();
+        self.put_away(Records::default());
         self.amount = FIRST_AHEAD;
         self.is_at_end = false;
         self.next = self.last.clone().map(|mut last| {
@@ -171,18 +170,28 @@ impl Ahead {
         });
     }
 
+    /// Goes over to other records.
+    fn put_away(&mut self, records: Records) {
+        let last = self.given.checked_sub(1).and_then(|last| self.records.get(last));
+        if let Some((key, _)) = last {
+            self.last = Some(key.to_vec());
+        }
+        self.records = records;
+        self.given = 0;
+    }
+
     fn fetch(
         &mut self,
-        mut scan: impl FnMut(&Range, Option<&[u8]>, usize) -> Result<crate::txn::Batch>,
+        mut scan: impl FnMut(&Range, Option<&[u8]>, usize) -> Result<Batch>,
     ) -> Result<()> {
         let batch = scan(&self.range, self.next.as_deref(), self.amount)?;
-        let bytes: usize = batch.records.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes = batch.records.size_bytes();
         self.amount = if bytes > AHEAD_BYTES {
             (batch.records.len() * AHEAD_BYTES / bytes).max(1)
         } else {
             (4 * self.amount).min(MOST_AHEAD)
         };
-        self.records = batch.records.into();
+        self.put_away(batch.records);
         self.is_at_end = batch.next.is_none();
         self.next = batch.next;
         Ok(())
@@ -199,12 +208,11 @@ impl Cursor {
         match self.yields {
             Yield::Keys => Ok(self.next_with(py, |key, _| PyBytes::new(py, key))?.map(Bound::into_any)),
             Yield::Values => {
-                let value = self.next_with(py, |_, value| PyBytes::new(py, &value))?;
+                let value = self.next_with(py, |_, value| PyBytes::new(py, value))?;
                 Ok(value.map(Bound::into_any))
             }
             Yield::Items => {
-                let bytes =
-                    |key: &[u8], value: Vec<u8>| [PyBytes::new(py, key), PyBytes::new(py, &value)];
+                let bytes = |key: &[u8], value: &[u8]| [PyBytes::new(py, key), PyBytes::new(py, value)];
                 let pair = self.next_with(py, bytes)?;
                 pair.map(|pair| PyTuple::new(py, pair).map(Bound::into_any)).transpose()
             }

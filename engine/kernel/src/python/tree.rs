@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -12,27 +11,47 @@ use super::cell::Cell;
 use super::cursor::{Bounds, Cursor, KeyBound, Yield};
 use super::held::Held;
 use crate::error::{Code, Error, Result};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::txn::{Range, Transaction, TreeRef};
+use crate::types::{PageId, TreeId};
 
-/// Where a tree is, and when that was found: an epoch ends when trees may have come or gone.
-#[derive(Clone, Copy)]
+/// Where a tree is, and when that was found: an epoch ends when trees may have come or gone. Read
+/// and written by who has the transaction, one at a time: the two parts belong together.
 struct Place {
-    at: TreeRef,
-    epoch: u64,
+    tree: AtomicU32,
+    root: AtomicU32,
+    epoch: AtomicU64,
+}
+
+impl Place {
+    fn new(at: TreeRef, epoch: u64) -> Place {
+        Place { tree: at.id.0.into(), root: at.root.0.into(), epoch: epoch.into() }
+    }
+
+    fn set(&self, at: TreeRef, epoch: u64) {
+        self.tree.store(at.id.0, Ordering::Relaxed);
+        self.root.store(at.root.0, Ordering::Relaxed);
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (TreeRef, u64) {
+        let (id, root) = (self.tree.load(Ordering::Relaxed), self.root.load(Ordering::Relaxed));
+        (TreeRef { id: TreeId(id), root: PageId(root) }, self.epoch.load(Ordering::Relaxed))
+    }
 }
 
 /// A tree by name; found again after a rollback to a savepoint.
 pub(crate) struct Handle {
     pub cell: Held<Cell>,
     pub name: String,
-    place: Mutex<Place>,
+    place: Place,
 }
 
 impl Handle {
     /// Where the tree is, if that is known without looking.
     fn known(&self, txn: &Transaction) -> Option<TreeRef> {
-        let place = *self.place.lock();
-        (place.epoch == epoch(&self.cell, txn)).then_some(place.at)
+        let (at, found_in) = self.place.get();
+        (found_in == epoch(&self.cell, txn)).then_some(at)
     }
 
     pub fn resolve(&self, txn: &mut Transaction) -> Result<TreeRef> {
@@ -40,7 +59,7 @@ impl Handle {
             return Ok(at);
         }
         let at = find(txn, &self.name, false)?;
-        *self.place.lock() = Place { at, epoch: epoch(&self.cell, txn) };
+        self.place.set(at, epoch(&self.cell, txn));
         Ok(at)
     }
 }
@@ -67,18 +86,18 @@ impl Tree {
         // A tree that is there is found without giving the interpreter up.
         let known = cell.attempt(py, |txn| {
             let at = txn.try_tree(&name)?;
-            Some(Ok(Place { at, epoch: epoch(cell, txn) }))
+            Some(Ok(Place::new(at, epoch(cell, txn))))
         });
         if let Some(place) = known {
-            let handle = Handle { cell: cell.clone(), name, place: Mutex::new(place) };
+            let handle = Handle { cell: cell.clone(), name, place };
             return Ok(Tree { handle: Arc::new(handle) });
         }
         let place = cell.run(py, |txn| {
             // A transaction that may not write has only the trees that are there.
             let create = create && !txn.is_read_only();
-            Ok(Place { at: find(txn, &name, create)?, epoch: epoch(cell, txn) })
+            Ok(Place::new(find(txn, &name, create)?, epoch(cell, txn)))
         })?;
-        let handle = Handle { cell: cell.clone(), name, place: Mutex::new(place) };
+        let handle = Handle { cell: cell.clone(), name, place };
         Ok(Tree { handle: Arc::new(handle) })
     }
 
@@ -101,12 +120,15 @@ impl Tree {
 
     fn read(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyBytes>>> {
         let handle = &self.handle;
-        let found = self.cell().attempt(py, |txn| txn.try_get(handle.known(txn)?, key));
-        let value = match found {
-            Some(value) => value,
-            None => self.run(py, |txn, at| txn.get(at, key))?,
-        };
-        Ok(value.map(|value| PyBytes::new(py, &value).unbind()))
+        let bytes = |value: &[u8]| PyBytes::new(py, value).unbind();
+        let found = self.cell().attempt(py, |txn| {
+            let found = txn.try_get(handle.known(txn)?, key)?;
+            Some(found.map(|value| value.map(bytes)))
+        });
+        match found {
+            Some(value) => Ok(value),
+            None => Ok(self.run(py, |txn, at| txn.get(at, key))?.as_deref().map(bytes)),
+        }
     }
 
     fn remove(&self, py: Python<'_>, key: &[u8]) -> PyResult<bool> {
@@ -245,9 +267,12 @@ impl Tree {
         // No key of another type can be in it.
         let Ok(key) = key.cast::<PyBytes>() else { return Ok(false) };
         let (key, handle) = (key.as_bytes(), &self.handle);
-        let found = self.cell().attempt(py, |txn| txn.try_get(handle.known(txn)?, key));
+        let found = self.cell().attempt(py, |txn| {
+            let found = txn.try_get(handle.known(txn)?, key)?;
+            Some(found.map(|value| value.is_some()))
+        });
         match found {
-            Some(value) => Ok(value.is_some()),
+            Some(is_there) => Ok(is_there),
             None => self.run(py, |txn, at| txn.contains(at, key)),
         }
     }

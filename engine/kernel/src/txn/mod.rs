@@ -9,6 +9,7 @@ use crate::sync::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::buffer::NumberHashing;
 use crate::core::{Author, Core};
 use crate::error::{Code, Error, Result};
 use crate::events::{EventQueue, unix_micros};
@@ -18,6 +19,7 @@ use crate::repair::Repairs;
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
+mod batch;
 mod bulk;
 mod catalogue;
 mod ending;
@@ -38,6 +40,7 @@ mod trying_tests;
 mod undo;
 mod write;
 
+pub use batch::{Batch, Records};
 pub use catalogue::{
     CATALOGUE_REF, CatalogueEntry, CatalogueKind, RawRow, TreeRef, format as format_catalogue,
     newest_rows,
@@ -48,7 +51,7 @@ pub use garbage::{TidyQueue, collect, tidy};
 pub(crate) use manager::AtWork;
 pub use manager::{Counts, Garbage, Isolation, Pending, Status, TxnManager, TxnState};
 pub use outside::LogLimits;
-pub use read::{Batch, Range};
+pub use read::Range;
 pub use row_ids::RowIds;
 pub use snapshot::{Horizon, Snapshot};
 pub use undo::{read_compensation, roll_back, touched};
@@ -99,9 +102,11 @@ pub struct Transaction {
     trees: HashMap<String, TreeRef>,
     /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
     epoch: u64,
-    modes: HashMap<TreeId, Mode>,
+    modes: HashMap<TreeId, Mode, NumberHashing>,
     /// Reads see the newest committed version whatever the isolation; see `newest`.
     reads_newest: bool,
+    /// The value that was read last: see [`Transaction::try_get`].
+    copied: Vec<u8>,
 }
 
 impl Shared {
@@ -134,8 +139,9 @@ impl Shared {
             chains: 0,
             trees: HashMap::new(),
             epoch: 0,
-            modes: HashMap::new(),
+            modes: HashMap::default(),
             reads_newest: false,
+            copied: Vec::new(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Reading records: the newest version lies in the page, older ones are followed through the log.
 
+use super::batch::{Batch, Records, Seen, Shown};
 use super::{Isolation, Transaction, TreeRef};
 use crate::error::{Code, Error, Result};
 use crate::lock::{Mode, Resource};
@@ -20,15 +21,7 @@ pub(super) enum Found {
 }
 
 /// Records of one leaf as they were found, and where to go on: `None` at the end.
-pub(super) type Step = (Vec<(Vec<u8>, Found)>, Option<Vec<u8>>);
-
-/// Records of one leaf that a scan has copied out.
-#[derive(Default)]
-pub struct Batch {
-    pub records: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where to go on: `None` at the end.
-    pub next: Option<Vec<u8>>,
-}
+pub(super) type Step = (Seen, Option<Vec<u8>>);
 
 /// What a scan covers: `start <= key < stop`, from the front or from the back.
 #[derive(Clone, Debug, Default)]
@@ -82,11 +75,11 @@ impl Transaction {
         Ok(())
     }
 
-    fn look(&self, record: Record<'_>) -> Result<Found> {
+    fn look<'p>(&self, record: Record<'p>) -> Result<Shown<'p>> {
         if !self.sees(record.stamp.txn) {
-            return Ok(Found::Older(record.stamp));
+            return Ok(Shown::Elsewhere(Found::Older(record.stamp)));
         }
-        version(record.flags, record.value)
+        shown(record.flags, record.value)
     }
 
     /// Follows the log to the newest version that this transaction sees.
@@ -152,21 +145,46 @@ impl Transaction {
     }
 
     /// As [`Transaction::get`], `None` where a lock, a latch or the disk would have to be waited
-    /// for. For callers that hold the interpreter's lock.
-    pub fn try_get(&mut self, at: TreeRef, key: &[u8]) -> Option<Result<Option<Vec<u8>>>> {
+    /// for. For callers that hold the interpreter's lock. The value is a copy that the transaction
+    /// keeps until its next operation: nobody has to find memory for it.
+    pub fn try_get(&mut self, at: TreeRef, key: &[u8]) -> Option<Result<Option<&[u8]>>> {
         if self.isolation() == Isolation::Serializable {
             return None;
         }
         if let Err(error) = self.ensure_usable() {
             return Some(Err(error));
         }
-        let _lap = self.shared.stats.sampled_lap(Timed::Get);
-        match self.find::<Trying>(at, key) {
-            Ok(Some(Found::Nothing)) => Some(self.confirm(Ok(None))),
-            Ok(Some(Found::Value(value))) => Some(self.confirm(Ok(Some(value)))),
-            Ok(_) => None,
+        let mut copied = std::mem::take(&mut self.copied);
+        let lap = self.shared.stats.sampled_lap(Timed::Get);
+        let found = self.try_copy(at, key, &mut copied);
+        drop(lap);
+        self.copied = copied;
+        match found {
+            Ok(Some(is_there)) => {
+                Some(self.confirm(Ok(())).map(|()| is_there.then_some(self.copied.as_slice())))
+            }
+            Ok(None) => None,
             Err(error) => Some(self.confirm(Err(error))),
         }
+    }
+
+    /// Copies the value of `key` out of its leaf; false where it has none, `None` where that has to
+    /// be waited for, or where it lies elsewhere.
+    fn try_copy(&self, at: TreeRef, key: &[u8], to: &mut Vec<u8>) -> Result<Option<bool>> {
+        let Some((leaf, place)) = self.tree_at(at).leaf_and_place::<Trying>(Seek::At(key))? else {
+            return Ok(None);
+        };
+        let Ok(slot) = place else { return Ok(Some(false)) };
+        let record = leaf.record(slot);
+        if !self.sees(record.stamp.txn) {
+            return Ok(None);
+        }
+        if record.is_ghost() || record.is_overflow() {
+            return Ok(record.is_ghost().then_some(false));
+        }
+        to.clear();
+        to.extend_from_slice(record.value);
+        Ok(Some(true))
     }
 
     fn find_waiting(&self, at: TreeRef, key: &[u8]) -> Result<Found> {
@@ -181,7 +199,7 @@ impl Transaction {
             return Ok(None);
         };
         match place {
-            Ok(slot) => self.look(leaf.record(slot)).map(Some),
+            Ok(slot) => self.look(leaf.record(slot)).map(|shown| Some(shown.found())),
             Err(_) => Ok(Some(Found::Nothing)),
         }
     }
@@ -279,29 +297,41 @@ impl Transaction {
             None => Some(range.start.clone()),
         };
         loop {
-            let (raw, next) = if self.locks_ranges(at) {
+            let (seen, next) = if self.locks_ranges(at) {
                 self.scan_leaf_locked(at, range, position.as_deref(), limit)?
             } else {
                 self.scan_leaf(at, range, position.as_deref(), limit)?
             };
-            let mut batch = Batch { records: Vec::with_capacity(raw.len()), next };
-            for (key, found) in raw {
-                match self.settle(at, found, &mut None)? {
-                    Some(Some(value)) => batch.records.push((key, value)),
-                    Some(None) => {}
-                    None => {
-                        // Its long value went away under us: read the record by itself.
-                        if let Some(value) = self.read_record(at, &key)? {
-                            batch.records.push((key, value));
-                        }
-                    }
-                }
+            let records = self.complete(at, seen)?;
+            if !records.is_empty() || next.is_none() {
+                return Ok(Batch { records, next });
             }
-            if !batch.records.is_empty() || batch.next.is_none() {
-                return Ok(batch);
-            }
-            position = batch.next;
+            position = next;
         }
+    }
+
+    /// Adds what no page of the tree held; records of which there is nothing to be seen go.
+    fn complete(&self, at: TreeRef, seen: Seen) -> Result<Records> {
+        if seen.elsewhere.is_empty() {
+            return Ok(seen.records);
+        }
+        let mut complete = Records::default();
+        let mut elsewhere = seen.elsewhere.into_iter().peekable();
+        for (place, (key, value)) in seen.records.iter().enumerate() {
+            let Some((_, found)) = elsewhere.next_if(|(of, _)| *of == place) else {
+                complete.push(key, value);
+                continue;
+            };
+            let value = match self.settle(at, found, &mut None)? {
+                Some(value) => value,
+                // Its long value went away under us: read the record by itself.
+                None => self.read_record(at, key)?,
+            };
+            if let Some(value) = value {
+                complete.push(key, &value);
+            }
+        }
+        Ok(complete)
     }
 
     fn scan_leaf(
@@ -311,7 +341,7 @@ impl Transaction {
         position: Option<&[u8]>,
         limit: usize,
     ) -> Result<Step> {
-        let mut raw: Vec<(Vec<u8>, Found)> = Vec::with_capacity(64);
+        let mut seen = Seen::for_page(self.shared.core.pool.page_size(), limit);
         let mut failed = None;
         let mut is_over = false;
         let mut visit = |record: Record<'_>| {
@@ -324,14 +354,12 @@ impl Transaction {
                 is_over = true;
                 return false;
             }
-            if raw.len() >= limit {
+            if seen.records.len() >= limit {
                 return false;
             }
             match self.look(record) {
-                Ok(Found::Nothing) => true,
-                Ok(found) => {
-                    let found = if range.keys_only { found.without_value() } else { found };
-                    raw.push((record.key.to_vec(), found));
+                Ok(shown) => {
+                    seen.push(record.key, if range.keys_only { shown.without_value() } else { shown });
                     true
                 }
                 Err(error) => {
@@ -353,8 +381,8 @@ impl Transaction {
             _ if is_over => None,
             Next::End => None,
             Next::Fence(fence) => Some(fence),
-            Next::Stopped => raw.last().map(|(key, _)| {
-                let mut key = key.clone();
+            Next::Stopped => seen.records.last_key().map(|key| {
+                let mut key = key.to_vec();
                 if !range.reverse {
                     // The smallest key after this one.
                     key.push(0);
@@ -362,25 +390,22 @@ impl Transaction {
                 key
             }),
         };
-        Ok((raw, next))
+        Ok((seen, next))
     }
 }
 
-impl Found {
-    pub(super) fn without_value(self) -> Found {
-        match self {
-            Found::Value(_) | Found::Long(_) => Found::Value(Vec::new()),
-            other => other,
-        }
-    }
-}
-
-pub(super) fn version(flags: u8, value: &[u8]) -> Result<Found> {
+/// A version for a reader that may see it.
+pub(super) fn shown(flags: u8, value: &[u8]) -> Result<Shown<'_>> {
     if flags & GHOST != 0 {
-        return Ok(Found::Nothing);
+        return Ok(Shown::Nothing);
     }
     if flags & OVERFLOW != 0 {
-        return Ok(Found::Long(Reference::decode(value)?));
+        return Ok(Shown::Elsewhere(Found::Long(Reference::decode(value)?)));
     }
-    Ok(Found::Value(value.to_vec()))
+    Ok(Shown::Value(value))
+}
+
+/// As [`shown`], as a copy of its own.
+pub(super) fn version(flags: u8, value: &[u8]) -> Result<Found> {
+    shown(flags, value).map(Shown::found)
 }

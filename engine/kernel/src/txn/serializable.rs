@@ -6,11 +6,12 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use super::read::{Found, Range, Step, version};
+use super::batch::Seen;
+use super::read::{Found, Range, Step, shown, version};
 use super::{Isolation, Transaction, TreeRef};
 use crate::error::Result;
 use crate::lock::{Interval, Mode, Resource, successor};
-use crate::page::{Page, Record};
+use crate::page::Page;
 use crate::tree::{Seek, Waiting};
 use crate::types::TxnId;
 
@@ -34,6 +35,9 @@ enum End {
     /// At a record with the stamp of an active writer.
     Stamp(Vec<u8>, TxnId),
 }
+
+/// What was seen of a leaf, where that ended, and where to go on.
+type Covered = (Seen, End, Option<Vec<u8>>);
 
 impl Transaction {
     /// At serializable, all users of a tree stand in the way of who drops it. What its readers
@@ -122,10 +126,10 @@ impl Transaction {
     ) -> Result<Step> {
         loop {
             match self.look_at_leaf(at, range, position, limit)? {
-                Look::Found((raw, End::Stamp(key, writer), _)) if raw.is_empty() => {
+                Look::Found((seen, End::Stamp(key, writer), _)) if seen.records.is_empty() => {
                     self.wait_for_record(at, &key, writer, Mode::Shared)?;
                 }
-                Look::Found((raw, _, next)) => return Ok((raw, next)),
+                Look::Found((seen, _, next)) => return Ok((seen, next)),
                 Look::Stamped(writer) | Look::Ahead(writer) => {
                     self.wait_for_range(at, writer, Mode::Shared)?;
                 }
@@ -133,63 +137,54 @@ impl Transaction {
         }
     }
 
-    #[allow(clippy::type_complexity)]
     fn look_at_leaf(
         &self,
         at: TreeRef,
         range: &Range,
         position: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Look<(Vec<(Vec<u8>, Found)>, End, Option<Vec<u8>>)>> {
+    ) -> Result<Look<Covered>> {
         if limit == 0 {
-            return Ok(Look::Found((Vec::new(), End::Limit, None)));
+            return Ok(Look::Found((Seen::default(), End::Limit, None)));
         }
         let seek = if range.reverse { Seek::Below(position) } else { Seek::At(position.unwrap_or(&[])) };
         let Some(leaf) = self.tree_at(at).leaf::<Waiting>(seek)? else {
-            return Ok(Look::Found((Vec::new(), End::Range, None)));
+            return Ok(Look::Found((Seen::default(), End::Range, None)));
         };
-        let (raw, end) = self.gather(&leaf, range, position, limit)?;
-        let (keys, next) = seen(&leaf, range, position, &raw, &end);
+        let (found, end) = self.gather(&leaf, range, position, limit)?;
+        let (keys, next) = covered(&leaf, range, position, found.records.last_key(), &end);
         let keys = Interval { start: &keys.0, end: keys.1.as_deref() };
         if let Err(writer) = self.shared.locks.ranges().lock(self.id(), at.id, keys) {
             return Ok(Look::Ahead(writer));
         }
-        Ok(Look::Found((raw, end, next)))
+        Ok(Look::Found((found, end, next)))
     }
 
     /// Copies the records of a range out of a leaf, until there is a reason to stop.
-    #[allow(clippy::type_complexity)]
     fn gather(
         &self,
         leaf: &Page,
         range: &Range,
         position: Option<&[u8]>,
         limit: usize,
-    ) -> Result<(Vec<(Vec<u8>, Found)>, End)> {
-        let mut raw = Vec::new();
+    ) -> Result<(Seen, End)> {
+        let mut seen = Seen::for_page(leaf.size(), limit);
         for slot in slots_from(leaf, range.reverse, position) {
             let record = leaf.record(slot);
             if is_outside(range, record.key) {
-                return Ok((raw, End::Range));
+                return Ok((seen, End::Range));
             }
-            if raw.len() >= limit {
-                return Ok((raw, End::Limit));
+            if seen.records.len() >= limit {
+                return Ok((seen, End::Limit));
             }
             if !self.sees(record.stamp.txn) {
-                return Ok((raw, End::Stamp(record.key.to_vec(), record.stamp.txn)));
+                return Ok((seen, End::Stamp(record.key.to_vec(), record.stamp.txn)));
             }
-            raw.extend(found_in(&record, range.keys_only)?.map(|found| (record.key.to_vec(), found)));
+            let shown = shown(record.flags, record.value)?;
+            seen.push(record.key, if range.keys_only { shown.without_value() } else { shown });
         }
-        Ok((raw, End::Leaf))
+        Ok((seen, End::Leaf))
     }
-}
-
-fn found_in(record: &Record<'_>, keys_only: bool) -> Result<Option<Found>> {
-    Ok(match version(record.flags, record.value)? {
-        Found::Nothing => None,
-        found if keys_only => Some(found.without_value()),
-        found => Some(found),
-    })
 }
 
 /// The slots of a leaf in the order of reading, from a position on.
@@ -214,14 +209,14 @@ fn is_outside(range: &Range, key: &[u8]) -> bool {
 
 /// The keys that a look into a leaf has covered, and where to go on.
 #[allow(clippy::type_complexity)]
-fn seen(
+fn covered(
     leaf: &Page,
     range: &Range,
     position: Option<&[u8]>,
-    raw: &[(Vec<u8>, Found)],
+    last_key: Option<&[u8]>,
     end: &End,
 ) -> ((Vec<u8>, Option<Vec<u8>>), Option<Vec<u8>>) {
-    let last = || raw.last().map(|(key, _)| key.clone());
+    let last = || last_key.map(<[u8]>::to_vec);
     if range.reverse {
         let (from, next) = match end {
             End::Range => (range.start.clone(), None),

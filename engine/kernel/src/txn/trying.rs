@@ -40,7 +40,8 @@ impl Transaction {
         }
         let key = CatalogueKind::Tree.key(name);
         let value = self.try_get(CATALOGUE_REF, &key)?.ok()??;
-        let tree = CatalogueEntry::decode(&key, &value).ok()?.tree;
+        let tree = CatalogueEntry::decode(&key, value).ok()?.tree;
+        let value = value.to_vec();
         self.try_lock_tree(tree, Mode::IntentionShared)?;
         // It may have been dropped before the lock was there.
         let again = self.try_get(CATALOGUE_REF, &key)?.ok()??;

@@ -44,7 +44,7 @@ fn what_was_only_tried_is_committed_whole() {
     assert!(store.shared().txns.active().is_empty());
     assert!(txn.try_commit().is_none(), "it has ended");
     let mut after = try_begin(&store, Isolation::RepeatableRead);
-    assert_eq!(after.try_get(at, b"b").unwrap().unwrap().as_deref(), Some(b"2".as_slice()));
+    assert_eq!(after.try_get(at, b"b").unwrap().unwrap(), Some(b"2".as_slice()));
     assert_eq!(after.count(at).unwrap(), 2);
 }
 

@@ -2,10 +2,9 @@
 //! that page LSN and log never disagree; no lock is waited for under it.
 
 use crate::sync::Ordering;
-use std::sync::Arc;
 
 use super::undo::room_of_record;
-use super::{Garbage, Isolation, Shared, Transaction, TreeRef};
+use super::{Garbage, Isolation, Transaction, TreeRef};
 use crate::buffer::PageWrite;
 use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
@@ -32,10 +31,19 @@ enum Verdict {
     Lost,
 }
 
+/// A change that is in the log and in its leaf, and what its transaction has to take note of.
+struct Changed {
+    /// There was a value before.
+    existed: bool,
+    /// Records that the tree has more.
+    delta: i64,
+    /// The long value that was there before.
+    chain: Option<Reference>,
+}
+
 /// What an attempt to change a record came to.
 enum Attempt {
-    /// Done; was there a value before?
-    Done(bool),
+    Done(Changed),
     /// A deletion found nothing.
     Absent,
     Wait(TxnId),
@@ -102,16 +110,12 @@ impl Transaction {
         let _work = self.ensure_writable()?;
         self.ensure_key(key)?;
         self.lock_for_writing(at)?;
-        let shared = Arc::clone(&self.shared);
-        let _lap = shared.stats.sampled_lap(Timed::Put);
         if value.len() <= self.max_inline() {
-            return Ok(self.change(&shared, at, key, Version { flags: 0, value })?.unwrap_or(false));
+            return Ok(self.change(at, key, Version { flags: 0, value })?.unwrap_or(false));
         }
         self.atomically(|txn| {
             let reference = txn.write_chain(at.id, value)?.encode();
-            Ok(txn
-                .change(&shared, at, key, Version { flags: OVERFLOW, value: &reference })?
-                .unwrap_or(false))
+            Ok(txn.change(at, key, Version { flags: OVERFLOW, value: &reference })?.unwrap_or(false))
         })
     }
 
@@ -129,36 +133,47 @@ impl Transaction {
             return Some(Err(error));
         }
         self.try_lock_tree(at, Mode::IntentionExclusive)?;
-        let shared = Arc::clone(&self.shared);
-        let _lap = shared.stats.sampled_lap(Timed::Put);
-        match self.attempt::<Trying>(&shared, at, key, Version { flags: 0, value }) {
-            Ok(Attempt::Done(existed)) => Some(Ok(existed)),
+        let lap = self.shared.stats.sampled_lap(Timed::Put);
+        let attempt = self.attempt::<Trying>(at, key, Version { flags: 0, value });
+        drop(lap);
+        match attempt {
+            Ok(Attempt::Done(changed)) => Some(Ok(self.note(at, changed))),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// Takes note of a change; true where there was a value before.
+    fn note(&mut self, at: TreeRef, changed: Changed) -> bool {
+        if changed.delta != 0 {
+            *self.deltas.entry(at.id).or_default() += changed.delta;
+        }
+        let chain = changed.chain.map(|reference| Garbage::Chain { tree: at.id, reference });
+        self.garbage.extend(chain);
+        changed.existed
     }
 
     /// Removes `key`; false where it had no value.
     pub fn delete(&mut self, at: TreeRef, key: &[u8]) -> Result<bool> {
         let _work = self.ensure_writable()?;
         self.lock_for_writing(at)?;
-        let shared = Arc::clone(&self.shared);
-        let _lap = shared.stats.sampled_lap(Timed::Put);
-        Ok(self.change(&shared, at, key, Version { flags: GHOST, value: &[] })?.is_some())
+        Ok(self.change(at, key, Version { flags: GHOST, value: &[] })?.is_some())
     }
 
-    /// Gives a record a new version; `None` where there was nothing to delete.
-    fn change(
-        &mut self,
-        shared: &Shared,
-        at: TreeRef,
-        key: &[u8],
-        new: Version<'_>,
-    ) -> Result<Option<bool>> {
+    /// Gives a record a new version; `None` where there was nothing to delete, else whether there
+    /// was a value before.
+    fn change(&mut self, at: TreeRef, key: &[u8], new: Version<'_>) -> Result<Option<bool>> {
+        let lap = self.shared.stats.sampled_lap(Timed::Put);
+        let changed = self.change_record(at, key, new);
+        drop(lap);
+        Ok(changed?.map(|changed| self.note(at, changed)))
+    }
+
+    fn change_record(&self, at: TreeRef, key: &[u8], new: Version<'_>) -> Result<Option<Changed>> {
         let mut stands_in_line = false;
         let done = loop {
-            let waited = match self.attempt::<Waiting>(shared, at, key, new) {
-                Ok(Attempt::Done(existed)) => break Ok(Some(existed)),
+            let waited = match self.attempt::<Waiting>(at, key, new) {
+                Ok(Attempt::Done(changed)) => break Ok(Some(changed)),
                 Ok(Attempt::Absent) => break Ok(None),
                 Ok(Attempt::Split | Attempt::Busy) => Ok(()),
                 Ok(Attempt::Wait(holder)) => self.wait_for_record(at, key, holder, Mode::Exclusive),
@@ -174,23 +189,17 @@ impl Transaction {
             }
         };
         if stands_in_line {
-            shared.locks.ranges().leave(self.id(), at.id);
+            self.shared.locks.ranges().leave(self.id(), at.id);
             if done.is_err() {
                 // Readers wait behind this transaction for a change that it does not make.
-                shared.locks.look_again(self.id());
+                self.shared.locks.look_again(self.id());
             }
         }
         done
     }
 
-    fn attempt<L: Latching>(
-        &mut self,
-        shared: &Shared,
-        at: TreeRef,
-        key: &[u8],
-        new: Version<'_>,
-    ) -> Result<Attempt> {
-        let tree = crate::tree::Tree { core: &shared.core, id: at.id, root: at.root };
+    fn attempt<L: Latching>(&self, at: TreeRef, key: &[u8], new: Version<'_>) -> Result<Attempt> {
+        let (shared, tree) = (&self.shared, self.tree_at(at));
         let Some((mut leaf, place)) = tree.leaf_and_place_for_change::<L>(key)? else {
             return Ok(Attempt::Busy);
         };
@@ -271,7 +280,7 @@ impl Transaction {
 
     /// Logs and applies the change of one record in a latched leaf that has room for it.
     fn make_change<L: Latching>(
-        &mut self,
+        &self,
         leaf: &mut PageWrite<'_>,
         slot: std::result::Result<usize, usize>,
         key: &[u8],
@@ -283,13 +292,12 @@ impl Transaction {
             Some(record) if existed && record.is_overflow() => Some(Reference::decode(record.value)?),
             _ => None,
         };
-        let old_value = before.as_ref().map(|record| record.value.to_vec());
-        let old = before.map(|record| (record.flags, self.shortened(record.stamp)));
-        let old = old
-            .zip(old_value.as_deref())
-            .map(|((flags, stamp), value)| Old { version: Version { flags, value }, stamp });
+        let old = before.map(|record| Old {
+            version: Version { flags: record.flags, value: record.value },
+            stamp: self.shortened(record.stamp),
+        });
         let (Ok(place) | Err(place)) = slot;
-        let change = Change::Put { slot: place as u16, key, new, old };
+        let slot = place as u16;
         let (op, counter) = match (existed, new.flags & GHOST != 0) {
             (_, true) => (Op::Delete, Counter::Deletes),
             (true, false) => (Op::Update, Counter::Updates),
@@ -299,7 +307,7 @@ impl Transaction {
         let (state, tree) = (&self.state, leaf.tree());
         let author = self.author(op, undo);
         leaf.begin_change();
-        let part = [leaf.part(change)];
+        let part = [leaf.part(Change::Put { slot, key, new, old })];
         let core = &self.shared.core;
         let entry = if L::IS_TRYING {
             match core.try_append_with(author, tree, &part, |span| state.appended(span, &author)) {
@@ -309,7 +317,10 @@ impl Transaction {
         } else {
             core.append_with(author, tree, &part, &[], |span| state.appended(span, &author))?
         };
-        leaf.apply(&change, entry)?;
+        // What was there before is for the log: the page only has to know that something was.
+        let nothing = Old { version: Version { flags: 0, value: &[] }, stamp: Stamp::default() };
+        let old = old.map(|_| nothing);
+        leaf.apply(&Change::Put { slot, key, new, old }, entry)?;
         if !L::IS_TRYING {
             core.renew_image(leaf)?;
         }
@@ -321,10 +332,6 @@ impl Transaction {
         }
         self.shared.stats.add(counter, 1);
         let delta = i64::from(new.flags & GHOST == 0) - i64::from(existed);
-        if delta != 0 {
-            *self.deltas.entry(tree).or_default() += delta;
-        }
-        self.garbage.extend(old_chain.map(|reference| Garbage::Chain { tree, reference }));
-        Ok(Attempt::Done(existed))
+        Ok(Attempt::Done(Changed { existed, delta, chain: old_chain }))
     }
 }

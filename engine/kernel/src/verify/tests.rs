@@ -242,7 +242,13 @@ fn an_index_that_has_parted_from_its_table_is_found_and_named() {
     let mut txn = begin(&store);
     let table = tables::open(&mut txn, "people").unwrap();
     let tree = table.index_trees[0];
-    let first = txn.scan(tree, &crate::txn::Range::default(), None, 1).unwrap().records.remove(0);
+    let first = txn
+        .scan(tree, &crate::txn::Range::default(), None, 1)
+        .unwrap()
+        .records
+        .into_iter()
+        .next()
+        .unwrap();
     txn.delete(tree, &first.0).unwrap();
     txn.put(tree, b"\x7f nobody", b"").unwrap();
     txn.commit().unwrap();
