@@ -167,7 +167,8 @@ class Store:
         than about `most` bins. `starts`: positions where entries are known to begin, such as ends of backups.
         Keys: end; runs [{from, end, began_at, read_from (None where it could not be read), broken}], stretches
         without a gap; bins [{run, from, end, commits, first_at, last_at, rows {tree number: difference}}];
-        checkpoints [(lsn, at)]. Times are Unix seconds."""
+        checkpoints [(lsn, at)]; made [(tree number, lsn)], trees that are
+        newer than that. Times are Unix seconds."""
     def log_commits(
         self, logs: Sequence[str], from_lsn: int, to_lsn: int, limit: int = 1000, job: Job | None = None
     ) -> list[dict[str, Any]]:

@@ -100,6 +100,8 @@ class TimeLine:
     named: tuple[NamedPoint, ...] = ()
     rows: RowCounts = field(default_factory=RowCounts)
     """Of each table and tree, now."""
+    made: Mapping[str, int] = field(default_factory=dict)
+    """Where those were made that came within the log that was read."""
 
     @property
     def begins_at(self) -> float:
@@ -123,7 +125,7 @@ class TimeLine:
     def rows_at(self, lsn: int) -> Mapping[str, int] | None:
         """The numbers of rows at the end of a bin, or at the end of a backup; None where a gap hides them.
 
-        Only of what is there now: what was dropped since is not known by name.
+        Only of what was there then and is there now: what was dropped since is not known by name.
         """
         last = len(self.stretches) - 1
         later = [bin_ for bin_ in self.bins if bin_.lsn > lsn]
@@ -134,7 +136,7 @@ class TimeLine:
         counts = {**self.rows.trees, **self.rows.tables}
         for bin_ in later:
             _take_away(counts, bin_.rows)
-        return counts
+        return {name: rows for name, rows in counts.items() if self.made.get(name, 0) < lsn}
 
 
 def rows_before(counts: Mapping[str, int], later: Iterable[Commit]) -> Mapping[str, int]:
@@ -166,18 +168,17 @@ def time_line_task(database: Database, folder: Path | None = None, most: int = M
         raw, rows = _read(database, backups, starts, most, job)
         names = _names(database)
         stretches = tuple(_stretch(place, run, raw["bins"]) for place, run in enumerate(raw["runs"]))
-        line = TimeLine(
+        starts_in = [_first_end(stretch, backups) for stretch in stretches]
+        return TimeLine(
             time.time(),
             int(raw["end"]),
             backups,
             stretches,
-            checkpoints=tuple(Checkpoint(lsn, at) for lsn, at in raw["checkpoints"]),
-            named=tuple(point for point in database.points.all() if point.lsn <= raw["end"]),
-            rows=rows,
-        )
-        bins = tuple(_bin(bin_, names, line) for bin_ in raw["bins"])
-        return TimeLine(
-            line.at, line.end_lsn, backups, stretches, bins, line.checkpoints, line.named, line.rows
+            tuple(_bin(bin_, names, starts_in[bin_["run"]]) for bin_ in raw["bins"]),
+            tuple(Checkpoint(lsn, at) for lsn, at in raw["checkpoints"]),
+            tuple(point for point in database.points.all() if point.lsn <= raw["end"]),
+            rows,
+            {names[tree]: lsn for tree, lsn in raw["made"] if tree in names},
         )
 
     return Task("Read the time line", work)
@@ -238,7 +239,13 @@ def _stretch(place: int, run: Mapping[str, Any], bins: Iterable[Mapping[str, Any
     )
 
 
-def _bin(raw: Mapping[str, Any], names: Mapping[int, str], line: TimeLine) -> Bin:
+def _first_end(stretch: Stretch, backups: Iterable[KeptBackup]) -> int | None:
+    """The end of the oldest backup that ends within a stretch, and could be restored."""
+    ends = [kept.info.end_lsn for kept in backups if kept.setback is None]
+    return min((end for end in ends if stretch.from_lsn <= end <= stretch.end_lsn), default=None)
+
+
+def _bin(raw: Mapping[str, Any], names: Mapping[int, str], start: int | None) -> Bin:
     return Bin(
         raw["run"],
         raw["from"],
@@ -247,7 +254,7 @@ def _bin(raw: Mapping[str, Any], names: Mapping[int, str], line: TimeLine) -> Bi
         raw["first_at"],
         raw["last_at"],
         _named(raw["rows"], names),
-        line.can_reach(raw["end"]),
+        start is not None and start <= raw["end"],
     )
 
 

@@ -6,20 +6,18 @@ there. Nothing of the database is written. What differs is found by reading both
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from engine import bridge
 from engine.backups.backup import newest
 from engine.backups.point import Point, Reached, restore_point_task
-from engine.backups.rehearsal import room_needed
+from engine.backups.rehearsal import scratch_place
 from engine.config import Config
-from engine.errors import DiskFull, SchemaInvalid, from_exception
+from engine.errors import SchemaInvalid, from_exception
 from engine.files import scratch_folder
 from engine.tasks import Task
 from engine.types import TableInfo
@@ -68,10 +66,12 @@ class RowDifference:
 
     @property
     def kind(self) -> str:
-        """added | changed | removed, since then."""
+        """added | changed | removed, since then, or same."""
         if self.then is None:
             return "added"
-        return "removed" if self.now is None else "changed"
+        if self.now is None:
+            return "removed"
+        return "same" if self.then == self.now else "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ def past_task(
     chain = Path(source).expanduser().absolute()
 
     def work(task: Task[Past]) -> Past:
-        parent = _place(chain, None if scratch is None else Path(scratch))
+        wanted = None if scratch is None else Path(scratch)
+        parent = scratch_place(newest(chain), wanted, "restore the past in")
         try:
             with ExitStack() as stack:
                 folder = stack.enter_context(scratch_folder(parent, _PREFIX))
@@ -197,6 +198,39 @@ def differing_rows(
             if after is None:
                 break
     return DifferencePage(tuple(rows), after)
+
+
+def rows_then(
+    past: Past,
+    database: Database,
+    name: str,
+    after: bytes | None = None,
+    limit: int = 200,
+    cell_limit: int = 200,
+) -> DifferencePage:
+    """One page of the rows of a table, or tree, as they were, each with what it is now.
+
+    As `differing_rows`, and rows that are the same are among them; those added since are not. Of a table
+    that was not there then the page is empty.
+    """
+    is_table, then, now = _sides(past, database)[name]
+    if then is None:
+        return DifferencePage((), None)
+    with past.begin() as old, database.transaction(read_only=True) as new:
+        page = _one_side(_thing(old, name, is_table), is_table, False, after, limit, cell_limit)
+        if now is not None:
+            here = _thing(new, name, is_table)
+            rows = tuple(replace(row, now=_now(here, row, is_table, cell_limit)) for row in page.rows)
+            page = DifferencePage(rows, page.after)
+    return page
+
+
+def _now(here: Any, row: RowDifference, is_table: bool, cell_limit: int) -> tuple[Any, ...] | None:
+    if not is_table:
+        value = here.get(row.key_bytes)
+        return None if value is None else (value[: cell_limit or None],)
+    page = here.page(None, 1, start=row.key, cell_limit=cell_limit)
+    return page[0][1] if page and page[0][0] == (row.key_bytes,) else None
 
 
 def columns_of(past: Past, database: Database, name: str) -> tuple[str, ...]:
@@ -276,22 +310,3 @@ def _one_side(
         for key_bytes, key, row in found
     )
     return DifferencePage(rows, rows[-1].key_bytes if len(rows) == limit else None)
-
-
-def _place(chain: Path, wanted: Path | None) -> Path:
-    """The folder for the scratch folder; raises `DiskFull` (-11) where none has room."""
-    need = room_needed(newest(chain))
-    places = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), chain]
-    free = {place: _free(place) for place in places}
-    for place, room in free.items():
-        if room >= need:
-            return place
-    best = max(free, key=lambda place: free[place])
-    raise DiskFull(operation="restore the past in", path=str(best), required=need, available=free[best])
-
-
-def _free(place: Path) -> int:
-    try:
-        return shutil.disk_usage(place).free
-    except OSError:
-        return 0

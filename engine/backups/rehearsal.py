@@ -95,7 +95,7 @@ def rehearse_task(target: str | Path, *, scratch: str | Path | None = None) -> T
         path = newest(target)
         began = time.monotonic()
         task.stage("Looking for room", step=1, steps=_STEPS)
-        parent = _place(path, None if scratch is None else Path(scratch))
+        parent = scratch_place(path, None if scratch is None else Path(scratch), "rehearse the backup in")
         try:
             with scratch_folder(parent, _PREFIX) as folder, _setbacks_noted(path, ProofStep.RESTORED):
                 return _rehearse(path, folder / "restored.holdfast", task, began)
@@ -116,8 +116,9 @@ def room_needed(path: Path) -> int:
     return restored + _SPARE_BYTES
 
 
-def _place(path: Path, wanted: Path | None) -> Path:
-    """The folder for the scratch folder; raises `DiskFull` (-11) where none has room."""
+def scratch_place(path: Path, wanted: Path | None, operation: str) -> Path:
+    """A folder with room for a scratch folder with a restored backup: `wanted`, else that for temporary
+    files, or that of the backups. Raises `DiskFull` (-11), naming the operation, where none has room."""
     need = room_needed(path)
     places = [wanted] if wanted is not None else [Path(tempfile.gettempdir()), path.parent]
     free = {place: _free(place) for place in places}
@@ -125,7 +126,7 @@ def _place(path: Path, wanted: Path | None) -> Path:
         if room >= need:
             return place
     best = max(free, key=lambda place: free[place])
-    raise DiskFull(operation="rehearse the backup in", path=str(best), required=need, available=free[best])
+    raise DiskFull(operation=operation, path=str(best), required=need, available=free[best])
 
 
 def _free(place: Path) -> int:

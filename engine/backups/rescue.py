@@ -129,7 +129,8 @@ def rescue_task(
             # Nothing happened that anybody could want to go back on.
             database.points.remove(before.name)
             raise
-        database.events.publish("rows_rescued", tables=[table.name for table in tables], lsn=lsn)
+        rows = sum(table.total for table in tables)
+        database.events.publish("rows_rescued", rows=rows, tables=[table.name for table in tables], lsn=lsn)
         return Rescued(tables, lsn, before, time.monotonic() - began)
 
     return Task("Rescue", work)

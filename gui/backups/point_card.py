@@ -14,8 +14,8 @@ from gui.models.records import Field, RecordModel
 from gui.theme import Space, Tone
 from gui.widgets import Card, ElidedLabel, Pill, button, column, formats, label, row
 
-RowLine = tuple[str, int, int]
-"""A table or tree: its name, its rows then and now."""
+RowLine = tuple[str, int | None, int]
+"""A table or tree: its name, its rows then (None where it was not there) and now."""
 
 
 class PointCard(Card):
@@ -38,7 +38,7 @@ class PointCard(Card):
         self._note = label("", "caption", wrap=True)
         fields = (
             Field(self.tr("Table"), lambda line: str(line[0])),
-            Field(self.tr("Then"), lambda line: formats.count(line[1]), True),
+            Field(self.tr("Then"), lambda line: "–" if line[1] is None else formats.count(line[1]), True),
             Field(self.tr("Now"), lambda line: formats.count(line[2]), True),
             Field(self.tr("Difference"), _difference, True, tone=_tone),
         )
@@ -149,7 +149,7 @@ class PointCard(Card):
             )
             return
         self._stack.setCurrentIndex(0)
-        lines = [(name, then[name], now.get(name, 0)) for name in then]
+        lines = [(name, then.get(name), now.get(name, 0)) for name in dict.fromkeys((*then, *now))]
         # What differs comes first.
         self.rows.show(sorted(lines, key=lambda line: (line[1] == line[2], line[0])))
 
@@ -177,7 +177,7 @@ def _kind(stop: Stop) -> tuple[str, Tone]:
 
 def _difference(line: RowLine) -> str:
     """From then to now, as the slider goes back: what a restore would bring."""
-    delta = line[1] - line[2]
+    delta = (line[1] or 0) - line[2]
     return "0" if not delta else f"{'+' if delta > 0 else '−'}{formats.count(abs(delta))}"
 
 

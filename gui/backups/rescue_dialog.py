@@ -198,15 +198,13 @@ class RescueDialog(QDialog):
         self.choose.show_tables(found)
         self.choose.table_view.setFocus()
 
-    def _fetch_rows(self, name: str, after: bytes | None) -> None:
+    def _fetch_rows(self, name: str, after: bytes | None, is_all: bool) -> None:
         past = self._held.past
         if past is None:
             return
-        answer = self._session.run(lambda db: _rows(db, past, name, after), self, channel=_CHANNEL)
-        answer.done(lambda found: self._show_rows(name, found, after is None)).failed(self._has_failed)
-
-    def _show_rows(self, name: str, found: tuple[tuple[str, ...], DifferencePage], is_first: bool) -> None:
-        self.choose.show_rows(name, *found, is_first)
+        answer = self._session.run(lambda db: _rows(db, past, name, after, is_all), self, channel=_CHANNEL)
+        answer.done(lambda found: self.choose.show_rows(name, found[0], found[1], after is None, is_all))
+        answer.failed(self._has_failed)
 
     def count(self) -> None:
         """Count what the rescue would write."""
@@ -313,11 +311,12 @@ def _difference_task(database: Any, past: Past) -> Any:
 
 
 def _rows(
-    database: Any, past: Past, name: str, after: bytes | None
+    database: Any, past: Past, name: str, after: bytes | None, is_all: bool
 ) -> tuple[tuple[str, ...], DifferencePage]:
-    from engine.backups.past import columns_of, differing_rows
+    from engine.backups.past import columns_of, differing_rows, rows_then
 
-    return columns_of(past, database, name), differing_rows(past, database, name, after)
+    read = rows_then if is_all else differing_rows
+    return columns_of(past, database, name), read(past, database, name, after)
 
 
 def _choices(chosen: tuple[Wanted, ...]) -> Any:

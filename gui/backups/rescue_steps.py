@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QCoreApplication, QItemSelection, Qt, Signal
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QSplitter, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QCheckBox, QComboBox, QSplitter, QWidget
 
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel, RecordRole
@@ -38,8 +38,9 @@ class Wanted:
 class ChooseStep(QWidget):
     """Tables with what differs in them, the rows of one then and now, and what is chosen so far."""
 
-    rows_wanted = Signal(str, object)
-    """The rows of this table that differ, from this position on (None for the first)."""
+    rows_wanted = Signal(str, object, bool)
+    """The rows of this table, from this position on (None for the first): all as they were, or those that
+    differ."""
     changed = Signal()
     """Something else is chosen."""
 
@@ -64,6 +65,8 @@ class ChooseStep(QWidget):
         self.more = button(self.tr("More rows"), self._ask_more, "quiet")
         self._basket = label("", "", wrap=True)
         self.clear = button(self.tr("Choose anew"), self._clear, "quiet", "close")
+        self.all_rows = QCheckBox(self.tr("All rows as they were"))
+        self.all_rows.toggled.connect(lambda _on: self._show_table(self.current()))
         self._build()
 
     def _build(self) -> None:
@@ -71,7 +74,12 @@ class ChooseStep(QWidget):
         tables = column(label(self.tr("What differs"), "strong"), gap=Space.S, margin=(0, 0, Space.M, 0))
         tables.addWidget(self.table_view, 1)
         left.setLayout(tables)
-        rows = column(row(self._title, None, self.more), self._hint, gap=Space.S, margin=(Space.M, 0, 0, 0))
+        rows = column(
+            row(self._title, None, self.more, self.all_rows),
+            self._hint,
+            gap=Space.S,
+            margin=(Space.M, 0, 0, 0),
+        )
         rows.addWidget(self.row_view, 1)
         rows.addLayout(row(self.take_rows, self.take_table, None))
         right.setLayout(rows)
@@ -99,7 +107,13 @@ class ChooseStep(QWidget):
 
     def _side(self, found: RowDifference, own: Any, other: Any) -> str:
         """A row on one side; of a changed one the cells that differ, with the names of their columns."""
-        if own is None or other is None or len(own) != len(other) or len(own) != len(self._columns):
+        if (
+            own is None
+            or other is None
+            or own == other
+            or len(own) != len(other)
+            or len(own) != len(self._columns)
+        ):
             return _cells(own)
         pairs = zip(self._columns, own, other, strict=True)
         return ", ".join(f"{name}: {_cell(one)}" for name, one, two in pairs if one != two)
@@ -115,10 +129,12 @@ class ChooseStep(QWidget):
         found: TableDifference | None = self.table_view.current()
         return found
 
-    def show_rows(self, name: str, columns: tuple[str, ...], page: DifferencePage, is_first: bool) -> None:
+    def show_rows(
+        self, name: str, columns: tuple[str, ...], page: DifferencePage, is_first: bool, is_all: bool
+    ) -> None:
         """Show a page of rows, if this table is still looked at."""
         table = self.current()
-        if table is None or table.name != name:
+        if table is None or table.name != name or is_all != self.all_rows.isChecked():
             return
         self._columns, self._after = columns, page.after
         before = [] if is_first else [self.rows.record(line) for line in range(self.rows.rowCount())]
@@ -131,11 +147,12 @@ class ChooseStep(QWidget):
     def _row_words(self, table: TableDifference, shown: int) -> str:
         if table.problem:
             return self.tr("Its columns are other ones now: it can come back beside the one there is.")
-        if table.is_same:
+        is_all = self.all_rows.isChecked()
+        if table.is_same and not is_all:
             return self.tr("Every row is as it was.")
-        total = table.added + table.changed + table.removed
+        total = (table.then or 0) if is_all else table.added + table.changed + table.removed
         if shown < total:
-            words = self.tr("{n} of {total} rows that differ.")
+            words = self.tr("{n} of {total} rows.") if is_all else self.tr("{n} of {total} rows that differ.")
             return words.format(n=formats.count(shown), total=formats.count(total))
         return self.tr("Select rows, or take the whole table.")
 
@@ -149,16 +166,16 @@ class ChooseStep(QWidget):
         self.take_table.setEnabled(table is not None and table.then is not None)
         if table is None:
             return
-        if table.problem or table.is_same:
+        if table.problem or (table.is_same and not self.all_rows.isChecked()):
             self._hint.setText(self._row_words(table, 0))
             return
         self._hint.setText(self.tr("Reading…"))
-        self.rows_wanted.emit(table.name, None)
+        self.rows_wanted.emit(table.name, None, self.all_rows.isChecked())
 
     def _ask_more(self) -> None:
         table = self.current()
         if table is not None and self._after is not None:
-            self.rows_wanted.emit(table.name, self._after)
+            self.rows_wanted.emit(table.name, self._after, self.all_rows.isChecked())
 
     def selected(self) -> list[RowDifference]:
         return [index.data(RecordRole) for index in self.row_view.selectionModel().selectedRows()]
@@ -318,11 +335,13 @@ def _tone_of(kind: str, tone: Tone) -> Any:
 
 
 def _kind_word(found: RowDifference) -> str:
-    return {"added": tr("new"), "removed": tr("gone"), "changed": tr("changed")}[found.kind]
+    words = {"added": tr("new"), "removed": tr("gone"), "changed": tr("changed"), "same": tr("the same")}
+    return words[found.kind]
 
 
 def _kind_tone(found: RowDifference) -> Tone:
-    return {"added": Tone.GOOD, "removed": Tone.BAD, "changed": Tone.WARN}[found.kind]
+    tones = {"added": Tone.GOOD, "removed": Tone.BAD, "changed": Tone.WARN}
+    return tones.get(found.kind, Tone.NEUTRAL)
 
 
 def _cells(values: tuple[Any, ...] | None) -> str:

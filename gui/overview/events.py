@@ -26,6 +26,9 @@ _LOOK: dict[str, tuple[str, Tone | str]] = {
     "repair_finished": ("integrity", Tone.GOOD),
     "scrub_round_finished": ("integrity", Tone.ACCENT),
     "writes_halted": ("stop", Tone.BAD),
+    "moment_marked": ("pin", Tone.ACCENT),
+    "moment_removed": ("pin", Tone.NEUTRAL),
+    "rows_rescued": ("undo", Tone.GOOD),
     "background_error": ("error", Tone.BAD),
 }
 _SILENT = ("checkpoint_started",)
@@ -92,6 +95,9 @@ _SENTENCES = {
     "repair_finished": "Repair: {repaired} repaired, {failed} not",
     "scrub_round_finished": "Background check: {pages} pages covered",
     "writes_halted": "All changes are stopped: page {page} could not be repaired",
+    "moment_marked": "This moment is named “{name}”",
+    "moment_removed": "No moment is named “{name}” any more",
+    "rows_rescued": "Rescued from the past: {rows} rows",
     "background_error": "The engine reports: {error}",
     "events_missed": "{count} events were too many to show",
 }

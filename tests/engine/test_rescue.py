@@ -14,7 +14,7 @@ import pytest
 
 import engine
 from engine import errors
-from engine.backups.past import Past, difference_task, differing_rows, past_task
+from engine.backups.past import Past, difference_task, differing_rows, past_task, rows_then
 from engine.backups.point import AT_BACKUP, at_lsn
 from engine.backups.rescue import Choice, Conflicts, rescue_preview_task, rescue_task
 from engine.config import Config
@@ -90,6 +90,12 @@ def test_the_difference_is_counted_by_table_and_shown_by_row(lived: Database) ->
         rest = differing_rows(past, lived, "people", first.after, limit=3)
         assert (*first.rows, *rest.rows) == rows
         assert rest.after is None
+        whole = rows_then(past, lived, "people").rows
+        assert [row.then for row in whole] == PEOPLE
+        assert [row.kind for row in whole[2:6]] == ["same", "removed", "removed", "changed"]
+        first = rows_then(past, lived, "people", limit=4)
+        assert (*first.rows, *rows_then(past, lived, "people", first.after).rows) == whole
+        assert [row.kind for row in rows_then(past, lived, "settings").rows] == ["changed", "same"]
         tree = differing_rows(past, lived, "settings").rows
         assert [(row.key, row.then, row.now) for row in tree] == [((b"a",), (b"1",), (b"changed",))]
     counts = found["people"]
@@ -235,6 +241,8 @@ def test_the_command_line_marks_compares_and_rescues(lived: Database) -> None:
     line = holdfast("timeline", path, "--backups", chain, "--commits")
     assert line["reachable_commits"] == line["newest"][-1]["txn"] * 0 + 1
     assert line["named"][0]["name"] == "as it is"
+    told = holdfast("restore", chain, path.with_name("no.holdfast"), "--to-name", "as it is", "--preview")
+    assert told["lsn"] == point["lsn"]
     to = ("--backups", chain, "--to-lsn", line["backups"][0]["end_lsn"])
     told = holdfast("difference", path, *to)["tables"]
     assert next(table for table in told if table["name"] == "people")["removed"] == 2

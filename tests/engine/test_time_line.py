@@ -146,3 +146,20 @@ def test_a_name_is_forgotten_and_its_moment_is_not(archived: Database, tmp_path:
     with pytest.raises(errors.InvalidArgument):
         archived.points.get("here")
     assert time_line_task(archived).run().can_reach(point.lsn)
+
+
+def test_a_table_that_was_made_anew_since_is_not_told_as_the_one_there_was(
+    archived: Database, tmp_path: Path
+) -> None:
+    add(archived, 1, 2, 3)
+    info = archived.backups.full_task(tmp_path / "chain").run()
+    with archived.transaction() as txn:
+        txn.drop_table("people")
+    with archived.transaction() as txn:
+        txn.create_table(SCHEMA).insert_many([(9, "nine")])
+    line = time_line_task(archived).run()
+    then, now = line.rows_at(info.end_lsn), line.rows_at(line.bins[-1].lsn)
+    assert then is not None
+    assert "people" not in then, "the one of now has come later"
+    assert now is not None
+    assert now["people"] == 1

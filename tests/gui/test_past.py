@@ -11,11 +11,14 @@ import pytest
 from PySide6.QtCore import QPointF, Qt
 
 import engine
+from engine.backups.history import RowCounts
+from engine.backups.line import Bin, Commit, Stretch, TimeLine
 from engine.errors import UniqueViolation
 from gui.backups import BackupsPage
 from gui.backups.moments import Moments, StopKind
 from gui.backups.point_dialog import PointDialog
 from gui.backups.rescue_dialog import CHOOSE, DONE, PREVIEW, RescueDialog
+from gui.backups.time_line import BackupTimeLine
 from gui.main_window import MainWindow
 
 pytest.importorskip("engine._kernel")
@@ -125,13 +128,16 @@ def test_a_moment_gets_a_name_and_loses_it(lived: MainWindow, qtbot: Any, until:
     until(lambda: kinds(page).count("named") == 1)
 
 
-def test_a_moment_is_restored_into_a_new_database(lived: MainWindow, tmp_path: Path, until: Until) -> None:
+def test_a_moment_is_restored_into_a_new_database(
+    lived: MainWindow, tmp_path: Path, until: Until, watch: Any
+) -> None:
     page = page_of(lived)
     page.time_line.go_to(kinds(page).index("commit"))
-    page.past.restore()
-    until(lambda: bool(page.findChildren(PointDialog)))
-    (dialog,) = page.findChildren(PointDialog)
-    until(dialog.go.isEnabled)
+    with watch.watching():
+        page.past.restore()
+        until(lambda: bool(page.findChildren(PointDialog)))
+        (dialog,) = page.findChildren(PointDialog)
+        until(dialog.go.isEnabled)
     assert "--to-lsn" in dialog.command.text()
     assert dialog.reached is not None
     assert dialog.reached.commits == 1
@@ -168,6 +174,10 @@ def test_rows_are_chosen_previewed_and_rescued_in_one_transaction(
         dialog = guide(page, until)
     kinds_found = [dialog.choose.rows.record(line).kind for line in range(3)]  # type: ignore[union-attr]
     assert kinds_found == ["removed", "changed", "added"]
+    dialog.choose.all_rows.setChecked(True)
+    until(lambda: dialog.choose.rows.rowCount() == 10)
+    dialog.choose.all_rows.setChecked(False)
+    until(lambda: dialog.choose.rows.rowCount() == 3)
     dialog.choose.row_view.selectRow(0)
     dialog.choose.take_rows.click()
     with watch.watching():
@@ -231,6 +241,30 @@ def test_closing_the_guide_while_it_looks_leaves_nothing(lived: MainWindow, unti
     assert held.past is None
 
 
+def test_a_line_of_thousands_of_commits_never_blocks_the_interface(
+    lived: MainWindow, qtbot: Any, until: Until, watch: Any
+) -> None:
+    work = {"threads": 4, "operations": 5000, "read_share": 0.0, "batch": 1, "tree": "load", "keys": 500}
+    database_of(lived).load_task(work).run()
+    page = page_of(lived)
+    line = page.time_line
+    with watch.watching():
+        page.refresh()
+        until(lambda: len(line.moments.stops) > 1000)
+        assert line.moments.line is not None
+        assert sum(bin_.commits for bin_ in line.moments.line.bins) > 5000
+        line.go_to(kinds(page).index("commits"))
+        place = line.current().bin
+        # The commits around the slider are read one by one.
+        until(lambda: line.moments.has_read(place))
+        for _ in range(20):
+            qtbot.keyClick(line, Qt.Key.Key_Right)
+        for share in range(10):
+            line._drag(40 + share * 40)
+            qtbot.wait(1)
+    assert line.current().kind in (StopKind.COMMIT, StopKind.COMMITS, StopKind.BACKUP)
+
+
 def test_the_page_without_a_backup_has_no_slider(window: MainWindow, tmp_path: Path, until: Until) -> None:
     window.shell.create_requested.emit(tmp_path / "empty.holdfast")
     until(lambda: window.opening.session is not None)
@@ -239,6 +273,50 @@ def test_the_page_without_a_backup_has_no_slider(window: MainWindow, tmp_path: P
     until(lambda: page._shown is not None)
     assert page._stack.currentIndex() == 0
     assert page._side.isHidden()
+
+
+def made_line(*, is_damaged: bool = False) -> TimeLine:
+    """Two stretches of log with a gap between them; a commit in each, and many in the last."""
+    first = Stretch(0, 100, 1000.0, 2000.0, is_damaged)
+    last = Stretch(500, 900, 5000.0, 8000.0)
+    bins = (
+        Bin(0, 0, 90, 1, 2000.0, 2000.0, {"t": 5}),
+        Bin(1, 500, 600, 1, 6000.0, 6000.0, {"t": 1}, is_reachable=False),
+        Bin(1, 600, 900, 3, 7000.0, 8000.0, {"t": 6}),
+    )
+    return TimeLine(9000.0, 900, (), (first, last), bins, rows=RowCounts({"t": 20}))
+
+
+def test_gaps_are_hatched_and_told_and_what_they_hide_is_not_guessed(qtbot: Any, theme: Any) -> None:
+    moments = Moments((), made_line(), 9000.0)
+    assert [(gap.begin, gap.end, gap.is_damage) for gap in moments.gaps()] == [(2000.0, 5000.0, False)]
+    assert Moments((), made_line(is_damaged=True), 9000.0).gaps()[0].is_damage
+    assert [stop.kind for stop in moments.stops] == [StopKind.COMMIT, StopKind.COMMITS, StopKind.NOW]
+    first, many, now = moments.stops
+    assert moments.rows_at(first) is None, "the log behind it is not all there"
+    assert moments.rows_at(many) == moments.rows_at(now) == {"t": 20}
+    line = BackupTimeLine()
+    qtbot.addWidget(line)
+    line.resize(800, line.height())
+    line._now = 9000.0
+    line._renew(moments)
+    line.show()
+    assert "No log" in line.words_at(QPointF(line._x(3500.0), 100))
+    assert line.grab().height() == line.height()
+    qtbot.keyClick(line, Qt.Key.Key_Home)
+    assert line.current() == first
+
+
+def test_a_stop_of_many_commits_is_replaced_by_them() -> None:
+    moments = Moments((), made_line(), 9000.0)
+    commits = [Commit(lsn, lsn, 7000.0 + lsn, {"t": 2}, {}, True) for lsn in (700, 800, 900)]
+    moments.refine(2, commits)
+    inside = [stop for stop in moments.stops if stop.bin == 2]
+    assert [stop.lsn for stop in inside] == [700, 800, 900]
+    assert [moments.rows_at(stop) for stop in inside] == [{"t": 16}, {"t": 18}, {"t": 20}]
+    # Of very many only the first are told: the end of them all stays.
+    moments.refine(2, commits[:1])
+    assert [stop.lsn for stop in moments.stops if stop.bin == 2] == [700, 900]
 
 
 def test_moments_without_a_line_are_the_backups_alone() -> None:

@@ -18,7 +18,7 @@ use crate::sync::Arc;
 use crate::txn::{Counts, Ended, Shared};
 use crate::types::{DatabaseId, Lsn, TreeId, TxnId};
 
-/// So many transactions at once have their changes counted, tree by tree.
+/// So many transactions at once have their changes counted, tree by tree; so many new trees are told.
 const MOST_COUNTED: usize = 4096;
 
 /// A stretch of log without a gap.
@@ -62,6 +62,8 @@ pub struct Line {
     pub runs: Vec<Run>,
     pub bins: Vec<Bin>,
     pub checkpoints: Vec<Mark>,
+    /// Trees that were made within what was read, and where: before, there were none of them.
+    pub made: Vec<(TreeId, Lsn)>,
     pub end: Lsn,
 }
 
@@ -110,8 +112,7 @@ pub fn line(
         let Some(start) = start else { continue };
         let before: u64 = line.runs[..place].iter().map(|run| run.end.0 - run.from.0).sum();
         let stretch = Stretch { place, start, end: run.end, before };
-        let (reached, is_broken) =
-            read_run(logs, database, stretch, &mut bins, &mut line.checkpoints, progress)?;
+        let (reached, is_broken) = read_run(logs, database, stretch, &mut bins, &mut line, progress)?;
         let run = &mut line.runs[place];
         run.read_from = Some(start);
         if is_broken {
@@ -216,7 +217,7 @@ fn read_run(
     database: DatabaseId,
     stretch: Stretch,
     bins: &mut Bins,
-    checkpoints: &mut Vec<Mark>,
+    line: &mut Line,
     progress: &Progress,
 ) -> Result<(Lsn, bool)> {
     let Stretch { place, start, end, before } = stretch;
@@ -238,8 +239,12 @@ fn read_run(
                         from = at;
                     }
                     // It begins with the position of its begin record, and the time of it.
-                    Op::CheckpointEnd if entry.body.len() >= 16 => checkpoints
+                    Op::CheckpointEnd if entry.body.len() >= 16 => line
+                        .checkpoints
                         .push(Mark { lsn: entry.header.lsn, at: get_u64(entry.body, 8).cast_signed() }),
+                    Op::TreeMade if line.made.len() < MOST_COUNTED => {
+                        line.made.push((PartReader::new(entry.body)?.tree(), entry.header.lsn));
+                    }
                     _ => {}
                 }
             }

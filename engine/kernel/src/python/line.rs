@@ -83,6 +83,7 @@ fn tell<'py>(py: Python<'py>, line: &Line) -> PyResult<Bound<'py, PyDict>> {
         "runs": runs.collect::<PyResult<Vec<_>>>()?,
         "bins": bins.collect::<PyResult<Vec<_>>>()?,
         "checkpoints": marks.collect::<Vec<_>>(),
+        "made": line.made.iter().map(|(tree, lsn)| (tree.0, lsn.0)).collect::<Vec<_>>(),
     }))
 }
 
