@@ -185,13 +185,9 @@ def _control_overwritten(path: Path) -> Iterator[None]:
 
 @contextmanager
 def log_damaged(path: Path) -> Iterator[None]:
-    facts = bridge.inspect(str(path))
-    log = sorted((path / "wal").glob("*.wal"))
-    # The segment that holds the middle of what recovery reads; its header says where it begins.
-    place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
-    segment = max((file for file in log if begins_at(file) <= place), key=begins_at)
+    segment, place = middle_of_the_log(path)
     with segment.open("r+b") as file:
-        file.seek(_HEADER + place - begins_at(segment))
+        file.seek(place)
         file.write(b"\xa5" * 64)
     yield
 
@@ -199,9 +195,20 @@ def log_damaged(path: Path) -> Iterator[None]:
 _HEADER = 512
 
 
+def middle_of_the_log(path: Path) -> tuple[Path, int]:
+    """The segment and the place in it where the middle is of what a recovery reads."""
+    used = [file for file in (path / "wal").glob("*.wal") if begins_at(file)]
+    last = max(used, key=begins_at)
+    end = begins_at(last) + len(last.read_bytes().rstrip(b"\0")) - _HEADER
+    middle = (int(bridge.inspect(str(path))["redo_lsn"]) + end) // 2
+    segment = max((file for file in used if begins_at(file) <= middle), key=begins_at)
+    return segment, _HEADER + middle - begins_at(segment)
+
+
 def begins_at(segment: Path) -> int:
-    """Where in the log a segment begins: `start_lsn` of its header."""
-    head = segment.read_bytes()[:64]
+    """Where in the log a segment begins: `start_lsn` of its header. 0 for one that is not in use."""
+    with segment.open("rb") as file:
+        head = file.read(64)
     # magic 8, version 4, database id 16, incarnation 4, number 8
     return int.from_bytes(head[40:48], "little")
 

@@ -27,6 +27,7 @@ from engine.errors import (
     RecoveryPlanOutdated,
     RecoveryVerificationFailed,
     WalCorrupted,
+    from_exception,
 )
 from engine.recovery import detection, fingerprint, resources
 from engine.recovery.fallbacks import FallbackKind, cost_of_cut
@@ -357,9 +358,13 @@ def finalise(context: RecoveryContext, job: Job) -> Metrics:
     # From here on the store holds the lock, and nothing of the recovery is to be taken back.
     context.kernel = None
     context.rollback.settle()
-    for path in context.leftovers:
-        path.unlink(missing_ok=True)
-    context.state.clear_marker()
+    try:
+        for path in context.leftovers:
+            path.unlink(missing_ok=True)
+        context.state.clear_marker()
+    except (OSError, HoldfastError) as error:
+        # The result is in place; a sign that stays only has the next opening look once more.
+        context.warn(f"Not everything could be cleared away: {from_exception(error, _FINAL).message}")
     checkpoint = context.store.status()["checkpoint"]
     return {"checkpoint_lsn": checkpoint["lsn"], "pages_written": checkpoint["last_pages"]}
 

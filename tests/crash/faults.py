@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import bridge
-from tests.recovery_causes import begins_at, held_by_a_recovery, log_damaged
+from tests.recovery_causes import held_by_a_recovery, log_damaged, middle_of_the_log
 
 __all__ = [
     "clock_a_day_back",
@@ -77,10 +77,8 @@ def tear_pages(path: Path) -> int:
 @contextmanager
 def segment_missing(path: Path) -> Iterator[None]:
     """The segment in the middle of what recovery reads is gone."""
-    facts = bridge.inspect(str(path))
-    place = (facts["redo_lsn"] + facts["last_lsn"]) // 2
-    log = [file for file in (path / "wal").glob("*.wal") if begins_at(file) <= place]
-    max(log, key=begins_at).unlink()
+    segment, _place = middle_of_the_log(path)
+    segment.unlink()
     yield
 
 

@@ -133,7 +133,7 @@ class Labourer:
                 if orders.stops:
                     return
                 is_told = True
-            for _ in range(20):
+            for _ in range(max(1, 400 // orders.records)):
                 with database.transaction("read_committed") as txn:
                     carry_out(txn, thread, number, orders.shape)
                 self._tell("done", thread, number)

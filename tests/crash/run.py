@@ -27,6 +27,7 @@ DATABASE = "Lager, größer 日本.holdfast"
 """With spaces and letters beyond ASCII, as paths of users are."""
 MIB = 1 << 20
 TIMEOUT_S = 900
+_LARGE = 256 * MIB
 
 _COMMAND = """
 import json, os, sys
@@ -97,8 +98,9 @@ class Run:
         self.path = path
 
     def orders(self, **changed: Any) -> Orders:
-        """Work of the usual kind."""
-        return Orders(**{"log_bytes": self.log_bytes, **changed})
+        """Work of the usual kind; transactions are larger where there is much to write."""
+        records = 20 if self.log_bytes < _LARGE else 200
+        return Orders(**{"log_bytes": self.log_bytes, "records": records, **changed})
 
     def work(
         self, orders: Orders, *, until: str = "ready", then: str = "kill", delay_s: float = 0.0

@@ -134,3 +134,19 @@ def test_what_keeps_a_plan_from_being_made_names_its_cause(originals: Originals,
     with engine.open(path), pytest.raises(errors.DatabaseLocked) as caught:
         RecoveryManager(path).plan()
     assert isinstance(caught.value.__cause__, errors.DatabaseOpenElsewhere)
+
+
+def test_a_marker_that_cannot_be_cleared_away_does_not_make_a_failure_of_what_is_in_place(
+    originals: Originals, tmp_path: Path
+) -> None:
+    path = originals.crashed(tmp_path / "harbour.holdfast", tmp_path / "backups")
+    with next(cause for cause in CAUSES if cause.code == -81).fault(path):
+        with pytest.raises(errors.RecoveryRollbackFailed):
+            attempt(path, Through.RUN)
+        # What the crashed recovery had left is settled as far as that goes.
+        manager = RecoveryManager(path)
+        report = manager.run()
+        assert report.recovered
+        assert ".recovery_needed" in report.warnings[0]
+        manager.take_store().close()
+        assert_whole(path)

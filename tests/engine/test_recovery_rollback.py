@@ -193,7 +193,7 @@ def test_a_recovery_can_be_looked_at_and_rolled_back_before_it_is_installed(cras
     assert report.outcome is None
     done = [stage.name for stage in report.stages if stage.status is StageStatus.SUCCEEDED]
     assert done[-1] == "Resource Cleanup"
-    with pytest.raises(errors.DatabaseOpenElsewhere):
+    with pytest.raises(errors.RecoveryProgress):
         engine.open(path)
     report = manager.roll_back()
     assert report.rolled_back == ("Transaction Recovery", "Lock Acquisition")
