@@ -90,7 +90,8 @@ class Job:
     @property
     def cancelled(self) -> bool: ...
     def progress(self) -> dict[str, Any]:
-        """Keys: stage (text), done, total (units: `unit`), unit (bytes|rows|pages|records), rows."""
+        """Keys: stage (text), done, total (units: `unit`), unit (bytes|rows|pages|records), rows;
+        records, pages, bytes: what a pass of recovery has gone through until now, 0 where not counted."""
 
 @final
 class Store:

@@ -18,8 +18,12 @@ from gui.widgets import Card, Pill, Stepper, button, column, formats, label, row
 from gui.widgets.basics import ElidedLabel
 
 PASSES = ("analysis", "redo", "undo")
+_READING = 6
+"""The stage that reads the log: analysis takes what it needs from the same reading."""
 _TRANSACTIONS = 7
-"""The stage in which the three passes run."""
+"""The stage in which the passes end."""
+_MEASURES = ("records", "pages", "bytes")
+"""What the kernel counts of each pass while it runs."""
 _INSTALLS = 12
 """The stage in which the result takes the place of the originals."""
 
@@ -32,17 +36,19 @@ class Pass(QFrame):
         self.setProperty("surface", "sunken")
         self._state = Pill(self.tr("waiting"))
         self._figure = label("–", "section")
+        self._counts = ElidedLabel("", "caption")
         self._detail = ElidedLabel("", "caption")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setRange(0, 1000)
         self._bar.setAccessibleName(title)
-        self._rate = Rate()
+        self._rates = {measure: Rate() for measure in _MEASURES}
         self.setLayout(
             column(
                 row(label(title, "strong"), None, self._state),
                 label(meaning, "caption", wrap=True),
                 self._figure,
+                self._counts,
                 self._detail,
                 self._bar,
                 margin=Space.M,
@@ -53,21 +59,27 @@ class Pass(QFrame):
     def show_waiting(self) -> None:
         self._state.show_state(self.tr("waiting"), Tone.NEUTRAL)
         self._figure.setText("–")
+        self._counts.setText("")
         self._detail.setText("")
         self._bar.setRange(0, 1000)
         self._bar.setValue(0)
         set_look(self._bar, tone="")
-        self._rate = Rate()
+        self._rates = {measure: Rate() for measure in _MEASURES}
 
     def show_running(self, progress: Mapping[str, Any], detail: str) -> None:
-        """The kernel's progress: done and total in units. `detail` says of how much."""
+        """The kernel's progress: done and total in units, and its counts. `detail` says of how much."""
         done, total = float(progress.get("done") or 0), float(progress.get("total") or 0)
         unit = str(progress.get("unit") or "")
         self._state.show_state(self.tr("running"), Tone.ACCENT)
         self._figure.setText(f"{amount(done, unit)} / {amount(total, unit)}" if total else amount(done, unit))
-        speed = self._rate.add(time.monotonic(), done)
-        parts = [formats.rate(speed, unit)] if speed > 0 else []
-        self._detail.setText(" · ".join([*parts, detail] if detail else parts))
+        now, counts, speeds = time.monotonic(), [], []
+        for measure, rate in self._rates.items():
+            count = float(progress.get(measure) or 0)
+            speed = rate.add(now, count)
+            counts += [amount(count, measure)] if count else []
+            speeds += [formats.rate(speed, measure)] if speed > 0 else []
+        self._counts.setText(" · ".join(counts))
+        self._detail.setText(" · ".join([*speeds, detail] if detail else speeds))
         self._bar.setRange(0, 1000 if total else 0)
         if total:
             self._bar.setValue(round(1000 * min(1.0, done / total)))
@@ -75,6 +87,7 @@ class Pass(QFrame):
     def show_done(self, figure: str, detail: str) -> None:
         self._state.show_state(self.tr("done"), Tone.GOOD)
         self._figure.setText(figure)
+        self._counts.setText("")
         self._detail.setText(detail)
         self._bar.setRange(0, 1000)
         self._bar.setValue(1000)
@@ -82,7 +95,8 @@ class Pass(QFrame):
 
     def words(self) -> str:
         """What it shows, in one line."""
-        return f"{self._state.text()}: {self._figure.text()} {self._detail.text()}"
+        shown = (self._figure.text(), self._counts.text(), self._detail.text())
+        return f"{self._state.text()}: {' '.join(filter(None, shown))}"
 
 
 class Theatre(QWidget):
@@ -158,6 +172,10 @@ class Theatre(QWidget):
 
     def _show_pass(self, place: int, name: str, stage: StageReport, report: RecoveryReport) -> None:
         shown = self.passes[name]
+        reading = report.stages[_READING - 1]
+        if name == "analysis" and reading.status is StageStatus.RUNNING:
+            shown.show_running(reading.progress, "")
+            return
         if stage.status is StageStatus.SUCCEEDED:
             shown.show_done(*pass_result(name, report, stage.metrics))
             return
@@ -167,6 +185,9 @@ class Theatre(QWidget):
             shown.show_running(stage.progress, self._of_how_much(name, report))
         elif stage.status is StageStatus.RUNNING and at > place:
             shown.show_done(*pass_result(name, report, stage.metrics))
+        elif name == "analysis" and reading.status is StageStatus.SUCCEEDED:
+            # It has read the log, and its result is told a moment later.
+            return
         elif stage.status is not StageStatus.RUNNING or at < place:
             shown.show_waiting()
 

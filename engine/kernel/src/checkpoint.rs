@@ -6,6 +6,8 @@
 //! What happened between the two records is found by analysis, which starts at the begin.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
@@ -16,7 +18,9 @@ use crate::events::unix_micros;
 use crate::log::{NewEntry, Op};
 use crate::page::{get_u32, get_u64};
 use crate::stats::Timed;
-use crate::txn::{Counts, Garbage, Pending, Shared, Status, decode_counts, encode_counts, take};
+use crate::txn::{
+    Counts, Garbage, Pending, Shared, Status, TxnState, decode_counts, encode_counts, take,
+};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// A transaction that was active at a checkpoint.
@@ -26,6 +30,8 @@ pub struct ActiveTxn {
     pub first: Lsn,
     pub last: Lsn,
     pub started_at: i64,
+    /// Its changes of records before the checkpoint's begin record.
+    pub changes: u64,
 }
 
 /// What the end record of a checkpoint holds.
@@ -39,6 +45,8 @@ pub struct Tables {
     pub dirty: Vec<(PageId, Lsn)>,
     pub active: Vec<ActiveTxn>,
     pub pending: Vec<Pending>,
+    /// Transactions that had begun and logged nothing yet, with when.
+    pub quiet: Vec<(TxnId, i64)>,
 }
 
 impl Tables {
@@ -65,6 +73,13 @@ impl Tables {
             out.extend_from_slice(&pending.by.0.to_le_bytes());
             pending.garbage.encode(&mut out);
         }
+        // Last, so that records that were written without it can still be read.
+        self.active.iter().for_each(|txn| out.extend_from_slice(&txn.changes.to_le_bytes()));
+        out.extend_from_slice(&(self.quiet.len() as u32).to_le_bytes());
+        for (id, started_at) in &self.quiet {
+            out.extend_from_slice(&id.0.to_le_bytes());
+            out.extend_from_slice(&started_at.to_le_bytes());
+        }
         out
     }
 
@@ -89,10 +104,20 @@ impl Tables {
                     first: Lsn(word(from)?),
                     last: Lsn(word(from)?),
                     started_at: word(from)?.cast_signed(),
+                    changes: 0,
                 });
             }
             for _ in 0..get_u32(take(from, 4)?, 0) {
                 tables.pending.push(Pending { by: TxnId(word(from)?), garbage: Garbage::decode(from)? });
+            }
+            if from.is_empty() {
+                return Some(tables);
+            }
+            for txn in &mut tables.active {
+                txn.changes = word(from)?;
+            }
+            for _ in 0..get_u32(take(from, 4)?, 0) {
+                tables.quiet.push((TxnId(word(from)?), word(from)?.cast_signed()));
             }
             Some(tables)
         })()
@@ -262,12 +287,19 @@ impl Checkpointer {
     fn record(shared: &Shared) -> Result<Tables> {
         let log = &shared.core.log;
         let mut counts = Counts::new();
+        let early = shared.txns.active();
+        let mut changes = HashMap::with_capacity(early.len());
         let begin =
             log.append(&NewEntry::new(TxnId::SYSTEM, Op::CheckpointBegin, Lsn::NONE, &[]), |_| {
                 counts = shared.logged_counts.lock().clone();
+                // A change is counted under the log's mutex too: these are those before this record.
+                let count = |txn: &Arc<TxnState>| (txn.id, txn.changes.load(Ordering::Relaxed));
+                changes.extend(early.iter().map(count));
             })?;
         // Read after the begin record: whatever was appended before it is in one of these.
         let active = shared.txns.active();
+        let active = active.iter().filter(|txn| txn.status() == Status::Active);
+        let (quiet, active): (Vec<_>, Vec<_>) = active.partition(|txn| txn.first_lsn().is_none());
         let tables = Tables {
             begin: begin.lsn,
             at: unix_micros(),
@@ -277,15 +309,17 @@ impl Checkpointer {
             dirty: shared.core.pool.dirty_pages(),
             active: active
                 .iter()
-                .filter(|txn| txn.status() == Status::Active && !txn.first_lsn().is_none())
                 .map(|txn| ActiveTxn {
                     id: txn.id,
                     first: txn.first_lsn(),
                     last: txn.last_lsn(),
                     started_at: txn.started_at,
+                    // One that began a moment before the begin record is short of that moment.
+                    changes: changes.get(&txn.id).copied().unwrap_or(0),
                 })
                 .collect(),
             pending: shared.txns.pending(),
+            quiet: quiet.iter().map(|txn| (txn.id, txn.started_at)).collect(),
         };
         let body = tables.encode();
         let end =

@@ -30,7 +30,8 @@ impl Job {
         self.progress.is_cancelled()
     }
 
-    /// How far the work is: stage, done, total, unit, rows.
+    /// How far the work is: stage, done, total, unit, rows; of a pass of recovery also its records,
+    /// pages and bytes until now.
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (stage, unit, done, total, rows) = self.progress.look();
         let answer = PyDict::new(py);
@@ -39,6 +40,9 @@ impl Job {
         answer.set_item("done", done)?;
         answer.set_item("total", total)?;
         answer.set_item("rows", rows)?;
+        for (name, counted) in ["records", "pages", "bytes"].into_iter().zip(self.progress.counted()) {
+            answer.set_item(name, counted)?;
+        }
         Ok(answer)
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Analyser {
     /// Those that ended before the checkpoint's end record, which may still name them.
     ended: HashSet<TxnId>,
     has_tables: bool,
+    /// When those began that had logged nothing at the checkpoint.
+    quiet: HashMap<TxnId, i64>,
     dirty: PageMap<Dirty>,
     counts: Counts,
     pending: Vec<Pending>,
@@ -117,13 +119,9 @@ impl Analyser {
             self.pending.extend(ended.garbage.into_iter().map(|garbage| Pending { by: id, garbage }));
             return Ok(());
         }
-        let loser = self.active.entry(id).or_insert(Loser {
-            id,
-            first: lsn,
-            last: lsn,
-            started_at: 0,
-            changes: 0,
-        });
+        let started_at = self.quiet.get(&id).copied().unwrap_or(0);
+        let new = Loser { id, first: lsn, last: lsn, started_at, changes: 0 };
+        let loser = self.active.entry(id).or_insert(new);
         loser.last = loser.last.max(lsn);
         loser.changes += u64::from(matches!(entry.header.op, Op::Insert | Op::Update | Op::Delete));
         Ok(())
@@ -195,16 +193,19 @@ impl Analyser {
             if self.ended.contains(&txn.id) {
                 continue;
             }
-            let loser = self.active.entry(txn.id).or_insert(Loser {
-                id: txn.id,
-                first: txn.first,
-                last: txn.last,
-                started_at: 0,
-                changes: 0,
-            });
+            let new = Loser { id: txn.id, first: txn.first, last: txn.last, started_at: 0, changes: 0 };
+            let loser = self.active.entry(txn.id).or_insert(new);
             loser.first = loser.first.min(txn.first);
             loser.last = loser.last.max(txn.last);
             loser.started_at = txn.started_at;
+            // Those from the begin record on are counted as they come.
+            loser.changes += txn.changes;
+        }
+        for (id, started_at) in tables.quiet {
+            if let Some(loser) = self.active.get_mut(&id) {
+                loser.started_at = started_at;
+            }
+            self.quiet.insert(id, started_at);
         }
         for (page, rec_lsn) in tables.dirty {
             let new = Dirty { rec_lsn, last_end: tables.begin, image_end: Lsn::NONE };
@@ -218,6 +219,11 @@ impl Analyser {
         self.result.next_txn = self.result.next_txn.max(tables.next_txn);
         self.result.next_tree = self.result.next_tree.max(tables.next_tree);
         Ok(())
+    }
+
+    /// Pages that may lack changes, as far as the log was read.
+    pub fn dirty_pages(&self) -> u64 {
+        self.dirty.len() as u64
     }
 
     /// What was found, the valid log ending at `end`.

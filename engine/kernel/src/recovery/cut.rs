@@ -76,7 +76,8 @@ pub(super) fn cut(
     let found = segments::discover(&**disk, data.database)?;
     let highest = segments::highest_incarnation(&found).max(data.incarnation);
     let from = data.redo_lsn;
-    let kept = readable(&**disk, &found, from)?;
+    let kept = readable(&found, from)?;
+    let (lost_bytes, lost_commits) = give_up(&**disk, &found[kept.len()..])?;
     let valid = read_valid(disk, &data, from, progress)?;
     let checkpoint = checkpoint_before(&data, &valid)?;
     let mut cut = Cut {
@@ -85,6 +86,8 @@ pub(super) fn cut(
         incarnation: highest,
         reason: valid.reason,
         last_commit_at: valid.last_commit_at,
+        lost_bytes,
+        lost_commits,
         ..Cut::default()
     };
     let mut top = found.iter().filter_map(|info| info.header.ok()).map(reach).max().unwrap_or(valid.end);
@@ -92,7 +95,7 @@ pub(super) fn cut(
     top = top.max(find_pages(&**disk, data.page_size as usize, beyond, &mut cut, progress)?);
     cut.start = Lsn(top.0.next_multiple_of(HEADER_BYTES)).plus(HEADER_BYTES);
     count_lost(&**disk, &found, &mut cut)?;
-    end_segments(&**disk, &kept, &cut)?;
+    end_segments(&**disk, kept, &cut)?;
     // A backup may hold what is cut off here: no increment may be put on top of one.
     crate::backup::marks::forget(&**disk)?;
     control.write(ControlData { clean_end: Lsn::NONE, ..checkpoint })?;
@@ -103,8 +106,8 @@ fn reach(header: SegmentHeader) -> Lsn {
     header.start.plus(header.capacity)
 }
 
-/// Removes the segments behind the first one that cannot be read, and returns the others.
-fn readable(disk: &dyn Disk, found: &[SegmentInfo], from: Lsn) -> Result<Vec<SegmentInfo>> {
+/// The segments before the first one, from the beginning of recovery on, that cannot be read.
+fn readable(found: &[SegmentInfo], from: Lsn) -> Result<&[SegmentInfo]> {
     let holds = |info: &SegmentInfo| info.header.is_ok_and(|header| header.start <= from);
     let first =
         found.iter().rposition(holds).ok_or_else(|| nothing_to_cut("the log does not reach back"))?;
@@ -118,10 +121,24 @@ fn readable(disk: &dyn Disk, found: &[SegmentInfo], from: Lsn) -> Result<Vec<Seg
     if count == 0 {
         return Err(nothing_to_cut("the segment where recovery begins cannot be read"));
     }
-    for info in &found[first + count..] {
+    Ok(&found[..first + count])
+}
+
+/// Removes segments that nothing leads to any more; the bytes and the commits in them are lost.
+fn give_up(disk: &dyn Disk, given_up: &[SegmentInfo]) -> Result<(u64, u64)> {
+    let mut lost = (0, 0);
+    for info in given_up {
+        match info.header {
+            Ok(header) => {
+                let file = disk.open(&info.path, OpenMode::Read)?;
+                let there = commits_in(&*file, HEADER_BYTES, &header)?;
+                lost = (lost.0 + there.bytes, lost.1 + there.commits);
+            }
+            Err(_) => lost.0 += info.size,
+        }
         disk.remove(&info.path)?;
     }
-    Ok(found[..first + count].to_vec())
+    Ok(lost)
 }
 
 fn nothing_to_cut(why: &str) -> Error {
@@ -223,9 +240,8 @@ fn count_lost(disk: &dyn Disk, found: &[SegmentInfo], cut: &mut Cut) -> Result<(
     for info in found {
         let Ok(header) = info.header else { continue };
         let from = HEADER_BYTES + cut.at.0.saturating_sub(header.start.0);
-        // Those that were given up are gone from the overlay already.
+        // Those that were given up are counted, and gone from the overlay.
         if reach(header) <= cut.at || !disk.exists(&info.path)? {
-            cut.lost_bytes += if reach(header) <= cut.at { 0 } else { info.size };
             continue;
         }
         let file = disk.open(&info.path, OpenMode::Read)?;

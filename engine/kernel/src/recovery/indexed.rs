@@ -107,6 +107,7 @@ fn work_through(
         }
         replay.write_out_rebuilt()?;
         redo.progress.add(share.pages.len() as u64);
+        redo.progress.count(0, share.pages.len() as u64, 0);
         if let Some(wake) = wake {
             // Without the syncing thread the end brings everything to the medium.
             let _ = wake.send(());
@@ -134,9 +135,12 @@ fn work_on(
             return Ok(entries);
         }
         entries += batch.len() as u32;
+        let mut bytes = 0;
         spots.read(&batch, |entry, body| {
+            bytes += u64::from(entry.len);
             replay.take(entry, body, |page| redo.needs(share, page, entry))
         })?;
+        redo.progress.count(batch.len() as u64, 0, bytes);
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
     rows: AtomicU64,
+    counted: [AtomicU64; 3],
     cancelled: AtomicBool,
 }
 
@@ -52,6 +53,21 @@ impl Progress {
         *self.unit.lock() = unit;
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
+        self.counted.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+    /// So much more of the stretch is done, in each of its measures.
+    pub fn count(&self, records: u64, pages: u64, bytes: u64) {
+        for (counter, more) in self.counted.iter().zip([records, pages, bytes]) {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+    /// As many pages are known by now.
+    pub fn set_pages(&self, pages: u64) {
+        self.counted[1].store(pages, Ordering::Relaxed);
+    }
+    /// Records, pages and bytes of the stretch that is under way, as far as it counts them.
+    pub fn counted(&self) -> [u64; 3] {
+        std::array::from_fn(|index| self.counted[index].load(Ordering::Relaxed))
     }
     pub fn set(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
@@ -86,6 +102,7 @@ pub struct Loser {
     pub last: Lsn,
     /// Microseconds since the Unix epoch; 0 where it began after the checkpoint.
     pub started_at: i64,
+    /// Of records, since it began.
     pub changes: u64,
 }
 

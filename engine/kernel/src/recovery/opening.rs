@@ -347,9 +347,12 @@ impl Opening {
             })
             .collect();
         let mut report = UndoReport::default();
+        let mut end = shared.core.log.end();
         for state in losers.iter().rev() {
             report.records += roll_back_whole(shared, state, &mut || {
                 progress.add(1);
+                let written = shared.core.log.end();
+                progress.count(1, 0, written.0 - std::mem::replace(&mut end, written).0);
                 !progress.is_cancelled()
             })?;
             report.transactions += 1;

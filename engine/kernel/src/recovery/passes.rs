@@ -93,14 +93,18 @@ fn carry_out(
         }
         outcome = match work {
             Work::Entries(lent, entries, share) => {
+                redo.progress.count(entries.len() as u64, 0, 0);
                 take(redo, worker, &mut replay, &lent, &entries, share)
             }
-            Work::EndShare => replay.write_out().inspect(|()| {
-                if let Some(wake) = &wake {
-                    // Without the syncing thread the end brings everything to the medium.
-                    let _ = wake.send(());
-                }
-            }),
+            Work::EndShare => {
+                redo.progress.count(0, replay.held() as u64, 0);
+                replay.write_out().inspect(|()| {
+                    if let Some(wake) = &wake {
+                        // Without the syncing thread the end brings everything to the medium.
+                        let _ = wake.send(());
+                    }
+                })
+            }
         };
         if let Err(error) = &outcome {
             redo.fail(error);
@@ -172,6 +176,7 @@ impl<'r, 's> Feeder<'r, 's> {
                 return Ok(());
             }
             redo.progress.add(bytes);
+            redo.progress.count(0, 0, bytes);
             self.hand_out(window, share)?;
         }
     }

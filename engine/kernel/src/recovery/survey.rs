@@ -50,7 +50,7 @@ pub(super) fn survey(
     let (feed, work) = sync_channel(BATCHES);
     let (back, free) = channel();
     std::thread::scope(|scope| {
-        let taking = scope.spawn(move || take_all(takers, &work, &back));
+        let taking = scope.spawn(move || take_all(takers, &work, &back, progress));
         let validity = validate(reader, progress, feed, &free);
         let panicked = |_| Err(Error::internal("the analysing thread panicked"));
         let takers = taking.join().unwrap_or_else(panicked);
@@ -64,7 +64,7 @@ fn validate(
     feed: SyncSender<Batch>,
     free: &Receiver<Batch>,
 ) -> Result<LogValidity> {
-    let (mut entries, mut bytes) = (0u64, 0u64);
+    let (mut entries, mut bytes, mut told) = (0u64, 0u64, (0, 0));
     let mut batch = Batch::default();
     while let Some(header) = reader.next()?.map(|entry| entry.header) {
         entries += 1;
@@ -76,17 +76,26 @@ fn validate(
         if batch.bytes.len() >= BATCH_BYTES {
             progress.ensure_going()?;
             progress.set(bytes);
+            progress.count(entries - told.0, 0, bytes - told.1);
+            told = (entries, bytes);
             let next = free.try_recv().unwrap_or_default();
             // The thread that takes them ends early only where it has an error to tell.
             let _ = feed.send(std::mem::replace(&mut batch, next));
         }
     }
+    progress.set(bytes);
+    progress.count(entries - told.0, 0, bytes - told.1);
     let _ = feed.send(batch);
     let tail = reader.tail().ok_or_else(|| Error::internal("a log without an end"))?;
     Ok(LogValidity { end: tail.end, entries, bytes, reason: tail.reason })
 }
 
-fn take_all(mut takers: Takers, work: &Receiver<Batch>, back: &Sender<Batch>) -> Result<Takers> {
+fn take_all(
+    mut takers: Takers,
+    work: &Receiver<Batch>,
+    back: &Sender<Batch>,
+    progress: &Progress,
+) -> Result<Takers> {
     while let Ok(mut batch) = work.recv() {
         let (mut at, mut rest) = (batch.start, &batch.bytes[..]);
         while !rest.is_empty() {
@@ -98,6 +107,7 @@ fn take_all(mut takers: Takers, work: &Receiver<Batch>, back: &Sender<Batch>) ->
             takers.take(&EntryRef { header, body })?;
             (at, rest) = (header.end(), after);
         }
+        progress.set_pages(takers.analyser.dirty_pages());
         batch.bytes.clear();
         // Not what one long entry once needed.
         batch.bytes.shrink_to(2 * BATCH_BYTES);

@@ -8,12 +8,13 @@ use crate::buffer::DOUBLEWRITE_PATH;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, OpenMode};
 use crate::error::Code;
+use crate::events::unix_micros;
 use crate::log::SyncMode;
 use crate::page::{Kind, Page};
 use crate::recovery::DATA_PATH;
 use crate::repair::OnDamage;
 use crate::store::{Store, StoreOptions};
-use crate::txn::{Isolation, Range, TreeRef};
+use crate::txn::{Isolation, Range, Transaction, TreeRef};
 use crate::types::{DatabaseId, PageId};
 
 const PAGE: usize = 4096;
@@ -279,5 +280,62 @@ fn what_redo_puts_into_pages_is_in_the_log_for_good() {
         drop(opening);
         let store = Store::open_recovering(second.reopen(), &options(), &progress).unwrap();
         assert!(content(&store) == whole, "{seed}");
+    }
+}
+
+#[test]
+fn a_loser_is_told_with_all_its_changes_and_its_beginning_whatever_checkpoints_came_between() {
+    let disk = MemoryDisk::new(7);
+    let store = Store::create(disk.clone(), &filling()).unwrap();
+    put(&store, 0..10);
+    let begun = unix_micros();
+    let begin = || store.begin(Isolation::ReadCommitted, false).unwrap();
+    let (mut long, mut quiet) = (begin(), begin());
+    let at = long.tree("t", false).unwrap().unwrap();
+    let change = |txn: &mut Transaction, name: &str, range: std::ops::Range<u64>| {
+        for i in range {
+            txn.put(at, format!("{name}{i}").as_bytes(), b"unfinished").unwrap();
+        }
+    };
+    change(&mut long, "long", 0..30);
+    store.checkpoint().unwrap();
+    change(&mut long, "long", 30..37);
+    store.checkpoint().unwrap();
+    let checkpointed = unix_micros();
+    change(&mut long, "long", 37..50);
+    change(&mut quiet, "quiet", 0..4);
+    let mut late = begin();
+    change(&mut late, "late", 0..3);
+    store.flush().unwrap();
+    disk.crash(3);
+    let mut opening = Opening::begin(disk.reopen(), options().opening).unwrap();
+    opening.validate_log(&Progress::default()).unwrap();
+    let losers = opening.analyse(&Progress::default()).unwrap().losers.clone();
+    let changes: Vec<_> = losers.iter().map(|loser| (loser.id, loser.changes)).collect();
+    assert_eq!(changes, [(long.id(), 50), (quiet.id(), 4), (late.id(), 3)]);
+    assert!(losers[..2].iter().all(|loser| (begun..=checkpointed).contains(&loser.started_at)));
+    assert_eq!(losers[2].started_at, 0, "no checkpoint has seen it");
+}
+
+#[test]
+fn each_pass_tells_the_records_pages_and_bytes_it_has_gone_through() {
+    let files = cut_off(100);
+    for (index, workers) in WAYS {
+        let disk = MemoryDisk::from_snapshot(1, &files);
+        let mut options = options().opening;
+        (options.redo_index_bytes, options.redo_workers) = (index, workers);
+        let mut opening = Opening::begin(disk, options).unwrap();
+        let progress = Progress::default();
+        let found = opening.validate_log(&progress).unwrap();
+        let [records, pages, bytes] = progress.counted();
+        assert_eq!((records, bytes), (found.entries, found.bytes));
+        assert!(pages > 0);
+        opening.restore_doublewrite(&progress).unwrap();
+        let dirty = opening.analyse(&progress).unwrap().dirty.len() as u64;
+        let report = opening.redo(&progress).unwrap();
+        let [records, pages, bytes] = progress.counted();
+        // With passes, workers are told of an entry once for each of them that needs it.
+        assert!(records == report.records && records > 0, "{records} of {}", report.records);
+        assert!(pages >= report.pages && pages <= dirty && bytes > 0);
     }
 }

@@ -15,7 +15,7 @@ use crate::core::Author;
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::lock::Work;
-use crate::log::Span;
+use crate::log::{Op, Span};
 use crate::types::{Lsn, TreeId, TxnId};
 
 /// What a transaction may see of others (Berenson et al. 1995).
@@ -185,6 +185,8 @@ impl TxnState {
         }
         self.last_lsn.store(span.lsn.0, Ordering::Release);
         self.log_bytes.fetch_add(span.end.0 - span.lsn.0, Ordering::Relaxed);
+        let is_change = matches!(author.op, Op::Insert | Op::Update | Op::Delete);
+        self.changes.fetch_add(u64::from(is_change), Ordering::Relaxed);
     }
 }
 

@@ -324,7 +324,7 @@ impl Transaction {
         if !L::IS_TRYING {
             core.renew_image(leaf)?;
         }
-        let changes = self.state.changes.fetch_add(1, Ordering::Relaxed);
+        let changes = self.state.changes.load(Ordering::Relaxed);
         if op == Op::Delete && !leaf.has_live_record() {
             self.shared.tidy.note_empty(tree, leaf.id(), self.id());
         } else if op == Op::Delete && changes.is_multiple_of(DELETIONS_PER_NOTE) {
