@@ -35,21 +35,33 @@ def draw_state(painter: QPainter, point: QPointF, tone: Tone, radius: float = RA
         painter.drawEllipse(point, radius * 0.35, radius * 0.35)
 
 
-def draw_log(painter: QPainter, band: QRectF, commits: Iterable[tuple[float, float, bool]]) -> None:
-    """The band of log that is kept, and its commits: where each bin begins and ends, reachable or not."""
-    now = colors()
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(now.sunken))
-    painter.drawRoundedRect(band, 3, 3)
-    # One line for each pixel is enough, however many commits there are.
+def spans_of(commits: Iterable[tuple[float, float, bool]]) -> list[tuple[int, int, bool]]:
+    """Commits as spans of pixels: one for each place is enough, however many there are.
+
+    Each comes as where it begins and ends, and whether it can be restored to.
+    """
     drawn: dict[int, bool] = {}
     for begin, end, is_reachable in commits:
         for x in range(round(begin), max(round(end), round(begin)) + 1):
             drawn[x] = drawn.get(x, False) or is_reachable
-    for is_reachable, color in ((False, QColor(now.border_strong)), (True, QColor(now.accent))):
-        painter.setBrush(color)
-        for x in (x for x, reaches in drawn.items() if reaches is is_reachable):
-            painter.drawRect(QRectF(x - 0.5, band.top() + 2, 1.5, band.height() - 4))
+    spans: list[tuple[int, int, bool]] = []
+    for x, is_reachable in sorted(drawn.items()):
+        if spans and spans[-1][1] == x and spans[-1][2] is is_reachable:
+            spans[-1] = (spans[-1][0], x + 1, is_reachable)
+        else:
+            spans.append((x, x + 1, is_reachable))
+    return spans
+
+
+def draw_log(painter: QPainter, band: QRectF, spans: Iterable[tuple[int, int, bool]]) -> None:
+    """The band of log that is kept, and the commits in it."""
+    now = colors()
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(now.sunken))
+    painter.drawRoundedRect(band, 3, 3)
+    for begin, end, is_reachable in spans:
+        painter.setBrush(QColor(now.accent if is_reachable else now.border_strong))
+        painter.drawRect(QRectF(begin - 0.5, band.top() + 2, end - begin + 0.5, band.height() - 4))
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(QColor(now.border_strong), 1))
     painter.drawRoundedRect(band, 3, 3)

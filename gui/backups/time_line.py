@@ -29,6 +29,7 @@ from gui.backups.line_paint import (
     draw_handle,
     draw_log,
     draw_state,
+    spans_of,
 )
 from gui.backups.moments import Moments, Stop, StopKind
 from gui.backups.words import origin_word, proof_tone, proof_word, stop_words
@@ -76,6 +77,9 @@ class BackupTimeLine(QWidget):
         self._stop: Stop | None = None
         self._next_at: float | None = None
         self._now = time.time()
+        self._drawn: tuple[tuple[TimeLine, int, tuple[float, float]], list[tuple[int, int, bool]]] | None = (
+            None
+        )
         self._view: tuple[float, float] | None = None
         """Begin and end of what is shown, where it was zoomed."""
         self.setFixedHeight(136)
@@ -334,8 +338,7 @@ class BackupTimeLine(QWidget):
 
     def _draw_past(self, painter: QPainter, band: QRectF) -> None:
         line, stop = self.moments.line, self.current()
-        bins = () if line is None else line.bins
-        draw_log(painter, band, ((self._x(b.first_at), self._x(b.last_at), b.is_reachable) for b in bins))
+        draw_log(painter, band, self._spans())
         if line is None:
             return
         for gap in self.moments.gaps():
@@ -346,6 +349,17 @@ class BackupTimeLine(QWidget):
         for point in line.named:
             is_current = stop is not None and stop.kind is StopKind.NAMED and stop.name == point.name
             draw_flag(painter, self._x(point.at), band, is_current)
+
+    def _spans(self) -> list[tuple[int, int, bool]]:
+        """Where commits are drawn; worked out once for each line, width and zoom."""
+        line = self.moments.line
+        if line is None:
+            return []
+        known = (line, self.width(), self._span())
+        if self._drawn is None or self._drawn[0][0] is not line or self._drawn[0][1:] != known[1:]:
+            spans = spans_of((self._x(b.first_at), self._x(b.last_at), b.is_reachable) for b in line.bins)
+            self._drawn = (known, spans)
+        return self._drawn[1]
 
     def _draw_axis(self, painter: QPainter) -> None:
         now, line = colors(), self.height() - _FOOT
@@ -404,7 +418,7 @@ class BackupTimeLine(QWidget):
         for tone, word in words:
             draw_state(painter, QPointF(x, 10), tone, 5.0)
             x = self._draw_word(painter, x + 10, word)
-        draw_log(painter, QRectF(x - 4, 6, 14, 9), [(x, x + 5, True)])
+        draw_log(painter, QRectF(x - 4, 6, 14, 9), [(round(x), round(x) + 5, True)])
         x = self._draw_word(painter, x + 16, self.tr("commits"))
         draw_gap(painter, QRectF(x - 4, 6, 14, 9), False)
         x = self._draw_word(painter, x + 16, self.tr("no log kept"))
