@@ -254,7 +254,10 @@ class BackupTimeLine(QWidget):
         words = (
             self.tr("The log from {begin} to {end} cannot be read: it is damaged.")
             if is_damage
-            else self.tr("No log from {begin} to {end} is kept: no moment in between can be restored.")
+            else self.tr(
+                "No log from {begin} to {end} is kept: no moment in between can be restored. The setting "
+                "archive_log keeps it from now on."
+            )
         )
         return words.format(begin=formats.moment(begin), end=formats.moment(end))
 
