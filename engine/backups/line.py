@@ -225,7 +225,10 @@ def _read(
 
 
 def _names(database: Database) -> dict[int, str]:
-    return {number: name for number, name, _ in database.store.tree_names()}
+    """Names by number; a tree that has the name of a table is left out."""
+    found = database.store.tree_names()
+    tables = {name for _, name, is_table in found if is_table}
+    return {number: name for number, name, is_table in found if is_table or name not in tables}
 
 
 def _named(counts: Mapping[int, Any], names: Mapping[int, str]) -> dict[str, Any]:

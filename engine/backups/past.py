@@ -17,7 +17,7 @@ from engine.backups.backup import newest
 from engine.backups.point import Point, Reached, restore_point_task
 from engine.backups.rehearsal import scratch_place
 from engine.config import Config
-from engine.errors import SchemaInvalid, from_exception
+from engine.errors import SchemaInvalid, TableNotFound, from_exception
 from engine.files import scratch_folder
 from engine.tasks import Task
 from engine.types import TableInfo
@@ -182,12 +182,12 @@ def differing_rows(
     Long cells are cut to `cell_limit` bytes; 0 for whole ones. A page may be short, or empty, and still
     say where to go on. Raises `SchemaInvalid` (-59) where the columns are other ones now.
     """
-    is_table, then, now = _sides(past, database)[name]
+    is_table, was_there, is_there = _where(past, database, name)
     rows: list[RowDifference] = []
     with past.begin() as old, database.transaction(read_only=True) as new:
-        if then is None or now is None:
-            one = new if then is None else old
-            return _one_side(_thing(one, name, is_table), is_table, then is None, after, limit, cell_limit)
+        if not (was_there and is_there):
+            one = old if was_there else new
+            return _one_side(_thing(one, name, is_table), is_table, is_there, after, limit, cell_limit)
         there, here = _thing(old, name, is_table), _thing(new, name, is_table)
         looked = 0
         while len(rows) < limit and looked < _MOST_LOOKED:
@@ -213,12 +213,12 @@ def rows_then(
     As `differing_rows`, and rows that are the same are among them; those added since are not. Of a table
     that was not there then the page is empty.
     """
-    is_table, then, now = _sides(past, database)[name]
-    if then is None:
+    is_table, was_there, is_there = _where(past, database, name)
+    if not was_there:
         return DifferencePage((), None)
     with past.begin() as old, database.transaction(read_only=True) as new:
         page = _one_side(_thing(old, name, is_table), is_table, False, after, limit, cell_limit)
-        if now is not None:
+        if is_there:
             here = _thing(new, name, is_table)
             rows = tuple(replace(row, now=_now(here, row, is_table, cell_limit)) for row in page.rows)
             page = DifferencePage(rows, page.after)
@@ -245,12 +245,25 @@ def _thing(txn: bridge.Transaction, name: str, is_table: bool) -> Any:
     return txn.table(name) if is_table else txn.tree(name, create=False)
 
 
+def _where(past: Past, database: Database, name: str) -> tuple[bool, bool, bool]:
+    """Whether it is a table, whether it was there, and whether it is there now."""
+    stores = (past.store, database.store)
+    tables = [name in store.tables() for store in stores]
+    found = tables if any(tables) else [name in store.trees() for store in stores]
+    if not any(found):
+        raise TableNotFound(table=name)
+    return any(tables), found[0], found[1]
+
+
 def _sides(past: Past, database: Database) -> dict[str, tuple[bool, int | None, int | None]]:
-    """Every table and tree of both: whether it is a table, its rows then and now."""
+    """Every table and tree of both: whether it is a table, its rows then and now.
+
+    A tree that has the name of a table is left out.
+    """
     then, now = _rows_of(past.store), _rows_of(database.store)
-    sides = {}
+    sides: dict[str, tuple[bool, int | None, int | None]] = {}
     for key in sorted({*then, *now}, key=lambda key: (not key[1], key[0])):
-        sides[key[0]] = (key[1], then.get(key), now.get(key))
+        sides.setdefault(key[0], (key[1], then.get(key), now.get(key)))
     return sides
 
 

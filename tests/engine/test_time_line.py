@@ -163,3 +163,16 @@ def test_a_table_that_was_made_anew_since_is_not_told_as_the_one_there_was(
     assert "people" not in then, "the one of now has come later"
     assert now is not None
     assert now["people"] == 1
+
+
+def test_a_tree_with_the_name_of_a_table_is_not_counted_as_its_rows(
+    archived: Database, tmp_path: Path
+) -> None:
+    add(archived, 1, 2, 3)
+    info = archived.backups.full_task(tmp_path / "chain").run()
+    with archived.transaction() as txn:
+        txn.tree("people")[b"a"] = b"1"
+    line = time_line_task(archived).run()
+    then = line.rows_at(info.end_lsn)
+    assert then is not None
+    assert then["people"] == 3
