@@ -134,6 +134,8 @@ class BackupKeeper:
             if found is not None:
                 with self._lock:
                     self._remember().note(folder, found)
+            if found:
+                self._database.points.spread(folder)
         with self._lock:
             self._looked = self._monotonic()
             self._keep()

@@ -137,6 +137,14 @@ def test_a_moment_with_a_name_is_restored_by_it_even_without_the_database(
         at_name("before the migration", chain)
 
 
+def test_a_folder_of_backups_that_comes_later_knows_the_names_too(archived: Database, tmp_path: Path) -> None:
+    archived.backups.full_task(tmp_path / "chain").run()
+    point = archived.points.mark("early")
+    other = tmp_path / "other chain"
+    archived.backups.full_task(other).run()
+    assert named_in([other], archived.keeper.identity()) == {"early": point}
+
+
 def test_a_name_is_forgotten_and_its_moment_is_not(archived: Database, tmp_path: Path) -> None:
     archived.backups.full_task(tmp_path / "chain").run()
     point = archived.points.mark("here")
