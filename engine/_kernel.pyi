@@ -6,6 +6,7 @@ Dictionaries that cross here have fixed keys, named in each docstring.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
 from typing import Any, ClassVar, Self, TypeAlias, final
 
 _Value: TypeAlias = int | float | str | bytes | None
@@ -25,6 +26,7 @@ __all__ = [
     "inspect",
     "restore_backup",
     "restore_point",
+    "revert_to_snapshot",
     "salvage",
     "sniff_csv",
     "verify_backup",
@@ -62,6 +64,12 @@ def restore_point(
     epoch); "transaction". Keys: as verify_backup, and backup (the directory it begins with), lsn (of
     the point), commits, log_bytes, committed_at (of what comes after the backup; Unix seconds, 0 for
     none), is_end (the kept log ends there)."""
+
+def revert_to_snapshot(path: str, name: str, options: dict[str, Any], job: Job | None = None) -> int:
+    """Make a closed database what one of its snapshots is, in place; returns the pages put back.
+
+    All of it or nothing: an error with the field `installing` comes after the decision, and the next
+    open finishes it. Raises RecoveryNeeded, SnapshotNotFound, SnapshotDamaged."""
 
 def salvage(source: str, target: str, beside: str, options: dict[str, Any], job: Job) -> dict[str, Any]:
     """Put the readable records of a database into a new one in the empty directory `target`.
@@ -186,6 +194,23 @@ class Store:
     ) -> dict[str, Any]:
         """A backup while in use: full, or what has changed since the one in the directory `parent`,
         which lies beside `target`. 0 bytes_per_second: no limit. Keys: as verify_backup, and seconds."""
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Oldest first. Keys: number, name, taken_at, scheduled, lsn, committed_at (Unix seconds, 0 for
+        none), pages (kept), bytes (of its files), data_bytes (of the data file then), whole, is_open."""
+    def snapshot_bytes(self) -> int:
+        """What the files of all snapshots take."""
+    def take_snapshot(self, name: str, scheduled: bool = False, job: Job | None = None) -> dict[str, Any]:
+        """Keys: as in `snapshots`."""
+    def drop_snapshot(self, name: str) -> None: ...
+    def look_at_snapshot(
+        self, name: str, beside: str | PathLike[str], options: dict[str, Any], job: Job | None = None
+    ) -> Store:
+        """A snapshot, open and read-only; the folder `beside` takes what that writes, and lasts as long."""
+    def verify_snapshot(self, name: str, beside: str | PathLike[str], job: Job | None = None) -> int:
+        """Check the log and every page of a snapshot; returns the number of pages."""
+    def copy_to(self, target: str | PathLike[str], job: Job | None = None) -> int:
+        """Make what is open read-only a closed database of its own in the missing or empty `target`;
+        returns the bytes written."""
     def rotate_log(self) -> None: ...
     def set_read_only(self, value: bool) -> None: ...
     def import_file(self, path: str, plan: dict[str, Any], job: Job | None = None) -> dict[str, Any]:

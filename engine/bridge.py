@@ -84,6 +84,18 @@ def begin_recovery(path: Path, config: Config, ground: str, beside: Path | None 
     return Recovery.begin(str(path), store_options(config), ground, str(beside) if beside else None)
 
 
+def look_at_snapshot(
+    store: _kernel.Store, name: str, beside: Path, config: Config, job: _kernel.Job
+) -> _kernel.Store:
+    """Open a snapshot of an open database read-only; the folder `beside` takes what that writes."""
+    return store.look_at_snapshot(name, str(beside), store_options(config, read_only=True), job)
+
+
+def revert_to_snapshot(path: Path, name: str, config: Config, job: _kernel.Job) -> int:
+    """Make the closed database in `path` what its snapshot is, in place; returns the pages put back."""
+    return _kernel.revert_to_snapshot(str(path), name, store_options(config), job)
+
+
 def salvage(source: Path, target: Path, beside: Path, config: Config, job: _kernel.Job) -> dict[str, Any]:
     """Put the readable records of `source` into a new database in the empty directory `target`."""
     return _kernel.salvage(str(source), str(target), str(beside), store_options(config), job)

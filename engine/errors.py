@@ -316,6 +316,18 @@ class BackupIncomplete(HoldfastError):
     code = -92
 
 
+class SnapshotNotFound(HoldfastError):
+    code = -96
+
+
+class SnapshotDamaged(HoldfastError):
+    code = -97
+
+
+class SnapshotGivenUp(HoldfastError):
+    code = -98
+
+
 def by_code() -> dict[int, type[HoldfastError]]:
     """Every error class by its code."""
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}

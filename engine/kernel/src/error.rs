@@ -129,6 +129,9 @@ codes! {
     RecoveryRollbackFailed = -81,
     IncrementRefused = -90,
     PointNotReached = -91,
+    SnapshotNotFound = -96,
+    SnapshotDamaged = -97,
+    SnapshotGivenUp = -98,
 }
 
 /// A coded error with its fields and, where there is one, its cause.

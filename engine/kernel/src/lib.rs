@@ -2,7 +2,7 @@
 //!
 //! Layers, lowest first; imports only go down:
 //! `types`, `error`, `memory` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
-//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `rows` · `python`, which is
+//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `moment`, `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
 pub mod backup;
@@ -18,6 +18,7 @@ pub mod lockfile;
 pub mod log;
 pub mod logview;
 pub mod memory;
+pub mod moment;
 pub mod page;
 #[cfg(feature = "extension-module")]
 pub mod python;

@@ -62,11 +62,11 @@ impl Drop for Folder {
     }
 }
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
-pub(super) type Contents = BTreeMap<String, Rows>;
+pub(crate) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Contents = BTreeMap<String, Rows>;
 
 /// Everything that is stored, by tree.
-pub(super) fn contents(store: &Store) -> Contents {
+pub(crate) fn contents(store: &Store) -> Contents {
     let mut txn = begin(store);
     let trees = txn.catalogue(CatalogueKind::Tree).unwrap();
     trees.into_iter().map(|entry| (entry.name, rows(&mut txn, entry.tree))).collect()

@@ -32,7 +32,7 @@ mod copies_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
-mod increment_tests;
+pub(crate) mod increment_tests;
 pub mod line;
 #[cfg(test)]
 mod line_tests;
@@ -50,7 +50,7 @@ mod rubbish_tests;
 mod stream;
 mod take;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use copies::copies_of;
 pub use manifest::{MANIFEST, Manifest, ParentName};

@@ -10,11 +10,11 @@ use crate::recovery::{DATA_PATH, Opening};
 use crate::store::StoreOptions;
 use crate::txn::{Isolation, Transaction, TreeRef};
 
-pub(super) const WRITERS: u64 = 8;
-pub(super) const ACCOUNTS: u64 = 400;
-pub(super) const START: u64 = 1000;
+pub(crate) const WRITERS: u64 = 8;
+pub(crate) const ACCOUNTS: u64 = 400;
+pub(crate) const START: u64 = 1000;
 
-pub(super) fn options(background: bool) -> StoreOptions {
+pub(crate) fn options(background: bool) -> StoreOptions {
     let mut options = StoreOptions { background, page_size: 4096, ..StoreOptions::default() };
     // A small cache: pages go out and come back while they are copied.
     options.opening.cache_bytes = 48 * 4096;
@@ -26,27 +26,27 @@ pub(super) fn options(background: bool) -> StoreOptions {
     options
 }
 
-pub(super) fn begin(store: &Store) -> Transaction {
+pub(crate) fn begin(store: &Store) -> Transaction {
     store.begin(Isolation::ReadCommitted, false).unwrap()
 }
 
-pub(super) fn account(number: u64) -> Vec<u8> {
+pub(crate) fn account(number: u64) -> Vec<u8> {
     format!("account {:05}", number.wrapping_mul(7919) % 100_000).into_bytes()
 }
 
-pub(super) fn number(txn: &mut Transaction, tree: TreeRef, key: &[u8]) -> u64 {
+pub(crate) fn number(txn: &mut Transaction, tree: TreeRef, key: &[u8]) -> u64 {
     let value = txn.get(tree, key).unwrap().unwrap();
     u64::from_le_bytes(value[..8].try_into().unwrap())
 }
 
-pub(super) fn amount(value: u64) -> Vec<u8> {
+pub(crate) fn amount(value: u64) -> Vec<u8> {
     let mut bytes = value.to_le_bytes().to_vec();
     bytes.resize(300, 7);
     bytes
 }
 
 /// A store whose accounts add up, and its tree.
-pub(super) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
+pub(crate) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
     let store = Store::create(disk, &options(background)).unwrap();
     let mut txn = begin(&store);
     let tree = txn.tree("accounts", true).unwrap().unwrap();
@@ -60,12 +60,12 @@ pub(super) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
     (store, tree)
 }
 
-pub(super) fn writer_key(writer: u64) -> Vec<u8> {
+pub(crate) fn writer_key(writer: u64) -> Vec<u8> {
     format!("writer {writer}").into_bytes()
 }
 
 /// Moves one unit between accounts of a writer and counts the step; returns the commit's LSN.
-pub(super) fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> Lsn {
+pub(crate) fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> Lsn {
     let mut txn = begin(store);
     let each = ACCOUNTS / WRITERS;
     let pick = |i: u64| account(writer * each + (step * 31 + i * 17 + i) % each);
@@ -88,20 +88,20 @@ pub(super) fn transfer(store: &Store, tree: TreeRef, writer: u64, step: u64) -> 
     txn.commit().unwrap()
 }
 
-pub(super) fn total(store: &Store, tree: TreeRef) -> u64 {
+pub(crate) fn total(store: &Store, tree: TreeRef) -> u64 {
     let mut txn = begin(store);
     (0..ACCOUNTS).map(|i| number(&mut txn, tree, &account(i))).sum()
 }
 
-pub(super) fn recovered(disk: Arc<MemoryDisk>) -> Store {
+pub(crate) fn recovered(disk: Arc<MemoryDisk>) -> Store {
     Store::open_recovering(disk, &options(false), &Progress::default()).unwrap()
 }
 
-pub(super) fn assert_sound(store: &Store) {
+pub(crate) fn assert_sound(store: &Store) {
     assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
 }
 
-pub(super) struct StopOnDrop<'s>(pub &'s AtomicBool);
+pub(crate) struct StopOnDrop<'s>(pub &'s AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

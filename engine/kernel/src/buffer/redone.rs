@@ -39,6 +39,10 @@ impl Pool {
         self.log.flush_to(newest)?;
         pages.sort_unstable_by_key(|redone| redone.id);
         pages.iter_mut().for_each(|redone| redone.page.seal());
+        let size = self.page_size as u64;
+        let places: Vec<(u64, u64)> =
+            pages.iter().map(|redone| (u64::from(redone.id.0) * size, size)).collect();
+        self.file.will_write(&places);
         self.counters.pages_written.fetch_add(pages.len() as u64, Ordering::Relaxed);
         let (rebuilt, patched): (Vec<_>, Vec<_>) =
             pages.into_iter().partition(|redone| redone.is_rebuilt);

@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::page::Page;
 use crate::types::{Lsn, PageId};
 
+/// Batches whose pages are told of at once before they are overwritten.
+const TOLD: usize = 16;
+
 impl Pool {
     /// Writes out a batch of dirty pages that have not been used of late; returns how many.
     pub fn write_out_cold(&self) -> Result<usize> {
@@ -39,7 +42,10 @@ impl Pool {
             // Ascending by page number, so that neighbours go out together.
             old.sort_by_key(|(_, frame)| frame.page());
             let mut round = 0;
-            for batch in old.chunks(SLOTS) {
+            for (index, batch) in old.chunks(SLOTS).enumerate() {
+                if index % TOLD == 0 {
+                    self.tell_ahead(old.iter().skip(index * SLOTS).take(TOLD * SLOTS).map(|(_, f)| *f));
+                }
                 let picks: Vec<&Frame> = batch.iter().map(|(_, frame)| *frame).collect();
                 round += self.write_out(&picks)?;
                 if !keep_on() {
@@ -83,6 +89,7 @@ impl Pool {
         self.log.flush_to(newest)?;
         let (frames, mut pages): (Vec<&Frame>, Vec<Page>) = batch.into_iter().unzip();
         pages.iter_mut().for_each(Page::seal);
+        self.tell_ahead(frames.iter().copied());
         let written = doublewrite.write(&pages).and_then(|()| self.write_in_place(&pages));
         if let Err(error) = written {
             self.log.fail(error.clone());
@@ -96,6 +103,14 @@ impl Pool {
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.tell_written(pages.iter().map(|page| (page.id(), page.lsn())))?;
         Ok(count)
+    }
+
+    /// Which pages are about to be overwritten.
+    fn tell_ahead<'f>(&self, frames: impl Iterator<Item = &'f Frame>) {
+        let size = self.page_size as u64;
+        let ranges: Vec<(u64, u64)> =
+            frames.map(|frame| (u64::from(frame.page().0) * size, size)).collect();
+        self.file.will_write(&ranges);
     }
 
     fn write_in_place(&self, pages: &[Page]) -> Result<()> {

@@ -68,6 +68,9 @@ pub trait File: Send + Sync {
     /// Cuts the file to `size` bytes.
     fn truncate(&self, size: u64) -> Result<()>;
     fn size(&self) -> Result<u64>;
+    /// Says that these stretches (offset, bytes) will be overwritten soon: whoever keeps what is
+    /// there can do it for all of them at once.
+    fn will_write(&self, _ranges: &[(u64, u64)]) {}
     /// Returns once everything written and allocated before the call is on the medium.
     fn sync(&self) -> Result<()>;
 }

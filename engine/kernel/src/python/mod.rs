@@ -26,6 +26,7 @@ mod options;
 mod recovery;
 mod repairing;
 mod salvage;
+mod snapshots;
 mod status;
 mod store;
 mod table;
@@ -57,6 +58,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_point, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
+    module.add_function(wrap_pyfunction!(snapshots::revert_to_snapshot, module)?)?;
     // So that code which takes mappings takes trees.
     let mapping = module.py().import("collections.abc")?.getattr("MutableMapping")?;
     mapping.call_method1("register", (module.py().get_type::<tree::Tree>(),))?;

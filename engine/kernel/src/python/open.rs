@@ -10,6 +10,7 @@ use super::held::{Holdable, Home};
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
 use crate::log::LogOptions;
+use crate::moment::{Chain, Reader};
 use crate::recovery::Progress;
 use crate::store::Store;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
@@ -19,6 +20,10 @@ use crate::types::TxnId;
 pub struct OpenStore {
     pub store: Store,
     pub log_options: LogOptions,
+    /// The database's snapshots; none of what is only looked at.
+    chain: Option<Arc<Chain>>,
+    /// Of what is a snapshot: keeps its files until the close.
+    reader: Mutex<Option<Reader>>,
     home: Home,
     closing: AtomicBool,
     /// Begun and not yet dropped; `closing` is set under this mutex.
@@ -32,10 +37,20 @@ pub struct OpenStore {
 impl Holdable for OpenStore {}
 
 impl OpenStore {
-    pub fn new(store: Store, log_options: LogOptions, lock: LockFile) -> Arc<OpenStore> {
+    pub fn new(
+        store: Store,
+        log_options: LogOptions,
+        chain: Option<Arc<Chain>>,
+        lock: LockFile,
+    ) -> Arc<OpenStore> {
+        if let Some(chain) = &chain {
+            chain.attend(&store.shared().events);
+        }
         Arc::new(OpenStore {
             store,
             log_options,
+            chain,
+            reader: Mutex::new(None),
             home: Home::here(),
             closing: AtomicBool::new(false),
             live: Mutex::new(HashMap::new()),
@@ -47,6 +62,17 @@ impl OpenStore {
 
     pub fn shared(&self) -> &Arc<Shared> {
         self.store.shared()
+    }
+
+    /// Holds on to the snapshot that this is until the close.
+    pub fn hold(&self, reader: Reader) {
+        *self.reader.lock() = Some(reader);
+    }
+
+    /// The snapshots of the database. `NotSupported` for one that is only looked at.
+    pub fn chain(&self) -> Result<&Arc<Chain>> {
+        let missing = || Error::new(Code::NotSupported).with("feature", "snapshots of a snapshot");
+        self.chain.as_ref().ok_or_else(missing)
     }
 
     pub fn is_closed(&self) -> bool {
@@ -160,6 +186,7 @@ impl OpenStore {
         }
         drop(works);
         let closed = guarded(self.shared(), || self.store.close());
+        self.reader.lock().take();
         self.lock.lock().take();
         Ok(aborted + closed?)
     }

@@ -18,12 +18,14 @@ use crate::disk::overlay::Settled;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
 use crate::log::TailReason;
+use crate::moment::Chain;
 use crate::recovery::{Beyond, Opening};
 use crate::store::{Ground, Recovering, StoreOptions, Unfinished};
 
 /// What a recovery holds until it is finished or abandoned. After a revert only the lock.
 struct Held {
     recovering: Option<Recovering>,
+    chain: Arc<Chain>,
     lock: LockFile,
 }
 
@@ -59,9 +61,9 @@ impl Recovery {
         })
     }
 
-    fn take(&self) -> Result<(Recovering, LockFile)> {
+    fn take(&self) -> Result<(Recovering, Arc<Chain>, LockFile)> {
         match self.held.lock().take() {
-            Some(Held { recovering: Some(recovering), lock }) => Ok((recovering, lock)),
+            Some(Held { recovering: Some(recovering), chain, lock }) => Ok((recovering, chain, lock)),
             _ => Err(Error::new(Code::StoreClosed)),
         }
     }
@@ -112,10 +114,10 @@ impl Recovery {
         let path = Path::new(path).to_owned();
         detached(py, || {
             let ground = ground_of(ground, beside)?;
-            let (disk, lock) = lock_existing(&path, &holder)?;
+            let (disk, chain, lock) = lock_existing(&path, &holder)?;
             let recovering = Recovering::begin(disk, &options, ground)?;
             let settled = recovering.settled;
-            let held = Mutex::new(Some(Held { recovering: Some(recovering), lock }));
+            let held = Mutex::new(Some(Held { recovering: Some(recovering), chain, lock }));
             Ok(Recovery { path, options, settled, held })
         })
     }
@@ -259,16 +261,17 @@ impl Recovery {
     fn finish(&self, py: Python<'_>, job: &Bound<'_, Job>) -> PyResult<Store> {
         let progress = Arc::clone(&job.get().progress);
         detached(py, || {
-            let (recovering, lock) = self.take()?;
+            let (recovering, chain, lock) = self.take()?;
             let opened = recovering.finish(&progress).map_err(unfinished)?;
-            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+            let log = self.options.opening.log.clone();
+            Ok(Store::new(OpenStore::new(opened, log, Some(chain), lock)))
         })
     }
 
     /// Carries a rehearsal to its end, drops it and releases the lock.
     fn rehearsed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let bytes = detached(py, || {
-            let (rehearsal, _lock) = self.take()?;
+            let (rehearsal, _, _lock) = self.take()?;
             rehearsal.rehearsed()
         })?;
         Ok(dict!(py, { "bytes": bytes }))
@@ -277,9 +280,9 @@ impl Recovery {
     /// What a rehearsal came to, open and read-only.
     fn look(&self, py: Python<'_>) -> PyResult<Store> {
         detached(py, || {
-            let (recovering, lock) = self.take()?;
+            let (recovering, _, lock) = self.take()?;
             let opened = recovering.look()?;
-            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), None, lock)))
         })
     }
 
@@ -294,7 +297,7 @@ impl Recovery {
     /// Stops here; the database still needs recovery. Releases the lock.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || {
-            let Some(Held { recovering, lock }) = self.held.lock().take() else { return Ok(()) };
+            let Some(Held { recovering, lock, .. }) = self.held.lock().take() else { return Ok(()) };
             let abandoned = recovering.map_or(Ok(()), Recovering::abandon);
             drop(lock);
             abandoned

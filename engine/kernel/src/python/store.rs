@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::disk::os::OsDisk;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::{Holder, LockFile};
+use crate::moment::{Chain, KeepingDisk};
 use crate::page::{Kind, Page};
 use crate::recovery::Progress;
 use crate::rows::tables;
@@ -86,14 +87,18 @@ pub fn this_process(py: Python<'_>) -> PyResult<Holder> {
     Ok(Holder { pid: std::process::id(), host, since })
 }
 
+/// An existing database whose lock is held: its disk, its snapshots, its lock.
+pub type Locked = (Arc<dyn Disk>, Arc<Chain>, LockFile);
+
 /// Takes the lock of an existing database. A directory that holds none is left as it is.
-pub fn lock_existing(path: &Path, holder: &Holder) -> Result<(Arc<dyn Disk>, LockFile)> {
+pub fn lock_existing(path: &Path, holder: &Holder) -> Result<Locked> {
     let disk = disk_of(path);
     if !disk.exists(control::PATH)? {
         return Err(Error::new(Code::DatabaseNotFound).with("path", path.display().to_string()));
     }
     let lock = LockFile::acquire(path, holder)?;
-    Ok((disk, lock))
+    let (disk, chain) = KeepingDisk::over(disk)?;
+    Ok((disk, chain, lock))
 }
 
 fn create_directory(path: &Path) -> Result<()> {
@@ -116,15 +121,15 @@ fn at(path: &Path, mut error: Error) -> Error {
 fn create(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<OpenStore>> {
     create_directory(path)?;
     let lock = LockFile::acquire(path, holder)?;
-    let disk = disk_of(path);
+    let (disk, chain) = KeepingDisk::over(disk_of(path))?;
     let store = crate::store::Store::create(disk, options)?;
-    Ok(OpenStore::new(store, options.opening.log.clone(), lock))
+    Ok(OpenStore::new(store, options.opening.log.clone(), Some(chain), lock))
 }
 
 fn open(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<OpenStore>> {
-    let (disk, lock) = lock_existing(path, holder)?;
+    let (disk, chain, lock) = lock_existing(path, holder)?;
     let store = crate::store::Store::open(disk, options)?;
-    Ok(OpenStore::new(store, options.opening.log.clone(), lock))
+    Ok(OpenStore::new(store, options.opening.log.clone(), Some(chain), lock))
 }
 
 #[pymethods]
