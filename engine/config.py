@@ -141,6 +141,20 @@ class Config:
         12, Section.BACKUPS, "Months of which the newest backup is kept", min=0, max=10_000
     )
 
+    enable_snapshots: bool = flag(False, Section.BACKUPS, "Take snapshots without being asked for")
+    snapshot_interval: float = duration(
+        "300 s", Section.BACKUPS, "Time between snapshots, where they are enabled", min="10 s"
+    )
+    keep_snapshots: int = count(
+        24, Section.BACKUPS, "Newest scheduled snapshots that are kept", min=1, max=1_000
+    )
+    keep_snapshots_for: float = duration(
+        "1 d", Section.BACKUPS, "Age at which a scheduled snapshot goes", min="1 min"
+    )
+    snapshot_space: int = size(
+        "4 GiB", Section.BACKUPS, "Room that snapshots may take before the oldest go", min="1 MiB"
+    )
+
     max_memory_usage: int = size("1 GiB", Section.LIMITS, "Memory that the engine may use", min="64 MiB")
     max_file_handles: int = count(10_000, Section.LIMITS, "Files that may be open at once", min=64)
     max_concurrent_operations: int = count(1_000, Section.LIMITS, "Operations that may run at once", min=1)
@@ -216,9 +230,6 @@ class Config:
     )
     deadlock_victim: str = choice(
         "youngest", ("youngest", "least_work"), Section.STORAGE, "Which transaction gives way in a deadlock"
-    )
-    snapshot_interval: float = duration(
-        "300 s", Section.STORAGE, "Time between snapshots, where they are enabled", min="10 s"
     )
 
     enable_pager_alerts: bool = flag(True, Section.ALERTS, "Send critical alerts to the pager")

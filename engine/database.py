@@ -40,6 +40,8 @@ from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import rehearsal_folder
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryReport
+from engine.snapshots.keeper import SnapshotKeeper
+from engine.snapshots.snapshots import Snapshots
 from engine.tasks import Task
 from engine.types import (
     CheckReport,
@@ -208,6 +210,8 @@ class Database:
         self.backups = Backups(self)
         self.keeper = BackupKeeper(self)
         self.points = NamedPoints(self)
+        self.snapshots = Snapshots(self)
+        self.snapshot_keeper = SnapshotKeeper(self)
         self.health = Health(self)
         self.integrity = Integrity(self)
         self._closing = threading.Lock()
@@ -217,6 +221,8 @@ class Database:
         self.events.start()
         if config.backup_schedule != "off":
             self.keeper.start()
+        if config.enable_snapshots:
+            self.snapshot_keeper.start()
         self.integrity.scrubber.start()
         _OPEN.add(self)
 
@@ -354,8 +360,10 @@ class Database:
                 return self._aborted
             self._closed = True
             self.keeper.close()
+            self.snapshot_keeper.close()
             try:
                 self.integrity.scrubber.stop()
+                self.snapshots.close()
                 self._aborted = int(self.store.close()["aborted"])
                 self.events.publish("database_closed", aborted=self._aborted)
             finally:

@@ -21,7 +21,17 @@ from engine.cli.interface import open_interface
 from engine.cli.output import ERROR, FINE, Output
 from engine.errors import HoldfastError, from_exception
 
-GROUPS = ("databases", "records", "transfers", "recovering", "repairing", "findings", "backing_up", "past")
+GROUPS = (
+    "databases",
+    "records",
+    "transfers",
+    "recovering",
+    "repairing",
+    "findings",
+    "backing_up",
+    "past",
+    "snapshotting",
+)
 
 # Run as a program, this module is called __main__, which the log file would not take.
 _log = logging.getLogger("engine.cli")

@@ -1,0 +1,1 @@
+"""Named moments of a database: taken, looked at, gone back to."""

@@ -1,0 +1,30 @@
+"""Which snapshots go: by number, by age, by the room that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.config import Config
+from engine.snapshots.types import SnapshotInfo
+
+
+def expired(
+    snapshots: Sequence[SnapshotInfo], config: Config, now: float, total_bytes: int
+) -> tuple[SnapshotInfo, ...]:
+    """Those that no rule keeps, oldest first. Looks at nothing else; removes nothing.
+
+    Only scheduled ones ever go, never the newest of them, nor one that somebody looks at. The rules
+    all have to hold: among the newest `keep_snapshots`, not older than `keep_snapshots_for`, and all
+    files together, `total_bytes`, within `snapshot_space`.
+    """
+    scheduled = sorted((s for s in snapshots if s.is_scheduled), key=lambda s: s.taken_at)
+    may_go = [snapshot for snapshot in scheduled[:-1] if not snapshot.is_open]
+    too_many = max(0, len(scheduled) - config.keep_snapshots)
+    gone: list[SnapshotInfo] = []
+    left = total_bytes
+    for snapshot in may_go:
+        is_old = now - snapshot.taken_at > config.keep_snapshots_for
+        if len(gone) < too_many or is_old or left > config.snapshot_space:
+            gone.append(snapshot)
+            left -= snapshot.bytes
+    return tuple(gone)
