@@ -19,6 +19,7 @@ from gui.backups.keeping import RetentionCard, ScheduleCard
 from gui.backups.past_part import PastPart
 from gui.backups.restore_dialog import RestoreDialog
 from gui.backups.retention_dialog import RetentionDialog
+from gui.backups.snapshot_part import SnapshotPart
 from gui.backups.words import origin_word, proof_tone, proof_word
 from gui.backups.worker import Look, look, task_of
 from gui.models.record_view import RecordView
@@ -94,6 +95,9 @@ class BackupsPage(Page):
         self.time_line.chosen.connect(self._choose)
         self.past.moment_shown.connect(self._show_moment)
         self.past.failed.connect(self._show_error)
+        self.snapshots = SnapshotPart(self)
+        self.snapshots.started.connect(self._show_job)
+        self.snapshots.failed.connect(self._show_error)
         self.detail = BackupDetail()
         self.schedule = ScheduleCard()
         self.schedule.changed.connect(self._change)
@@ -150,6 +154,7 @@ class BackupsPage(Page):
         lower = row(gap=Space.M)
         lower.addWidget(self.schedule, 1)
         lower.addWidget(self.retention, 1)
+        lower.addWidget(self.snapshots.card, 1)
         tiles = row(self._proved, self._last, self._next, self._count, gap=Space.M)
         whole = column(self._question, self.errors, tiles, gap=Space.M)
         whole.addLayout(upper, 1)
@@ -175,6 +180,7 @@ class BackupsPage(Page):
         return slot
 
     def add_actions(self, actions: Actions) -> None:
+        self.snapshots.add_actions(actions)
         for action_id, words, handler, keys, drawing in (
             ("backups.take", self.tr("Back up now…"), self.back_up, "Ctrl+B", "backups"),
             ("backups.verify", self.tr("Verify the chosen backup"), self.verify, "Ctrl+Shift+V", "check"),
@@ -205,10 +211,12 @@ class BackupsPage(Page):
         session.sampled.connect(self._show_sample)
         session.events_arrived.connect(self._hear)
         self.past.attach(session)
+        self.snapshots.attach(session)
         self.refresh()
 
     def detach(self) -> None:
         self.past.detach()
+        self.snapshots.detach()
         self.model.show([])
         self.detail.show_backup(None)
         self._shown, self._chosen, self._told = None, "", ""
@@ -229,6 +237,7 @@ class BackupsPage(Page):
         if self.session is not None:
             self.session.run(look, self, channel="files").done(self._show).failed(self._show_error)
             self.past.refresh()
+            self.snapshots.refresh()
 
     def _show(self, found: Look) -> None:
         self._shown = found
@@ -308,6 +317,9 @@ class BackupsPage(Page):
         """Put the backup that the schedule takes among the jobs; its end comes as an event."""
         if task is not None:
             self._bar.follow(self.shell.jobs.follow(task, self))
+
+    def _show_job(self, job: Any) -> None:
+        self._bar.follow(job)
 
     def _show_chosen(self, kept: KeptBackup | None) -> None:
         self._show_kept(kept)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from engine.types import TargetState
 from gui.backups.dialogs import WorkDialog
-from gui.backups.words import proof_tone, proof_word
+from gui.backups.words import proof_tone, proof_word, tr
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Shell
@@ -69,15 +69,7 @@ class RestoreDialog(WorkDialog):
         self._pill = Pill()
         self._what = label("", "strong")
         self._fit = label("", wrap=True)
-        fields = [
-            Field(self.tr("What will be there"), lambda line: str(line[0])),
-            Field(self.tr("Rows"), lambda line: _count(line[1]), True),
-        ]
-        if self._session is not None:
-            fields += [
-                Field(self.tr("Now"), lambda line: _count(line[2]), True),
-                Field(self.tr("Difference"), _difference, True, tone=_difference_tone),
-            ]
+        fields = difference_fields(with_now=self._session is not None)
         self.rows = RecordModel(fields, lambda line: line[0], limit=1000, parent=self)
         self._list = RecordView(self.rows, self.tr("Tables of the backup"), (280, 110, 110))
         self._list.setMinimumHeight(150)
@@ -182,6 +174,20 @@ class RestoreDialog(WorkDialog):
     def _open(self) -> None:
         self.accept()
         self.shell.open(self._opened)
+
+
+def difference_fields(*, with_now: bool) -> list[Field]:
+    """The columns of a `RowLine`, with the rows of now where they are known."""
+    fields = [
+        Field(tr("What will be there"), lambda line: str(line[0])),
+        Field(tr("Rows"), lambda line: _count(line[1]), True),
+    ]
+    if with_now:
+        fields += [
+            Field(tr("Now"), lambda line: _count(line[2]), True),
+            Field(tr("Difference"), _difference, True, tone=_difference_tone),
+        ]
+    return fields
 
 
 def _count(rows: int | None) -> str:

@@ -16,6 +16,10 @@ _LOOK: dict[str, tuple[str, Tone | str]] = {
     "checkpoint_finished": ("checkpoint", Tone.ACCENT),
     "deadlock": ("lock", Tone.BAD),
     "backup_finished": ("backups", Tone.GOOD),
+    "snapshot_taken": ("clock", Tone.GOOD),
+    "snapshot_dropped": ("clock", "text_faint"),
+    "snapshot_failed": ("clock", Tone.BAD),
+    "snapshot_given_up": ("clock", Tone.BAD),
     "import_finished": ("import", Tone.GOOD),
     "export_finished": ("export", Tone.GOOD),
     "check_finished": ("integrity", Tone.ACCENT),
@@ -84,6 +88,10 @@ _SENTENCES = {
     "checkpoint_finished": "Checkpoint: {pages} pages in {seconds}",
     "deadlock": "Deadlock: transaction {victim} was rolled back ({policy})",
     "backup_finished": "Backup taken: {bytes}",
+    "snapshot_taken": "Snapshot taken: {name}",
+    "snapshot_dropped": "Snapshot dropped: {name}",
+    "snapshot_failed": "The scheduled snapshot failed: {message}",
+    "snapshot_given_up": "The snapshot {name} was given up ({code}): {reason}",
     "import_finished": "Import: {rows} rows",
     "export_finished": "Export: {rows} rows",
     "check_finished": "Check: {problems} problems, {seconds}",
@@ -114,4 +122,4 @@ def _figure(name: str, value: object) -> str:
         return formats.duration(value)
     if name == "bytes" or name.endswith("_bytes"):
         return formats.size(value)
-    return str(value) if name in ("victim", "txn", "page", "finding") else formats.count(value)
+    return str(value) if name in ("victim", "txn", "page", "finding", "code") else formats.count(value)
