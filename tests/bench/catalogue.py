@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tests.bench.workload import Workload
-from tests.bench.workloads import commits, rows, upkeep, ycsb
+from tests.bench.workloads import commits, rows, snapshots, upkeep, ycsb
 
 WORKLOADS: list[Workload] = [
     *rows.WORKLOADS,
     *commits.WORKLOADS,
     *ycsb.WORKLOADS,
     *upkeep.WORKLOADS,
+    *snapshots.WORKLOADS,
 ]
 
 
