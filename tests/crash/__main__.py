@@ -107,8 +107,6 @@ def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool) -> int:
             tell(f"{name} ...")
             outcomes.append(matrix.play(SCENARIOS[name], log_bytes, tell))
         print(matrix.scenarios_markdown(outcomes))
-    for outcome in outcomes:
-        tell(f"{outcome.name}: {dict(outcome.figures)}")
     return 0 if all(outcome.is_right for outcome in outcomes) else 1
 
 

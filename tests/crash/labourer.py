@@ -26,7 +26,7 @@ from tests.crash.workload import LEDGER, UNFINISHED, Shape, carry_out, prepare
 from tests.crash.writer import Channel
 
 WRONG = 4
-_GREED_BYTES = 4 << 20
+_GREED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +91,22 @@ class Labourer:
         self._database.flush()
 
     def be_greedy(self) -> None:
-        """Take memory beyond what there is: ever larger transactions, kept open."""
+        """Take all the memory there is, then go on."""
         import resource
 
         limit = psutil.Process().memory_info().vms + self._orders.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         held: list[bytes] = []
-        for thread in range(1_000_000):
+        for size in (_GREED_BYTES, _GREED_BYTES >> 4, _GREED_BYTES >> 8):
             try:
-                held.append(b"m" * _GREED_BYTES)
+                while True:
+                    held.append(b"m" * size)
+            except MemoryError:
+                # Full for pieces of this size: now for a transaction that needs some as well.
+                pass
+            try:
                 with self._database.transaction() as txn:
-                    txn.tree(UNFINISHED)[b"greed"] = b"g" * (_GREED_BYTES * (1 + thread))
+                    txn.tree(UNFINISHED)[b"greed"] = b"g" * size
                     txn.abort()
             except (MemoryError, HoldfastError) as error:
                 held.clear()

@@ -12,6 +12,7 @@ from typing import Any
 from tests.crash import seeds
 from tests.crash.run import Run
 from tests.crash.scenarios import SCENARIOS, NotAsItMustBe, Scenario
+from tests.crash.victim import Silent
 from tests.crash.workload import Verdict
 
 ROWS: Mapping[str, str] = {
@@ -80,15 +81,20 @@ def play(chosen: Scenario, log_bytes: int, tell: Callable[[str], object]) -> Out
     run = Run(folder, log_bytes)
     try:
         verdict = chosen.play(run)
-    except (NotAsItMustBe, AssertionError) as failure:
+    except (NotAsItMustBe, AssertionError, Silent) as failure:
         tell(f"{chosen.name}: {failure}\n  its database is kept in {folder}")
-        return Outcome(chosen.name, chosen.words, None, run.figures, failure=str(failure).splitlines()[0])
+        return Outcome(chosen.name, chosen.words, None, run.figures, failure=_words(failure))
     outcome = Outcome(chosen.name, chosen.words, verdict, run.figures)
+    tell(f"{chosen.name}: {run.figures}")
     if outcome.is_right:
         shutil.rmtree(folder)
     else:
         tell("\n  ".join([f"{chosen.name}: its database is kept in {folder}", *verdict.problems]))
     return outcome
+
+
+def _words(failure: Exception) -> str:
+    return (str(failure) or "a process says nothing any more").splitlines()[0]
 
 
 def power_failures(log_bytes: int, tell: Callable[[str], object]) -> Outcome:

@@ -158,4 +158,4 @@ def test_a_scenario_that_does_not_end_as_it_must_keeps_its_database(
     assert not outcome.is_right
     assert outcome.failure == "the wrong answer"
     (kept,) = tmp_path.iterdir()
-    assert str(kept) in said[0]
+    assert str(kept) in said[-1]

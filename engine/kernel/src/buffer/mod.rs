@@ -392,19 +392,21 @@ impl Pool {
                 .with("page_id", page.0)
                 .with("available_pages", have));
         }
-        let wanted = (page.0 + 1).max(have.saturating_add((have / 8).clamp(GROWTH_PAGES, 8192)));
-        let bytes = |pages: u32| u64::from(pages) * self.page_size as u64;
-        let grown = match self.file.allocate(bytes(wanted)) {
-            Ok(()) => wanted,
-            // A nearly full disk may still have room for the one page that is needed.
-            Err(error) if error.code == Code::DiskFull && wanted > page.0 + 1 => {
-                self.file.allocate(bytes(page.0 + 1))?;
-                page.0 + 1
+        let mut growth = (have / 8).clamp(GROWTH_PAGES, 8192);
+        loop {
+            let wanted = (page.0 + 1).max(have.saturating_add(growth));
+            match self.file.allocate(u64::from(wanted) * self.page_size as u64) {
+                Ok(()) => {
+                    self.file_pages.store(wanted, Ordering::Release);
+                    return Ok(());
+                }
+                // A nearly full disk may still have room for less, at last for the page that is
+                // needed. By steps: to find out that much does not fit may cost as much as to
+                // write it, and is not to be paid for every page.
+                Err(error) if error.code == Code::DiskFull && wanted > page.0 + 1 => growth /= 8,
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        };
-        self.file_pages.store(grown, Ordering::Release);
-        Ok(())
+        }
     }
 
     /// The dirty page table: pages with changes that the data file lacks, and since when.

@@ -219,3 +219,24 @@ fn a_cache_larger_than_all_memory_is_refused_and_costs_nothing() {
     let store = Store::open_recovering(disk, &options(), &Progress::default()).unwrap();
     assert_eq!(all(&mut begin(&store), at, false).len(), 1);
 }
+
+#[test]
+fn a_nearly_full_disk_is_not_asked_for_much_with_every_page() {
+    let disk = FaultDisk::over_memory(MemoryDisk::new(31));
+    let store = Store::create(disk.clone(), &options()).unwrap();
+    let mut txn = begin(&store);
+    let at = tree(&mut txn, "t");
+    disk.full_after(3 << 20);
+    let before = disk.counters().of(Call::Allocate);
+    let full = (0..100_000u32).find_map(|i| {
+        let told = txn.put(at, &i.to_be_bytes(), &[7; 900]);
+        told.err().map(|error| (i, error.code))
+    });
+    let (rows, code) = full.unwrap();
+    assert_eq!(code, Code::DiskFull);
+    let calls = disk.counters().of(Call::Allocate) - before;
+    assert!(rows > 500 && calls < u64::from(rows) / 8, "{calls} calls for {rows} rows");
+    disk.heal();
+    txn.abort().unwrap();
+    assert_sound(&store);
+}
