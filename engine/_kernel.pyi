@@ -47,17 +47,32 @@ def inspect(path: str) -> dict[str, Any]:
     since (text), alive; None where nobody has it open).
     """
 
-def verify_backup(path: str, job: Job | None = None) -> dict[str, Any]:
+def is_unfinished_backup(path: str) -> bool:
+    """Whether a directory holds a backup that was cut off and can go on."""
+
+def verify_backup(
+    path: str, job: Job | None = None, *, key: tuple[str, bytes] | None = None
+) -> dict[str, Any]:
     """Check a backup, and those it adds to, against their manifests.
 
-    Keys: files, bytes, pages, end_lsn, taken_at, sequence, parent (a name; None for a full one)."""
+    Keys: files, bytes, pages, end_lsn, taken_at, sequence, parent (a name; None for a full one),
+    resumed_pages."""
 
-def restore_backup(source: str, target: str, job: Job | None = None) -> dict[str, Any]:
+def restore_backup(
+    source: str, target: str, job: Job | None = None, *, key: tuple[str, bytes] | None = None
+) -> dict[str, Any]:
     """Rebuild a database in the empty or missing directory `target`. It needs recovery to its
     end LSN afterwards: open it. Keys: pages, bytes, end_lsn."""
 
 def restore_point(
-    source: str, target: str | None, kind: str, value: int, logs: Sequence[str], job: Job | None = None
+    source: str,
+    target: str | None,
+    kind: str,
+    value: int,
+    logs: Sequence[str],
+    job: Job | None = None,
+    *,
+    key: tuple[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Restore to a point, with the log kept in the directories `logs` (databases or archives); without
     a target only say where it is. kind and value: "backup"; "end"; "lsn"; "time" (microseconds since the Unix
@@ -152,7 +167,13 @@ class Store:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}], left_out (problems
         beyond those), skipped (names of what was in use)."""
     def copies_from_backups(
-        self, pages: Sequence[int], backups: Sequence[str], logs: Sequence[str], job: Job | None = None
+        self,
+        pages: Sequence[int],
+        backups: Sequence[str],
+        logs: Sequence[str],
+        job: Job | None = None,
+        *,
+        key: tuple[str, bytes] | None = None,
     ) -> PageCopies:
         """Whole copies of pages from the newest backups in these folders, brought up to date from the log
         kept in `logs` (databases, archives). What cannot be read of a backup is passed over."""
@@ -190,10 +211,20 @@ class Store:
         """One page as the data file has it. Keys: page, kind, level, tree, lsn, incarnation, right,
         records, free_bytes, ok, problem (text or None)."""
     def backup(
-        self, target: str, job: Job | None = None, *, parent: str | None = None, bytes_per_second: int = 0
+        self,
+        target: str,
+        job: Job | None = None,
+        *,
+        parent: str | None = None,
+        bytes_per_second: int = 0,
+        part_bytes: int = 0,
+        key: tuple[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """A backup while in use: full, or what has changed since the one in the directory `parent`,
-        which lies beside `target`. 0 bytes_per_second: no limit. Keys: as verify_backup, and seconds."""
+        which lies beside `target`; goes on with one that was cut off there, after its last whole
+        part of so many bytes of pages. 0 bytes_per_second: no limit.
+        `key`: a passphrase or the content of a key_file to encrypt it with. Keys: as verify_backup, and
+        seconds."""
     def snapshots(self) -> list[dict[str, Any]]:
         """Oldest first. Keys: number, name, taken_at, scheduled, lsn, committed_at (Unix seconds, 0 for
         none), pages (kept), bytes (of its files), data_bytes (of the data file then), whole, is_open."""

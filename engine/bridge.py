@@ -33,6 +33,7 @@ Tree = _kernel.Tree
 ERROR_CODES = _kernel.ERROR_CODES
 describe_source = _kernel.describe_source
 inspect = _kernel.inspect
+is_unfinished_backup = _kernel.is_unfinished_backup
 restore_backup = _kernel.restore_backup
 restore_point = _kernel.restore_point
 sniff_csv = _kernel.sniff_csv

@@ -107,6 +107,11 @@ class Config:
     audit_log_enabled: bool = flag(True, Section.INTEGRITY, "Record who did what to the database")
 
     backup_folder: str = text("", Section.BACKUPS, "Where backups go; empty for a folder beside the database")
+    backup_key_file: str = text(
+        "",
+        Section.BACKUPS,
+        "Key file that backups are encrypted with; empty for none. Without that file nobody can restore them",
+    )
     proved_backup_within: float = duration(
         "7 d", Section.BACKUPS, "Age of the newest proved backup that costs health", min="1 h"
     )

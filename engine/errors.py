@@ -316,6 +316,10 @@ class BackupIncomplete(HoldfastError):
     code = -92
 
 
+class BackupLocked(HoldfastError):
+    code = -93
+
+
 class SnapshotNotFound(HoldfastError):
     code = -96
 

@@ -282,6 +282,12 @@ class BackupInfo:
     """Its number in the chain, in order of taking whatever the clock says; 0 in older backups."""
     logs: tuple[str, ...] = field(default=(), compare=False)
     """Where the log after it is kept: the database, and its archive where that lies elsewhere."""
+    encryption: str = field(default="", compare=False)
+    """What it is encrypted with: passphrase | key_file; empty where everybody can read it."""
+    key_file: str = field(default="", compare=False)
+    """Where the key file was when it was taken."""
+    resumed_pages: int = field(default=0, compare=False)
+    """Pages that were there already when it went on after an attempt that was cut off."""
 
 
 class BackupOrigin(StrEnum):

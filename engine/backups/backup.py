@@ -7,6 +7,7 @@ what is found in a chain can be trusted to have been finished.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import time
@@ -18,15 +19,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
-from engine.backups.claim import UNFINISHED, claimed
+from engine.backups.claim import UNFINISHED, claimed, unfinished_of
 from engine.backups.history import RECORD_ENDING, kept_backup, kept_backups, noted
-from engine.errors import BackupDamaged, IncrementRefused, InvalidArgument, IoError, from_exception
+from engine.backups.keys import BackupKey, key_file, key_of, pair_of
+from engine.errors import (
+    BackupDamaged,
+    BackupLocked,
+    DiskFull,
+    IncrementRefused,
+    InvalidArgument,
+    IoError,
+    from_exception,
+)
 from engine.files import sync_directory, write_atomically
 from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin
 
 if TYPE_CHECKING:
     from engine.database import Database
+
+PART_BYTES = 256 << 20
+"""Bytes of pages after which a backup that is cut off can go on."""
 
 
 class Backups:
@@ -43,15 +56,17 @@ class Backups:
         origin: BackupOrigin = BackupOrigin.MANUAL,
         *,
         bytes_per_second: int = 0,
+        key: BackupKey | None = None,
     ) -> Task[BackupInfo]:
         """Add a full backup to the chain in `target`, while the database is in use.
 
         Start the task, or run it. It is verified against its manifest before it counts. Cancel
-        and failure leave the chain as it was. `bytes_per_second` limits how fast the database is
-        read; 0 does not. Raises `BackupTargetInUse` (-66) while another backup goes to the same
-        place.
+        and failure leave the chain as it was; what was copied by then is kept aside, where it is
+        much, and the next full backup goes on with it. `bytes_per_second` limits how fast the
+        database is read; 0 does not. With `key` it is encrypted; without, as the settings say.
+        Raises `BackupTargetInUse` (-66) while another backup goes to the same place.
         """
-        return self._task(target, origin, None, bytes_per_second)
+        return self._task(target, origin, None, bytes_per_second, key)
 
     def increment_task(
         self,
@@ -59,13 +74,15 @@ class Backups:
         origin: BackupOrigin = BackupOrigin.MANUAL,
         *,
         bytes_per_second: int = 0,
+        key: BackupKey | None = None,
     ) -> Task[BackupInfo]:
         """Add what has changed since the newest backup of the chain in `target`.
 
         As `full_task`; the whole chain is verified before the increment counts. Raises
-        `IncrementRefused` (-90) where there is no backup to add to, or one of another history.
+        `IncrementRefused` (-90) where there is no backup to add to, or one of another history, and
+        `BackupLocked` (-93) where `key` is not that of the backup to add to.
         """
-        return self._task(target, origin, self._newest_own, bytes_per_second)
+        return self._task(target, origin, self._newest_own, bytes_per_second, key)
 
     def _task(
         self,
@@ -73,57 +90,105 @@ class Backups:
         origin: BackupOrigin,
         parent_in: Callable[[Path], Path] | None,
         bytes_per_second: int,
+        key: BackupKey | None,
     ) -> Task[BackupInfo]:
         chain = Path(target).expanduser().absolute()
         if chain == self._database.path or self._database.path in chain.parents:
             raise InvalidArgument(argument="the target", issue="a backup cannot be inside its database")
 
-        def take(task: Task[BackupInfo], unfinished: Path) -> None:
+        def take(task: Task[BackupInfo], unfinished: Path, key: BackupKey | None) -> int:
             job = bridge.Job()
             task.use(job)
             parent = None if parent_in is None else str(parent_in(chain))
-            store = self._database.store
-            store.backup(str(unfinished), job, parent=parent, bytes_per_second=bytes_per_second)
+            done = self._database.store.backup(
+                str(unfinished),
+                job,
+                parent=parent,
+                bytes_per_second=bytes_per_second,
+                part_bytes=PART_BYTES,
+                key=pair_of(key),
+            )
+            return int(done["resumed_pages"])
 
         kind = "full" if parent_in is None else "incr"
 
         def work(task: Task[BackupInfo]) -> BackupInfo:
-            info = noted(self._database, origin, lambda: self._take(chain, kind, task, take))
+            chosen = key or self._set_key() or (None if parent_in is None else key_of(parent_in(chain)))
+            info = noted(self._database, origin, lambda: self._take(chain, kind, task, take, chosen))
             self._database.keeper.look(chain)
             return info
 
         return Task(f"Backup to {chain.name}", work)
+
+    def noted_key(self) -> tuple[str, bytes] | None:
+        """What may open backups of this database without anybody being asked: the key file that the
+        settings name, or that is noted with the newest backup; None where it cannot be read."""
+        try:
+            return pair_of(self._set_key() or key_of(self._database.keeper.folder))
+        except BackupLocked:
+            return None
+
+    def _set_key(self) -> BackupKey | None:
+        """The key that the settings name."""
+        path = self._database.config.backup_key_file
+        return key_file(path) if path else None
 
     def _take(
         self,
         chain: Path,
         kind: str,
         task: Task[BackupInfo],
-        take: Callable[[Task[BackupInfo], Path], None],
+        take: Callable[[Task[BackupInfo], Path, BackupKey | None], int],
+        key: BackupKey | None,
     ) -> BackupInfo:
-        name = f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-        unfinished = chain / f"{name}{UNFINISHED}"
         self._database.keeper.check_folder(chain)
         with claimed(chain):
+            unfinished = self._begun(chain, kind)
+            place = unfinished.with_name(unfinished.name.removesuffix(UNFINISHED))
+            may_go_on = False
             try:
-                unfinished.mkdir(mode=0o700)
-                take(task, unfinished)
+                unfinished.mkdir(mode=0o700, exist_ok=True)
+                resumed = take(task, unfinished, key)
                 # Where cancel came after the last page, what was taken is dropped all the same.
                 task.proceed()
-                proof = _verify(unfinished, task)
-                info = replace(_info(chain / name, proof, verified_at=time.time()), logs=self.log_places())
-                unfinished.rename(chain / name)
+                proof = _verify(unfinished, task, pair_of(key))
+                info = replace(
+                    _info(place, proof, verified_at=time.time()),
+                    logs=self.log_places(),
+                    resumed_pages=resumed,
+                    encryption="" if key is None else key.kind,
+                    key_file="" if key is None else key.path,
+                )
+                unfinished.rename(place)
                 sync_directory(chain)
                 _write_record(info)
+            except (BackupDamaged, DiskFull):
+                # What does not prove to be whole is no beginning; and a full disk wants its room back.
+                raise
             except OSError as error:
+                may_go_on = error.errno != errno.ENOSPC
                 raise from_exception(error, "write the backup to") from error
+            except BaseException:
+                may_go_on = True
+                raise
             finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                if not (may_go_on and bridge.is_unfinished_backup(str(unfinished))):
+                    shutil.rmtree(unfinished, ignore_errors=True)
         self.last = info
         self._database.events.publish(
             "backup_finished", path=info.path, pages=info.pages, bytes=info.bytes, end_lsn=info.end_lsn
         )
         return info
+
+    def _begun(self, chain: Path, kind: str) -> Path:
+        """The directory of a backup of this database that was cut off, else of a new one."""
+        for left in sorted(chain.glob(f"{kind}-*{UNFINISHED}"), reverse=True):
+            if unfinished_of(left) != self._database.keeper.identity():
+                continue
+            if bridge.is_unfinished_backup(str(left)):
+                return left
+            shutil.rmtree(left, ignore_errors=True)
+        return chain / f"{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}{UNFINISHED}"
 
     def _newest_own(self, chain: Path) -> Path:
         """What an increment is added to: others' backups may lie in the same folder."""
@@ -161,18 +226,21 @@ def newest(target: str | Path) -> Path:
     return path
 
 
-def verify_task(target: str | Path) -> Task[BackupInfo]:
+def verify_task(target: str | Path, key: BackupKey | None = None) -> Task[BackupInfo]:
     """Check the newest backup in a chain (or the one in `target`) without restoring it.
 
-    Start the task, or run it. Raises `BackupDamaged` (-62) that names the file.
+    Start the task, or run it. Raises `BackupDamaged` (-62) that names the file, and `BackupLocked`
+    (-93) where it is encrypted, and neither `key` nor the key file noted with it opens it.
     """
 
     def work(task: Task[BackupInfo]) -> BackupInfo:
         path = newest(target)
-        info = _info(path, _verify(path, task), verified_at=time.time())
+        info = _info(path, _verify(path, task, pair_of(key_of(path, key))), verified_at=time.time())
         if _record_path(path).exists():
             known = kept_backup(path)
-            info = replace(info, logs=() if known is None else known.info.logs)
+            if known is not None:
+                logs, lock, file = known.info.logs, known.info.encryption, known.info.key_file
+                info = replace(info, logs=logs, encryption=lock, key_file=file)
             with suppress(OSError):
                 # A chain on a read-only medium can be verified all the same.
                 _write_record(info)
@@ -181,10 +249,10 @@ def verify_task(target: str | Path) -> Task[BackupInfo]:
     return Task("Verify backup", work)
 
 
-def _verify(path: Path, task: Task[Any]) -> dict[str, Any]:
+def _verify(path: Path, task: Task[Any], key: tuple[str, bytes] | None) -> dict[str, Any]:
     job = bridge.Job()
     task.use(job)
-    return bridge.verify_backup(str(path), job)
+    return bridge.verify_backup(str(path), job, key=key)
 
 
 def _info(path: Path, proof: dict[str, Any], verified_at: float) -> BackupInfo:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,10 @@ UNFINISHED = ".partial"
 REMOVING = ".removing"
 """What a backup is called while it is written, and while it is removed."""
 
+_JOURNALS = ("unfinished.0", "unfinished.1")
+"""Where the kernel notes how far a backup is."""
+_UNFINISHED_S = 7 * 86_400.0
+"""A backup that was cut off longer ago is begun anew."""
 _NAMELESS_S = 3600.0
 """A claim that names no holder, of this age, is nobody's."""
 
@@ -83,7 +87,25 @@ def _is_abandoned(claim: Path) -> bool:
         return False
 
 
+def unfinished_of(left: Path) -> str:
+    """The identity of the database whose backup in `left` was cut off and may go on; else empty."""
+    for name in _JOURNALS:
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return str(json.loads((left / name).read_text("utf-8"))["backup"]["database"])
+    return ""
+
+
 def _sweep(chain: Path) -> None:
     for ending in (UNFINISHED, REMOVING):
         for left in chain.glob(f"*{ending}"):
-            shutil.rmtree(left, ignore_errors=True)
+            if ending == REMOVING or not _is_fresh(left):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_fresh(left: Path) -> bool:
+    """Whether a backup that was cut off may still go on."""
+    try:
+        newest = max(path.stat().st_mtime for name in _JOURNALS if (path := left / name).exists())
+    except (OSError, ValueError):
+        return False
+    return bool(unfinished_of(left)) and time.time() - newest < _UNFINISHED_S

@@ -225,6 +225,8 @@ def _info_of(
                 parent=str(record.get("parent") or ""),
                 sequence=int(record.get("sequence") or 0),
                 logs=tuple(str(log) for log in record.get("logs") or ()),
+                encryption=_encryption(manifest),
+                key_file=str(record.get("key_file") or ""),
             )
     except _WRONG:
         pass
@@ -240,9 +242,15 @@ def _info_of(
             verified_at=None,
             parent=str(manifest.get("parent") or ""),
             sequence=int(manifest.get("sequence") or 0),
+            encryption=_encryption(manifest),
         )
     except (*_WRONG, AssertionError):
         return None
+
+
+def _encryption(manifest: Mapping[str, Any] | None) -> str:
+    told = (manifest or {}).get("encryption")
+    return str(told.get("key", "")) if isinstance(told, Mapping) else ""
 
 
 def _kept(info: BackupInfo, database: str, raw: Mapping[str, Any]) -> KeptBackup:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from engine import bridge
 from engine.backups.backup import list_backups
 from engine.backups.history import kept_backups
+from engine.backups.keys import BackupKey, key_of, pair_of
 from engine.backups.named import point_named
 from engine.backups.restore import RestoreResult, rebuild
 from engine.errors import InvalidArgument
@@ -101,7 +102,9 @@ def _read_moment(text: str) -> datetime:
         return datetime.fromisoformat(text.strip())
 
 
-def preview_task(source: str | Path, point: Point, logs: Iterable[str | Path] = ()) -> Task[Reached]:
+def preview_task(
+    source: str | Path, point: Point, logs: Iterable[str | Path] = (), *, key: BackupKey | None = None
+) -> Task[Reached]:
     """Say where a point lies and what a restore would begin with; nothing is written.
 
     `logs` are databases or archives to look for the log in, before the places noted with the
@@ -110,13 +113,18 @@ def preview_task(source: str | Path, point: Point, logs: Iterable[str | Path] = 
     chain = Path(source).expanduser().absolute()
 
     def work(task: Task[Reached]) -> Reached:
-        return _reached(_restore_point(chain, None, point, logs, task))
+        return _reached(_restore_point(chain, None, point, logs, task, key))
 
     return Task("Look for the point", work)
 
 
 def restore_point_task(
-    source: str | Path, target: str | Path, point: Point, logs: Iterable[str | Path] = ()
+    source: str | Path,
+    target: str | Path,
+    point: Point,
+    logs: Iterable[str | Path] = (),
+    *,
+    key: BackupKey | None = None,
 ) -> Task[tuple[RestoreResult, Reached]]:
     """Rebuild the database as it was at a point, in the missing or empty directory `target`.
 
@@ -130,7 +138,7 @@ def restore_point_task(
         found: list[Reached] = []
 
         def copy() -> tuple[Path, dict[str, Any]]:
-            done = _restore_point(chain, place, point, logs, task)
+            done = _restore_point(chain, place, point, logs, task, key)
             found.append(_reached(done))
             return found[0].backup, {**done, "end_lsn": done["lsn"]}
 
@@ -140,14 +148,25 @@ def restore_point_task(
 
 
 def _restore_point(
-    chain: Path, place: Path | None, point: Point, logs: Iterable[str | Path], task: Task[Any]
+    chain: Path,
+    place: Path | None,
+    point: Point,
+    logs: Iterable[str | Path],
+    task: Task[Any],
+    key: BackupKey | None,
 ) -> dict[str, Any]:
     job = bridge.Job()
     task.use(job)
     given = [str(Path(log).expanduser().absolute()) for log in logs]
     target = None if place is None else str(place)
     return bridge.restore_point(
-        str(chain), target, point.kind, point.value, [*given, *_noted_logs(chain)], job
+        str(chain),
+        target,
+        point.kind,
+        point.value,
+        [*given, *_noted_logs(chain)],
+        job,
+        key=pair_of(key_of(chain, key)),
     )
 
 

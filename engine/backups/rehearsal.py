@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from engine.backups import history
 from engine.backups.backup import newest, verify_task
 from engine.backups.history import MANIFEST, RowCounts
+from engine.backups.keys import BackupKey
 from engine.backups.restore import restore_task
 from engine.errors import (
     BackupDamaged,
@@ -66,7 +67,7 @@ class Rehearsal:
         return self.noted is not None and self.noted.is_exact
 
 
-def checksum_task(target: str | Path) -> Task[BackupInfo]:
+def checksum_task(target: str | Path, key: BackupKey | None = None) -> Task[BackupInfo]:
     """Check the newest backup in a folder, or one backup, without restoring it; keep the outcome.
 
     Start the task, or run it. Raises `BackupDamaged` (-62) that names the file.
@@ -75,14 +76,16 @@ def checksum_task(target: str | Path) -> Task[BackupInfo]:
     def work(task: Task[BackupInfo]) -> BackupInfo:
         path = newest(target)
         with _setbacks_noted(path, ProofStep.CHECKSUMMED):
-            info = task.carry(verify_task(path))
+            info = task.carry(verify_task(path, key))
         history.note_whole(path)
         return info
 
     return Task("Verify backup", work)
 
 
-def rehearse_task(target: str | Path, *, scratch: str | Path | None = None) -> Task[Rehearsal]:
+def rehearse_task(
+    target: str | Path, *, scratch: str | Path | None = None, key: BackupKey | None = None
+) -> Task[Rehearsal]:
     """Restore the newest backup in a folder, or one backup, into a scratch folder, and prove it there.
 
     Start the task, or run it. `scratch` is the folder to make that folder in; else it is the system's
@@ -98,7 +101,7 @@ def rehearse_task(target: str | Path, *, scratch: str | Path | None = None) -> T
         parent = scratch_place(path, None if scratch is None else Path(scratch), "rehearse the backup in")
         try:
             with scratch_folder(parent, _PREFIX) as folder, _setbacks_noted(path, ProofStep.RESTORED):
-                return _rehearse(path, folder / "restored.holdfast", task, began)
+                return _rehearse(path, folder / "restored.holdfast", task, began, key)
         except OSError as error:
             raise from_exception(error, "rehearse the backup in") from error
 
@@ -136,12 +139,14 @@ def _free(place: Path) -> int:
         return 0
 
 
-def _rehearse(path: Path, place: Path, task: Task[Rehearsal], began: float) -> Rehearsal:
+def _rehearse(
+    path: Path, place: Path, task: Task[Rehearsal], began: float, key: BackupKey | None
+) -> Rehearsal:
     # Imported here: the database owns the backups.
     from engine.database import open_database
 
     task.stage("Restoring into a scratch folder", step=2, steps=_STEPS)
-    restored = task.carry(restore_task(path, place))
+    restored = task.carry(restore_task(path, place, key=key))
     task.stage("Opening and checking it", step=3, steps=_STEPS)
     with open_database(place, create=False, recovery="never") as database:
         report = task.carry(database.check_task())

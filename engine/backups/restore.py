@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.backups.backup import newest
+from engine.backups.keys import BackupKey, key_of, pair_of
 from engine.database import recover_task
 from engine.errors import DatabaseNotFound, TargetNotEmpty, from_exception
 from engine.tasks import Task
@@ -32,13 +33,15 @@ class RestoreResult:
     """What brought it there; its check of everything is the proof."""
 
 
-def restore_task(source: str | Path, target: str | Path) -> Task[RestoreResult]:
+def restore_task(
+    source: str | Path, target: str | Path, *, key: BackupKey | None = None
+) -> Task[RestoreResult]:
     """Rebuild a database in the missing or empty directory `target`; start the task, or run it.
 
     `source` is a chain (its newest backup is taken) or one backup. What was copied is brought
     to the backup's end by a recovery, which also checks it in full. Cancel and failure leave
-    `target` as it was. Raises `TargetNotEmpty` (-63), `BackupDamaged` (-62), and what recovery
-    raises.
+    `target` as it was. An encrypted one needs `key`, or the key file that is noted with it. Raises
+    `TargetNotEmpty` (-63), `BackupDamaged` (-62), `BackupLocked` (-93), and what recovery raises.
     """
     place = Path(target).expanduser().absolute()
 
@@ -48,7 +51,7 @@ def restore_task(source: str | Path, target: str | Path) -> Task[RestoreResult]:
         def copy() -> tuple[Path, dict[str, Any]]:
             job = bridge.Job()
             task.use(job)
-            return path, bridge.restore_backup(str(path), str(place), job)
+            return path, bridge.restore_backup(str(path), str(place), job, key=pair_of(key_of(path, key)))
 
         return rebuild(place, task, copy)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from getpass import getpass
 from typing import Any
 
 from engine.backups.emergency import (
@@ -12,6 +13,7 @@ from engine.backups.emergency import (
     restore_emergency_task,
     verify_emergency_task,
 )
+from engine.backups.keys import BackupKey, key_file, make_key_file, passphrase
 from engine.backups.point import AT_BACKUP, preview_task, restore_point_task
 from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
@@ -39,6 +41,10 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--bytes-per-second", type=int, default=0, metavar="N", help="read the database no faster than this"
     )
+    _add_key(parser)
+    parser.add_argument(
+        "--make-key-file", metavar="FILE", help="write a new key into FILE first, and encrypt with that"
+    )
     parser = add_verb(verbs, "verify-backup", verify, "Check a backup against its checksums", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup, or the directory of the chain")
     parser.add_argument(
@@ -47,6 +53,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         help="restore it into a scratch folder, check that, count its rows, and remove it again",
     )
     parser.add_argument("--scratch", metavar="DIR", help="where the scratch folder goes")
+    _add_key(parser)
     parser = add_verb(verbs, "restore", restore, "Restore a backup into a new directory", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup")
     parser.add_argument("path", metavar="PATH", help="the new directory")
@@ -55,6 +62,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--accept-incomplete", action="store_true", help="restore an emergency backup with what it lacks"
     )
+    _add_key(parser)
 
 
 def backup(args: argparse.Namespace, out: Output) -> int:
@@ -63,12 +71,38 @@ def backup(args: argparse.Namespace, out: Output) -> int:
         return _emergency(args, out)
     if args.bytes_per_second < 0:
         raise InvalidArgument(argument="--bytes-per-second", issue="it cannot be negative")
+    key = _key(args, is_new=not args.incremental)
     with open_existing(args.path, out) as database:
         backups = database.backups
         task = backups.increment_task if args.incremental else backups.full_task
-        info = out.follow(task(args.target, bytes_per_second=args.bytes_per_second))
-    out.result({"backup": asdict(info)}, [f"{_described(info)}, checked against its manifest.", info.path])
+        info = out.follow(task(args.target, bytes_per_second=args.bytes_per_second, key=key))
+    lines = [f"{_described(info)}, checked against its manifest.", info.path]
+    if info.resumed_pages:
+        lines.append(f"{info.resumed_pages:,} pages were there from an attempt that was cut off.")
+    out.result({"backup": asdict(info)}, lines)
     return FINE
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--key-file", metavar="FILE", help="the key file that backups are encrypted with")
+    which.add_argument(
+        "--passphrase", action="store_true", help="ask for the passphrase that backups are encrypted with"
+    )
+
+
+def _key(args: argparse.Namespace, *, is_new: bool = False) -> BackupKey | None:
+    """The key that the arguments name; a passphrase is asked for, twice where it is a new one."""
+    if getattr(args, "make_key_file", None):
+        return make_key_file(args.make_key_file)
+    if args.key_file:
+        return key_file(args.key_file)
+    if not args.passphrase:
+        return None
+    text = getpass("Passphrase of the backups: ")
+    if is_new and getpass("Once more: ") != text:
+        raise InvalidArgument(argument="the passphrase", issue="the two are not the same")
+    return passphrase(text)
 
 
 def _emergency(args: argparse.Namespace, out: Output) -> int:
@@ -95,8 +129,10 @@ def verify(args: argparse.Namespace, out: Output) -> int:
             out.result({"ok": True, "emergency": asdict(found), "complete": not found.missing}, lines)
             return FINE
         if args.restore:
-            return _rehearsed(out.follow(rehearse_task(args.target, scratch=args.scratch)), out)
-        info = out.follow(checksum_task(args.target))
+            return _rehearsed(
+                out.follow(rehearse_task(args.target, scratch=args.scratch, key=_key(args))), out
+            )
+        info = out.follow(checksum_task(args.target, _key(args)))
     except (BackupDamaged, RehearsalFailed) as error:
         # Damage is what this verb looks for: it is a finding, not a failure to look.
         out.result({"ok": False, "backup": None, "error": error.to_dict()}, [])
@@ -138,14 +174,15 @@ def restore(args: argparse.Namespace, out: Output) -> int:
     if is_emergency(args.target):
         return _restore_emergency(args, out)
     point = point_of(args, args.target)
+    key = _key(args)
     if args.preview:
-        reached = out.follow(preview_task(args.target, point or AT_BACKUP, args.log))
+        reached = out.follow(preview_task(args.target, point or AT_BACKUP, args.log, key=key))
         out.result({"restored": False, **reached_value(reached)}, reached_lines(reached))
         return FINE
     if point is None:
-        result, extra, lines = out.follow(restore_task(args.target, args.path)), {}, []
+        result, extra, lines = out.follow(restore_task(args.target, args.path, key=key)), {}, []
     else:
-        result, reached = out.follow(restore_point_task(args.target, args.path, point, args.log))
+        result, reached = out.follow(restore_point_task(args.target, args.path, point, args.log, key=key))
         extra, lines = reached_value(reached), reached_lines(reached)
     value = {
         "restored": True,

@@ -192,14 +192,19 @@ class _Copies:
         folders = (*elsewhere.folders, *database.keeper.folders())
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._logs = [*map(str, elsewhere.logs), *database.backups.log_places()]
+        self._key = database.backups.noted_key()
         self._job = job
 
     def fetched(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:
         """The pages in batches, each with its copies; none where there is no folder of backups."""
         for first in range(0, len(pages) if self._folders else 0, _MOST_COPIES):
             batch = pages[first : first + _MOST_COPIES]
-            store = self._database.store
-            yield batch, store.copies_from_backups(batch, self._folders, self._logs, self._job)
+            yield (
+                batch,
+                self._database.store.copies_from_backups(
+                    batch, self._folders, self._logs, self._job, key=self._key
+                ),
+            )
 
 
 def _page_remedies(

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QDialog, QFileDialog, QLineEdit, QWidge
 
 from engine.errors import Cancelled, IncrementRefused
 from engine.types import BackupInfo, ProofStep
+from gui.backups.key_choice import KeyFileChoice
 from gui.backups.words import proof_steps
 from gui.page import Shell
 from gui.tasks import EngineSession
@@ -161,6 +162,9 @@ class BackupDialog(WorkDialog):
         self.rehearses.setChecked(True)
         self.middle.addWidget(self.adds)
         self.middle.addWidget(self.rehearses)
+        self.key = KeyFileChoice(folder.with_name(f"{session.name}.key"))
+        self.key.changed.connect(self.show_state)
+        self.middle.addWidget(self.key)
         self.place.setText(str(folder))
 
     def show_state(self) -> None:
@@ -175,18 +179,21 @@ class BackupDialog(WorkDialog):
         else:
             self.go.setText(self.tr("Back up"))
         self.go.setEnabled(bool(self.place.text().strip()))
-        more = ("--incremental",) if self._is_increment() else ()
+        more: tuple[str | Path, ...] = ("--incremental",) if self._is_increment() else ()
+        if (key := self.key.path()) is not None:
+            more = (*more, "--key-file", key)
         self.command.show_command("backup", self._session.path, self.path(), *more)
 
     def _is_increment(self) -> bool:
         return self.adds.isChecked() and not self.adds.isHidden()
 
     def start(self) -> None:
-        folder, adds = self.path(), self._is_increment()
+        folder, adds, key = self.path(), self._is_increment(), self.key.path()
         self.adds.hide()
         self.rehearses.hide()
+        self.key.hide()
         self.shell.preferences.keep_backup_folder(self._session.path, folder)
-        answer = self._session.run(lambda db: _backup_task(db, folder, adds), self, channel="files")
+        answer = self._session.run(lambda db: _backup_task(db, folder, adds, key), self, channel="files")
         answer.done(lambda task: self.follow(task, self._has_taken)).failed(self.has_failed)
 
     def has_failed(self, error: BaseException) -> None:
@@ -196,6 +203,7 @@ class BackupDialog(WorkDialog):
         super().has_failed(error)
         if self._info is None:
             self.rehearses.show()
+            self.key.show()
             return
         # The backup is there; only its rehearsal is to be told of.
         self._target.hide()
@@ -238,9 +246,14 @@ class BackupDialog(WorkDialog):
         self.ended.emit()
 
 
-def _backup_task(database: Any, folder: Path, adds: bool) -> Any:
+def _backup_task(database: Any, folder: Path, adds: bool, key_path: Path | None) -> Any:
+    from engine.backups.keys import key_file, make_key_file
+
+    key = None
+    if key_path is not None:
+        key = key_file(key_path) if adds or key_path.exists() else make_key_file(key_path)
     backups = database.backups
-    task = backups.increment_task(folder) if adds else backups.full_task(folder)
+    task = backups.increment_task(folder, key=key) if adds else backups.full_task(folder, key=key)
     if folder.absolute() != database.keeper.folder:
         # Where a backup was put by hand, those of the schedule and its proof are looked for too.
         database.keeper.change(backup_folder=str(folder.absolute()))

@@ -29,6 +29,7 @@ SHOWN = {
     Section.STORAGE: ("cache_size", "lock_timeout", "deadlock_victim"),
     Section.BACKUPS: (
         "backup_folder",
+        "backup_key_file",
         "proved_backup_within",
         "backup_schedule",
         "backup_interval",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.workload import Workload
-from tests.bench.workloads import commits, rows, snapshots, upkeep, ycsb
+from tests.bench.workloads import commits, rows, safety, snapshots, upkeep, ycsb
 
 WORKLOADS: list[Workload] = [
     *rows.WORKLOADS,
@@ -11,6 +11,7 @@ WORKLOADS: list[Workload] = [
     *ycsb.WORKLOADS,
     *upkeep.WORKLOADS,
     *snapshots.WORKLOADS,
+    *safety.WORKLOADS,
 ]
 
 

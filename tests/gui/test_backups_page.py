@@ -113,6 +113,38 @@ def test_a_backup_is_taken_proved_listed_and_restored(
         assert len(txn.tree("stock")) == 3000
 
 
+def test_a_backup_is_encrypted_with_a_key_file_that_is_made_for_it(
+    filled: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    page = page_of(filled)
+    filled.show_page("backups")
+    page.back_up()
+    dialog = page.findChildren(BackupDialog)[0]
+    dialog.place.setText(str(tmp_path / "kept"))
+    assert "--key-file" not in dialog.command.text()
+    dialog.key.encrypts.setChecked(True)
+    dialog.key.file.setText(str(tmp_path / "stock.key"))
+    assert "--key-file" in dialog.command.text()
+    dialog.start()
+    until(lambda: "proved" in dialog.banner.title())
+    dialog.accept()
+    (taken,) = database_of(filled).keeper.backups()
+    assert (taken.info.encryption, taken.info.key_file) == ("key_file", str(tmp_path / "stock.key"))
+    page.restore()
+    restoring = page.findChildren(RestoreDialog)[0]
+    target = tmp_path / "again.holdfast"
+    restoring.place.setText(str(target))
+    until(restoring.go.isEnabled)
+    (tmp_path / "stock.key").rename(tmp_path / "away.key")
+    restoring.start()
+    until(lambda: not restoring.errors.isHidden())
+    assert not target.exists()
+    (tmp_path / "away.key").rename(tmp_path / "stock.key")
+    restoring.start()
+    until(lambda: "Restored" in restoring.banner.title())
+    restoring.accept()
+
+
 def test_a_backup_that_was_not_rehearsed_is_not_called_proved(filled: MainWindow, until: Until) -> None:
     page = page_of(filled)
     filled.show_page("backups")

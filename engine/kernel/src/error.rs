@@ -129,6 +129,7 @@ codes! {
     RecoveryRollbackFailed = -81,
     IncrementRefused = -90,
     PointNotReached = -91,
+    BackupLocked = -93,
     SnapshotNotFound = -96,
     SnapshotDamaged = -97,
     SnapshotGivenUp = -98,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::{MANIFEST, Manifest, Piece};
+use super::seal::{Keyring, Seal, Secret};
 use super::stream::Unpacker;
 use super::{at, damaged};
 use crate::disk::Disk;
@@ -22,6 +23,8 @@ pub(super) struct Link<'p> {
     pub manifest: &'p Manifest,
     /// Its directory, for errors; empty where it has none.
     pub place: String,
+    /// What opens its files, where they are sealed.
+    pub seal: Option<Seal>,
 }
 
 impl Link<'_> {
@@ -32,7 +35,8 @@ impl Link<'_> {
 
     /// Opens a compressed part. A missing one is damage.
     pub fn unpack(&self, piece: &Piece) -> Result<Unpacker> {
-        Unpacker::open(self.disk, &piece.name).map_err(|error| piece.tell_missing(error))
+        Unpacker::open(self.disk, &piece.name, self.seal.as_ref())
+            .map_err(|error| piece.tell_missing(error))
     }
 }
 
@@ -56,11 +60,28 @@ impl Piece {
 /// A backup and, one after the other, those it adds to; the last one is full.
 pub(super) struct Chain {
     members: Vec<(Box<dyn Disk>, Manifest, PathBuf)>,
+    seals: Vec<Option<Seal>>,
+}
+
+/// What opens the files of a backup; none where they are not sealed. `BackupLocked` without the
+/// right key, `BackupDamaged` where the manifest was changed by somebody who has no key.
+pub(super) fn unlock(
+    manifest: &Manifest,
+    keys: &mut Keyring,
+    key: Option<&Secret>,
+) -> Result<Option<Seal>> {
+    let Some(locks) = &manifest.locks else { return Ok(None) };
+    let seal = keys.open(locks, key)?;
+    if manifest.mac.as_deref() != Some(seal.sign(&manifest.id).as_str()) {
+        return Err(damaged(MANIFEST, "it was changed by somebody without the key"));
+    }
+    Ok(Some(seal))
 }
 
 impl Chain {
-    /// The chain that ends with the backup in `tip`. `BackupDamaged` where a part of it is missing.
-    pub fn open(tip: &Path) -> Result<Chain> {
+    /// The chain that ends with the backup in `tip`. `BackupDamaged` where a part of it is missing,
+    /// `BackupLocked` where `key` does not open it.
+    pub fn open(tip: &Path, key: Option<&Secret>) -> Result<Chain> {
         let mut members: Vec<(Box<dyn Disk>, Manifest, PathBuf)> = Vec::new();
         let mut place = tip.to_owned();
         loop {
@@ -72,7 +93,7 @@ impl Chain {
             }
             let parent = manifest.parent.as_ref().map(|parent| parent.name.clone());
             members.push((disk, manifest, place.clone()));
-            let Some(name) = parent else { return Ok(Chain { members }) };
+            let Some(name) = parent else { return Chain { members, seals: Vec::new() }.unlocked(key) };
             if members.len() >= MOST_LINKS {
                 return Err(at(&text, damaged(MANIFEST, "more backups add to each other than can be")));
             }
@@ -80,13 +101,23 @@ impl Chain {
         }
     }
 
+    fn unlocked(mut self, key: Option<&Secret>) -> Result<Chain> {
+        let mut keys = Keyring::default();
+        for (_, manifest, place) in &self.members {
+            let seal = unlock(manifest, &mut keys, key);
+            self.seals.push(seal.map_err(|error| at(&place.display().to_string(), error))?);
+        }
+        Ok(self)
+    }
+
     pub fn links(&self) -> Vec<Link<'_>> {
-        self.members
-            .iter()
-            .map(|(disk, manifest, place)| Link {
+        let members = self.members.iter().zip(&self.seals);
+        members
+            .map(|((disk, manifest, place), seal)| Link {
                 disk: &**disk,
                 manifest,
                 place: place.display().to_string(),
+                seal: seal.clone(),
             })
             .collect()
     }

@@ -7,6 +7,7 @@ use super::logs::Logs;
 use super::manifest::Manifest;
 use super::marks;
 use super::pages::Layer;
+use super::seal::Secret;
 use super::take::hex;
 use crate::error::{Code, Result};
 use crate::page::Page;
@@ -29,6 +30,7 @@ pub fn copies_of(
     folders: &[PathBuf],
     logs: &[PathBuf],
     pages: &[PageId],
+    key: Option<&Secret>,
     progress: &Progress,
 ) -> Result<Elsewhere> {
     let mut wanted = pages.to_vec();
@@ -41,7 +43,7 @@ pub fn copies_of(
         }
         progress.begin("pages in backups", "pages", u64::from(wanted[wanted.len() - 1].0) + 1);
         let is_own = marks::has(&**store.disk(), &manifest.id)?;
-        match read(&place, &wanted, progress) {
+        match read(&place, &wanted, key, progress) {
             Ok(found) => {
                 wanted.retain(|id| found.iter().all(|page| page.id() != *id));
                 elsewhere
@@ -82,8 +84,13 @@ fn copy(page: Page, manifest: &Manifest, place: &Path, is_own: bool) -> Copy {
     Copy { page, source: Source::Backup, place, as_of, is_own, changes: 0 }
 }
 
-fn read(place: &Path, wanted: &[PageId], progress: &Progress) -> Result<Vec<Page>> {
-    let chain = Chain::open(place)?;
+fn read(
+    place: &Path,
+    wanted: &[PageId],
+    key: Option<&Secret>,
+    progress: &Progress,
+) -> Result<Vec<Page>> {
+    let chain = Chain::open(place, key)?;
     let links = chain.links();
     let mut layer = Layer::open(&links)?;
     let size = chain.tip().map_or(0, |tip| tip.page_size as usize);

@@ -76,7 +76,7 @@ impl Worked {
 
     fn copies(&self, pages: &[PageId]) -> Elsewhere {
         let (folders, logs) = ([self.folder.0.join("chain")], [self.folder.0.join("db")]);
-        copies_of(&self.store, &folders, &logs, pages, &Progress::default()).unwrap()
+        copies_of(&self.store, &folders, &logs, pages, None, &Progress::default()).unwrap()
     }
 
     fn plan(&self, pages: &[PageId], elsewhere: &Elsewhere) -> Plan {

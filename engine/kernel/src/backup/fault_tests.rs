@@ -25,7 +25,7 @@ fn prepared(disk: std::sync::Arc<dyn Disk>) -> (Store, std::sync::Arc<MemoryDisk
 fn verified(increment: &dyn Disk, full: &dyn Disk, how: &Taken) -> Result<Summary> {
     let child = Manifest::read(increment)?;
     let parent = &how.base.as_ref().unwrap().manifest;
-    let link = |disk, manifest| Link { disk, manifest, place: String::new() };
+    let link = |disk, manifest| Link { disk, manifest, place: String::new(), seal: None };
     let links = [link(increment, &child), link(full, parent)];
     Pass::new(&links, None, &Progress::default())?.run()
 }
@@ -66,8 +66,8 @@ fn a_target_that_fails_at_any_call_holds_no_increment_or_a_whole_one() {
     let child = Manifest::read(&*target).unwrap();
     let parent = &how.base.as_ref().unwrap().manifest;
     let links = [
-        Link { disk: &*target, manifest: &child, place: String::new() },
-        Link { disk: &*full, manifest: parent, place: String::new() },
+        Link { disk: &*target, manifest: &child, place: String::new(), seal: None },
+        Link { disk: &*full, manifest: parent, place: String::new(), seal: None },
     ];
     let disk = MemoryDisk::new(74);
     restore_links(&links, &*disk, &Progress::default()).unwrap();

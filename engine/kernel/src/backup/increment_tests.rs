@@ -44,7 +44,7 @@ impl Folder {
     }
 
     fn copied(&self, name: &str) -> Result<Arc<MemoryDisk>> {
-        let chain = Chain::open(&self.0.join(name))?;
+        let chain = Chain::open(&self.0.join(name), None)?;
         let disk = MemoryDisk::new(77);
         let done = restore_links(&chain.links(), &*disk, &Progress::default());
         assert!(done.is_ok() || disk.snapshot().is_empty(), "an error leaves nothing behind");
@@ -52,7 +52,7 @@ impl Folder {
     }
 
     fn verify(&self, name: &str) -> Result<Summary> {
-        verify(&self.0.join(name), &Progress::default())
+        verify(&self.0.join(name), None, &Progress::default())
     }
 }
 
@@ -372,11 +372,11 @@ fn a_page_of_another_moment_in_the_backup_below_is_found() {
     let child = Manifest::read(&*increment).unwrap();
     // The forged one says that it is the parent, and its page is valid, only older.
     let forged = MemoryDisk::from_snapshot(1, &full.snapshot());
-    let mut packer = stream::Packer::create(&*forged, PAGES).unwrap();
+    let mut packer = stream::Packer::create(&*forged, PAGES, None).unwrap();
     packer.write(&PAGES_MAGIC).unwrap();
     packer.write(&4096u32.to_le_bytes()).unwrap();
     let mut pages = Vec::new();
-    let links = [Link { disk: &*full, manifest: &manifest, place: String::new() }];
+    let links = [Link { disk: &*full, manifest: &manifest, place: String::new(), seal: None }];
     let mut layer = pages::Layer::open(&links).unwrap();
     let mut page = Page::zeroed(4096);
     while let Some(id) = layer.next(&mut page).unwrap() {
@@ -397,8 +397,8 @@ fn a_page_of_another_moment_in_the_backup_below_is_found() {
     let piece = lie.pieces.iter_mut().find(|piece| piece.name == PAGES).unwrap();
     (piece.bytes, piece.hash) = (bytes, hash);
     let links = [
-        Link { disk: &*increment, manifest: &child, place: "increment".to_owned() },
-        Link { disk: &*forged, manifest: &lie, place: "full".to_owned() },
+        Link { disk: &*increment, manifest: &child, place: "increment".to_owned(), seal: None },
+        Link { disk: &*forged, manifest: &lie, place: "full".to_owned(), seal: None },
     ];
     let error = Pass::new(&links, None, &Progress::default()).unwrap().run().unwrap_err();
     assert_eq!(error.code, Code::BackupDamaged);
@@ -429,8 +429,8 @@ fn an_increment_that_is_cut_off_at_any_call_never_looks_whole() {
             }
             Ok(child) => {
                 let links = [
-                    Link { disk: &*left, manifest: &child, place: String::new() },
-                    Link { disk: &*full, manifest: &manifest, place: String::new() },
+                    Link { disk: &*left, manifest: &child, place: String::new(), seal: None },
+                    Link { disk: &*full, manifest: &manifest, place: String::new(), seal: None },
                 ];
                 Pass::new(&links, None, &Progress::default()).unwrap().run().unwrap();
                 whole += 1;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::parts::part_name;
+use super::seal::{Locks, Seal};
 use super::{Summary, damaged};
 use crate::disk::{Disk, OpenMode};
 use crate::error::Result;
@@ -21,6 +23,24 @@ pub(super) struct Piece {
     pub hash: String,
     /// The size of what it is restored to.
     pub restored_bytes: u64,
+}
+
+impl Piece {
+    pub(super) fn value(&self) -> Value {
+        json!({
+            "name": self.name, "bytes": self.bytes, "blake3": self.hash,
+            "restored_bytes": self.restored_bytes,
+        })
+    }
+
+    pub(super) fn from_value(value: &Value) -> Option<Piece> {
+        Some(Piece {
+            name: value["name"].as_str()?.to_owned(),
+            bytes: value["bytes"].as_u64()?,
+            hash: value["blake3"].as_str()?.to_owned(),
+            restored_bytes: value["restored_bytes"].as_u64()?,
+        })
+    }
 }
 
 /// The backup that an increment adds to.
@@ -53,24 +73,19 @@ pub struct Manifest {
     pub pages: u64,
     /// `None` for a full backup.
     pub parent: Option<ParentName>,
+    /// How its files are sealed; none where everybody can read them.
+    pub locks: Option<Locks>,
+    /// The keyed hash of the seal, where its files are sealed.
+    pub(super) mac: Option<String>,
     pub(super) pieces: Vec<Piece>,
 }
 
 impl Manifest {
     fn value(&self) -> Value {
-        let pieces: Vec<Value> = self
-            .pieces
-            .iter()
-            .map(|piece| {
-                json!({
-                    "name": piece.name, "bytes": piece.bytes, "blake3": piece.hash,
-                    "restored_bytes": piece.restored_bytes,
-                })
-            })
-            .collect();
+        let pieces: Vec<Value> = self.pieces.iter().map(Piece::value).collect();
         let kind = if self.parent.is_some() { KIND_INCREMENT } else { KIND_FULL };
         let parent = self.parent.as_ref();
-        json!({
+        let mut value = json!({
             "format": FORMAT,
             "kind": kind,
             "database": self.database,
@@ -85,14 +100,22 @@ impl Manifest {
             "parent": parent.map(|parent| parent.name.as_str()),
             "parent_id": parent.map(|parent| parent.id.as_str()),
             "files": pieces,
-        })
+        });
+        if let Some(locks) = &self.locks {
+            value["encryption"] = locks.value();
+        }
+        value
     }
 
     /// Seals the manifest; returns what is to be written.
-    pub(super) fn encode(&mut self) -> String {
+    pub(super) fn encode(&mut self, seal: Option<&Seal>) -> String {
         let mut text = self.value();
         self.id = blake3::hash(text.to_string().as_bytes()).to_hex().to_string();
         text["blake3"] = self.id.as_str().into();
+        self.mac = seal.map(|seal| seal.sign(&self.id));
+        if let Some(mac) = &self.mac {
+            text["mac"] = mac.as_str().into();
+        }
         format!("{text:#}\n")
     }
 
@@ -100,6 +123,8 @@ impl Manifest {
     pub(super) fn decode(text: &[u8]) -> std::result::Result<Manifest, String> {
         let mut value: Value =
             serde_json::from_slice(text).map_err(|_| "the manifest cannot be read".to_owned())?;
+        let mac = value.as_object_mut().and_then(|object| object.shift_remove("mac"));
+        let mac = mac.as_ref().and_then(Value::as_str).map(str::to_owned);
         let seal = value.as_object_mut().and_then(|object| object.shift_remove("blake3"));
         let expected = blake3::hash(value.to_string().as_bytes()).to_hex();
         if seal.as_ref().and_then(Value::as_str) != Some(expected.as_str()) {
@@ -109,19 +134,12 @@ impl Manifest {
             return Err("the backup was written by another version".to_owned());
         }
         Self::from_value(&value, expected.to_string())
+            .map(|manifest| Manifest { mac, ..manifest })
             .ok_or_else(|| "the manifest lacks a part".to_owned())
     }
 
     fn from_value(value: &Value, id: String) -> Option<Manifest> {
         let number = |name: &str| value[name].as_u64();
-        let piece = |piece: &Value| {
-            Some(Piece {
-                name: piece["name"].as_str()?.to_owned(),
-                bytes: piece["bytes"].as_u64()?,
-                hash: piece["blake3"].as_str()?.to_owned(),
-                restored_bytes: piece["restored_bytes"].as_u64()?,
-            })
-        };
         let parent = match value["kind"].as_str()? {
             KIND_FULL => None,
             KIND_INCREMENT => Some(ParentName {
@@ -129,6 +147,10 @@ impl Manifest {
                 id: value["parent_id"].as_str()?.to_owned(),
             }),
             _ => return None,
+        };
+        let locks = match &value["encryption"] {
+            Value::Null => None,
+            locks => Some(Locks::from_value(locks)?),
         };
         let start_lsn = Lsn(number("start_lsn")?);
         Some(Manifest {
@@ -143,7 +165,9 @@ impl Manifest {
             committed_at: value["committed_at"].as_i64().unwrap_or(i64::MAX),
             pages: number("pages")?,
             parent,
-            pieces: value["files"].as_array()?.iter().map(piece).collect::<Option<_>>()?,
+            locks,
+            mac: None,
+            pieces: value["files"].as_array()?.iter().map(Piece::from_value).collect::<Option<_>>()?,
         })
     }
 
@@ -165,6 +189,11 @@ impl Manifest {
         self.pieces.iter().find(|piece| piece.name == name)
     }
 
+    /// The parts of a list, in order.
+    pub(super) fn parts(&self, name: &str) -> Vec<&Piece> {
+        (0..).map_while(|number| self.piece(&part_name(name, number))).collect()
+    }
+
     pub(super) fn summary(&self, seconds: f64) -> Summary {
         Summary {
             files: self.pieces.len() as u64,
@@ -174,6 +203,7 @@ impl Manifest {
             taken_at: self.taken_at,
             sequence: self.sequence,
             parent: self.parent.as_ref().map(|parent| parent.name.clone()),
+            resumed_pages: 0,
             seconds,
         }
     }

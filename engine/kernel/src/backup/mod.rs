@@ -4,10 +4,14 @@
 //! TARGET/
 //!   pages.zst            the pages of this backup, compressed; `pages` draws the bytes
 //!   kept.zst             of an increment: the pages that the backups before it hold
+//!   again.zst            pages that changed after they were copied, in a backup that went on later
 //!   wal/NNNNNNNNNNNN.wal.zst   zstd of a segment: its header and the stream up to the end LSN
 //!   control              as in a database: the checkpoint that recovery starts from
 //!   manifest.json        what there is, with sizes and BLAKE3, and what it adds to; written last
 //! ```
+//!
+//! A large database gives several parts of each list, `pages.0001.zst` and so on. A backup that is
+//! cut off goes on after the last whole part ([`unfinished`]).
 //!
 //! A directory without a whole manifest is no backup, so one that was cut off never looks like
 //! one. The pages are of different moments (a fuzzy backup, Mohan et al. 1992, section 10.1);
@@ -41,21 +45,29 @@ mod manifest;
 pub(crate) mod marks;
 mod pace;
 mod pages;
+mod parts;
 mod point;
 #[cfg(test)]
 mod point_tests;
 mod restore;
 #[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
 mod rubbish_tests;
+mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod stream;
 mod take;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unfinished;
 
 pub use copies::copies_of;
 pub use manifest::{MANIFEST, Manifest, ParentName};
 pub use point::{Point, PointWanted, Reached, restore_point};
 pub use restore::{restore_to, verify_on};
+pub use seal::Secret;
 pub use take::{Base, Taken, take_to, take_with};
 
 use crate::recovery::Progress;
@@ -65,6 +77,7 @@ use restore::Pass;
 
 const PAGES: &str = "pages.zst";
 const PAGES_MAGIC: [u8; 8] = *b"HOLDFPGS";
+const AGAIN: &str = "again.zst";
 const KEPT: &str = "kept.zst";
 const KEPT_MAGIC: [u8; 8] = *b"HOLDFKPT";
 
@@ -82,6 +95,8 @@ pub struct Summary {
     pub sequence: u64,
     /// The directory of the backup that it adds to; `None` for a full one.
     pub parent: Option<String>,
+    /// Of those, pages that were there already when the backup went on.
+    pub resumed_pages: u64,
     pub seconds: f64,
 }
 
@@ -92,6 +107,13 @@ pub struct Wanted<'w> {
     pub parent: Option<&'w Path>,
     /// At most so much of the database is read a second; 0 for as fast as it goes.
     pub bytes_per_second: u64,
+    /// Goes on with what an earlier attempt left in the target, and leaves what it has done itself
+    /// where it fails, once there is enough of it.
+    pub resumable: bool,
+    /// Bytes of pages in one part, after each of which it can go on; 0 for the usual number.
+    pub part_bytes: u64,
+    /// What it is sealed with; none for a backup that everybody can read.
+    pub key: Option<&'w Secret>,
 }
 
 /// `BackupDamaged`, naming the file.
@@ -102,7 +124,9 @@ fn damaged(file: &str, detail: impl Into<String>) -> Error {
 /// Names the directory that an error is about, where nobody has yet.
 fn at(place: &str, error: Error) -> Error {
     match error.code {
-        Code::BackupDamaged | Code::TargetNotEmpty if error.field("path").is_none() => {
+        Code::BackupDamaged | Code::BackupLocked | Code::TargetNotEmpty
+            if error.field("path").is_none() =>
+        {
             error.with("path", place)
         }
         _ => error,
@@ -115,24 +139,42 @@ fn refused(parent: &Path, reason: &str) -> Error {
 
 /// Takes a backup of a database in use into the missing or empty directory `target`.
 ///
-/// On return everything in it is on the medium. After an error nothing of it is left there.
+/// On return everything in it is on the medium. After an error nothing of it is left there, unless
+/// it is to be resumed: then what is left is no backup, and the next attempt goes on with it.
 /// `IncrementRefused` where the backup to add to is missing, damaged or of another history.
 pub fn take(store: &Store, target: &Path, wanted: &Wanted<'_>, progress: &Progress) -> Result<Summary> {
-    ensure_empty(target)?;
+    if !(wanted.resumable && is_unfinished(target)) {
+        ensure_empty(target)?;
+    }
     let existed = target.exists();
-    let base = wanted.parent.map(|parent| base_of(store, parent)).transpose()?;
+    let base = wanted.parent.map(|parent| base_of(store, parent, wanted.key)).transpose()?;
     let sequence = target.parent().map_or(1, chain::next_sequence);
-    let how = Taken { base, sequence, bytes_per_second: wanted.bytes_per_second };
+    let how = Taken {
+        base,
+        sequence,
+        bytes_per_second: wanted.bytes_per_second,
+        resumable: wanted.resumable,
+        key: wanted.key.cloned(),
+        part_bytes: match wanted.part_bytes {
+            0 => take::PART_BYTES,
+            bytes => bytes,
+        },
+    };
     let taken = take_with(store, &OsDisk::new(target), how, progress);
-    if taken.is_err() {
+    if taken.is_err() && !is_unfinished(target) {
         clear_folders(target, existed);
     }
     taken.map_err(|error| at(&target.display().to_string(), error))
 }
 
+/// True for a directory with a backup that can go on.
+pub fn is_unfinished(target: &Path) -> bool {
+    target.is_dir() && unfinished::Unfinished::read(&OsDisk::new(target)).is_some()
+}
+
 /// The backup in `parent` as what an increment is to add to. It is looked at, not read in full:
 /// that is what verifying is for.
-fn base_of(store: &Store, parent: &Path) -> Result<Base> {
+fn base_of(store: &Store, parent: &Path, key: Option<&Secret>) -> Result<Base> {
     let damaged = |error: Error| match error.code {
         Code::BackupDamaged => {
             refused(parent, "it, or a backup that it adds to, is damaged or missing").because(error)
@@ -140,7 +182,7 @@ fn base_of(store: &Store, parent: &Path) -> Result<Base> {
         _ if error.field("missing").is_some() => refused(parent, "it is not there").because(error),
         _ => error,
     };
-    let chain = Chain::open(parent).map_err(damaged)?;
+    let chain = Chain::open(parent, key).map_err(damaged)?;
     let links = chain.links();
     if links.len() >= chain::MOST_LINKS {
         return Err(refused(parent, "too many increments follow its full backup"));
@@ -167,9 +209,10 @@ fn base_of(store: &Store, parent: &Path) -> Result<Base> {
 
 /// Checks a backup (the newest of a chain, where `source` is one), and those that it adds to,
 /// against their manifests: every hash, every size, every page's checksum and structure.
-pub fn verify(source: &Path, progress: &Progress) -> Result<Summary> {
+/// `BackupLocked` where it is encrypted and `key` does not open it.
+pub fn verify(source: &Path, key: Option<&Secret>, progress: &Progress) -> Result<Summary> {
     let place = chain::newest(source)?;
-    let chain = Chain::open(&place)?;
+    let chain = Chain::open(&place, key)?;
     let links = chain.links();
     let done = Pass::new(&links, None, progress)?.run();
     done.map_err(|error| at(&place.display().to_string(), error))
@@ -177,11 +220,17 @@ pub fn verify(source: &Path, progress: &Progress) -> Result<Summary> {
 
 /// Rebuilds a database from a backup (the newest of a chain, where `source` is one) in the
 /// missing or empty directory `target`. It needs a recovery, which brings it to the end LSN.
-pub fn restore(source: &Path, target: &Path, progress: &Progress) -> Result<Summary> {
+/// `BackupLocked` where it is encrypted and `key` does not open it: then nothing was written.
+pub fn restore(
+    source: &Path,
+    target: &Path,
+    key: Option<&Secret>,
+    progress: &Progress,
+) -> Result<Summary> {
     ensure_empty(target)?;
     let place = chain::newest(source)?;
     let existed = target.exists();
-    let chain = Chain::open(&place)?;
+    let chain = Chain::open(&place, key)?;
     let restored = restore::restore_links(&chain.links(), &OsDisk::new(target), progress);
     if restored.is_err() {
         clear_folders(target, existed);

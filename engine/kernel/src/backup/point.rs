@@ -9,6 +9,7 @@ use super::chain::{self, Chain};
 use super::logs::Logs;
 use super::manifest::Manifest;
 use super::restore::{remove, restore_links};
+use super::seal::Secret;
 use super::{Summary, clear_folders, ensure_empty};
 use crate::control::{Control, ControlData};
 use crate::disk::os::OsDisk;
@@ -44,6 +45,8 @@ pub struct PointWanted {
     pub point: Point,
     /// Databases or archives that hold the log after the backup.
     pub logs: Vec<PathBuf>,
+    /// What opens the backups, where they are encrypted.
+    pub key: Option<Secret>,
 }
 
 /// A point that was found in the log, or restored to.
@@ -154,7 +157,7 @@ fn from_backup(
     wanted: &PointWanted,
     progress: &Progress,
 ) -> Result<Reached> {
-    let chain = Chain::open(place)?;
+    let chain = Chain::open(place, wanted.key.as_ref())?;
     let links = chain.links();
     let tip = links.first().ok_or_else(|| Error::internal("a chain without a backup"))?;
     let (database, from) = (database_of(tip.manifest)?, tip.manifest.end_lsn);

@@ -43,7 +43,7 @@ fn step(store: &Store, number: u32) -> Moment {
 }
 
 fn wanted(point: Point, logs: &[&Path]) -> PointWanted {
-    PointWanted { point, logs: logs.iter().map(|log| (*log).to_owned()).collect() }
+    PointWanted { point, logs: logs.iter().map(|log| (*log).to_owned()).collect(), key: None }
 }
 
 fn restored(folder: &Folder, name: &str, wanted: &PointWanted) -> Result<(Reached, Store)> {
@@ -256,7 +256,7 @@ fn a_log_that_waits_too_long_for_its_archive_goes_without_and_the_gap_is_told() 
     store.checkpoint().unwrap();
     assert_eq!(told(&store, "archive_resumed"), 1);
     let logs = [folder.0.join("db"), place.clone()];
-    let to = PointWanted { point: Point::End, logs: logs.to_vec() };
+    let to = PointWanted { point: Point::End, logs: logs.to_vec(), key: None };
     let error = restored(&folder, "back", &to).err().unwrap();
     assert_eq!(error.code, Code::PointNotReached);
     // A backup after the gap makes any moment after it reachable again.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::chain::{Link, ensure_parent};
+use super::chain::{Link, ensure_parent, unlock};
 use super::manifest::{MANIFEST, Manifest, Piece};
 use super::pages::Layer;
+use super::parts::is_part;
+use super::seal::Keyring;
 use super::{KEPT, PAGES, Summary, damaged};
 use crate::control::{self, Control};
 use crate::disk::{Disk, File, OpenMode};
@@ -30,18 +32,19 @@ pub(super) struct Pass<'p> {
 /// Checks the full backup on `source`: sizes, hashes, and every page's checksum and structure.
 pub fn verify_on(source: &dyn Disk, progress: &Progress) -> Result<Summary> {
     let manifest = Manifest::read(source)?;
-    Pass::new(&[alone(source, &manifest)], None, progress)?.run()
+    Pass::new(&[alone(source, &manifest)?], None, progress)?.run()
 }
 
 /// Rebuilds the database of the full backup on `source` on the empty disk `target`; everything is
 /// checked on the way. After an error its files are removed again.
 pub fn restore_to(source: &dyn Disk, target: &dyn Disk, progress: &Progress) -> Result<Summary> {
     let manifest = Manifest::read(source)?;
-    restore_links(&[alone(source, &manifest)], target, progress)
+    restore_links(&[alone(source, &manifest)?], target, progress)
 }
 
-fn alone<'p>(disk: &'p dyn Disk, manifest: &'p Manifest) -> Link<'p> {
-    Link { disk, manifest, place: String::new() }
+fn alone<'p>(disk: &'p dyn Disk, manifest: &'p Manifest) -> Result<Link<'p>> {
+    let seal = unlock(manifest, &mut Keyring::default(), None)?;
+    Ok(Link { disk, manifest, place: String::new(), seal })
 }
 
 /// As [`restore_to`], from a backup and those that it adds to.
@@ -156,7 +159,7 @@ impl<'p> Pass<'p> {
     fn log_and_control(&self, link: &Link<'_>) -> Result<()> {
         for piece in &link.manifest.pieces {
             match piece.name.as_str() {
-                PAGES | KEPT => {}
+                name if is_part(name) => {}
                 control::PATH => Self::control(link, piece)?,
                 _ => self.segment(link, piece)?,
             }

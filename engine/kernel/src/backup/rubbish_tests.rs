@@ -64,7 +64,7 @@ fn pick(files: &mut Files, place: usize) -> (&String, &mut Vec<u8>) {
 fn forged(manifest: &Manifest) -> Files {
     let mut manifest = manifest.clone();
     let mut files = backup().clone();
-    files.insert(MANIFEST.to_owned(), manifest.encode().into_bytes());
+    files.insert(MANIFEST.to_owned(), manifest.encode(None).into_bytes());
     files
 }
 

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::manifest::{MANIFEST, Manifest, ParentName, Piece};
 use super::pace::Pace;
+use super::parts::{Again, Lists, To, is_part};
+use super::seal::{Keyring, Locks, Seal, Secret};
 use super::stream::Packer;
-use super::{KEPT, KEPT_MAGIC, PAGES, PAGES_MAGIC, Summary, marks};
+use super::unfinished::{self, Unfinished};
+use super::{PAGES, Summary, marks};
 use crate::control::{Control, ControlData, PATH as CONTROL};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
@@ -20,6 +23,8 @@ use crate::types::{Lsn, PageId};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
+/// Bytes of pages in one part: what is lost at most where a backup is cut off.
+pub(super) const PART_BYTES: u64 = 256 << 20;
 /// How often a page that looks bad is read again: it may be on its way out.
 const LOOKS: u32 = 10;
 
@@ -32,13 +37,32 @@ pub struct Base {
 }
 
 /// How a backup is taken.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Taken {
     /// None for a full backup.
     pub base: Option<Base>,
     pub sequence: u64,
     /// 0: as fast as it goes.
     pub bytes_per_second: u64,
+    /// See [`super::Wanted::resumable`].
+    pub resumable: bool,
+    /// Bytes of pages in one part.
+    pub part_bytes: u64,
+    /// What it is sealed with; the key of the base, where that is sealed.
+    pub key: Option<Secret>,
+}
+
+impl Default for Taken {
+    fn default() -> Taken {
+        Taken {
+            base: None,
+            sequence: 0,
+            bytes_per_second: 0,
+            resumable: false,
+            part_bytes: PART_BYTES,
+            key: None,
+        }
+    }
 }
 
 /// A backup being written.
@@ -50,7 +74,20 @@ struct Taking<'t> {
     pace: Pace,
     pieces: Vec<Piece>,
     pages: u64,
+    /// What is durable of it so far.
+    unfinished: Unfinished,
+    locks: Option<Locks>,
+    seal: Option<Seal>,
 }
+
+/// What a scan of the pages comes to.
+enum Seen<'p> {
+    Page(PageId, &'p Page),
+    /// Everything before this was given.
+    ChunkEnd(PageId),
+}
+
+type Each<'e, T> = dyn FnMut(&mut T, Seen<'_>) -> Result<()> + 'e;
 
 /// Takes a full backup of a database in use onto an empty disk. After an error or `Cancelled`
 /// its files are removed again.
@@ -64,10 +101,17 @@ pub fn take_with(store: &Store, target: &dyn Disk, how: Taken, progress: &Progre
     if let Some(base) = &how.base {
         ensure_history(store, &base.manifest)?;
     }
+    let mut found = if how.resumable { find_unfinished(store, target, &how)? } else { None };
+    let (locks, seal) = sealing(&how, &mut found)?.unzip();
     refresh(store, how.base.is_some(), progress)?;
     let (pin, from, control) = store.checkpointer().pin_with_undo(store.shared());
     let pace = Pace::new(how.bytes_per_second);
-    let mut taking = Taking { store, target, progress, how, pace, pieces: Vec::new(), pages: 0 };
+    let unfinished = found.unwrap_or_default();
+    let (pieces, pages) = (unfinished.pieces.clone(), unfinished.pages);
+    let mut taking =
+        Taking { store, target, progress, how, pace, pieces, pages, unfinished, locks, seal };
+    let resumed_pages = pages;
+    taking.remove_rest();
     let taken = taking.take(from, control);
     store.checkpointer().unpin(pin);
     match taken {
@@ -77,13 +121,53 @@ pub fn take_with(store: &Store, target: &dyn Disk, how: Taken, progress: &Progre
                 let told = vec![("error", error.to_string().into())];
                 store.shared().events.push("backup_not_remembered", told);
             }
-            Ok(manifest.summary(started.elapsed().as_secs_f64()))
+            let summary = manifest.summary(started.elapsed().as_secs_f64());
+            Ok(Summary { resumed_pages, ..summary })
         }
         Err(error) => {
-            taking.remove();
+            taking.remove_rest();
             Err(error)
         }
     }
+}
+
+/// What an earlier attempt left on `target`, where it was begun in the history that the database is
+/// in, and on top of the same backup.
+fn find_unfinished(store: &Store, target: &dyn Disk, how: &Taken) -> Result<Option<Unfinished>> {
+    let Some(found) = Unfinished::read(target) else { return Ok(None) };
+    let control = store.checkpointer().control();
+    let parent = how.base.as_ref().map_or("", |base| base.manifest.id.as_str());
+    let fits = found.database == hex(&control.database.0)
+        && found.page_size == u64::from(control.page_size)
+        && found.parent == parent
+        && marks::has(&**store.disk(), &found.id)?;
+    Ok(fits.then_some(found))
+}
+
+/// What the backup is sealed with: as what it goes on with, where the key fits that; else `found` is
+/// given up. `BackupLocked` where an increment is to be sealed with another key than its base,
+/// `IncrementRefused` where one of the two is sealed and the other is not.
+fn sealing(how: &Taken, found: &mut Option<Unfinished>) -> Result<Option<(Locks, Seal)>> {
+    let parent = how.base.as_ref().map(|base| base.manifest.locks.as_ref());
+    let mut keys = Keyring::default();
+    let Some(key) = &how.key else {
+        if let Some(locks) = parent.flatten() {
+            keys.open(locks, None)?;
+        }
+        found.take_if(|found| found.locks.is_some());
+        return Ok(None);
+    };
+    if parent == Some(None) {
+        return Err(Error::new(Code::IncrementRefused)
+            .with("reason", "it is not encrypted: only a full backup begins to be"));
+    }
+    if let Some(locks) = found.as_ref().and_then(|found| found.locks.clone())
+        && let Ok(seal) = keys.open(&locks, Some(key))
+    {
+        return Ok(Some((locks, seal)));
+    }
+    *found = None;
+    keys.create(key, parent.flatten()).map(Some)
 }
 
 /// A checkpoint first: the less log there is after it, the smaller are this backup and the
@@ -136,7 +220,7 @@ impl Taking<'_> {
 
     fn take(&mut self, from: Lsn, control: ControlData) -> Result<Manifest> {
         let taken_at = unix_micros();
-        self.copy_pages()?;
+        self.copy_pages(&control)?;
         let log = &self.shared().core.log;
         let end = log.end();
         let committed_at = log.last_commit_at();
@@ -160,46 +244,108 @@ impl Taking<'_> {
             committed_at,
             pages: self.pages,
             parent,
+            locks: self.locks.clone(),
+            mac: None,
             pieces: self.pieces.clone(),
         };
         self.progress.ensure_going()?;
         self.target.sync_dir("")?;
         let file = self.target.open(MANIFEST, OpenMode::Create)?;
-        file.write_at(manifest.encode().as_bytes(), 0)?;
+        file.write_at(manifest.encode(self.seal.as_ref()).as_bytes(), 0)?;
         file.sync()?;
+        for path in unfinished::PATHS {
+            // It is whole now, whether they are there or not.
+            let _ = self.target.remove(path);
+        }
         self.target.sync_dir("")?;
         Ok(manifest)
     }
 
-    /// The manifest goes first: what is then left is no backup.
-    fn remove(&self) {
-        let names = [MANIFEST, PAGES, KEPT, CONTROL].map(str::to_owned);
+    /// Removes all that does not belong to what the backup can go on with. The manifest goes first:
+    /// what is then left is no backup.
+    fn remove_rest(&self) {
+        let kept = &self.unfinished.pieces;
+        let is_kept = |name: &str| kept.iter().any(|piece| piece.name == name);
+        let own = self.target.list("").unwrap_or_default();
+        let parts = own.into_iter().filter(|name| is_part(name) && !is_kept(name));
         let logs = self.target.list(segments::FOLDER).unwrap_or_default();
         let logs = logs.into_iter().map(|name| format!("{}/{name}", segments::FOLDER));
-        for name in names.into_iter().chain(logs) {
+        let begun = unfinished::PATHS.iter().filter(|_| kept.is_empty());
+        let single = [MANIFEST, CONTROL].iter().chain(begun).map(|name| (*name).to_owned());
+        for name in single.chain(parts).chain(logs) {
             // The error that led here is the one to be told.
             let _ = self.target.remove(&name);
         }
     }
 
-    fn copy_pages(&mut self) -> Result<()> {
-        let pool = &self.shared().core.pool;
-        let size = pool.page_size();
-        self.progress.begin("pages", "pages", u64::from(pool.file_pages()));
+    fn copy_pages(&mut self, control: &ControlData) -> Result<()> {
+        let size = self.shared().core.pool.page_size();
         self.ensure_not_shorter(size)?;
-        let mut lists = Lists::create(self.target, size, self.how.base.as_ref())?;
-        for group in 0..self.shared().core.space.groups() {
-            let map = self.shared().core.space.map(group)?.map(|map| map.clone());
-            if let Some(map) = map {
-                self.copy_group(group, &map, &mut lists)?;
+        self.progress.begin("pages", "pages", u64::from(self.shared().core.pool.file_pages()));
+        let (from, changed_since) = (self.unfinished.next, self.unfinished.redo_lsn);
+        self.progress.add(u64::from(from.0));
+        let before = self.how.base.as_ref().map(|base| base.manifest.redo_lsn);
+        let seal = self.seal.clone();
+        let to = To { target: self.target, seal: seal.as_ref() };
+        let mut lists = Lists::create(to, size, before, self.unfinished.parts)?;
+        self.scan(from, PageId::NONE, &mut |taking, seen| match seen {
+            Seen::Page(id, page) => lists.put(id, page),
+            Seen::ChunkEnd(next) if taking.how.resumable && lists.passed() >= taking.how.part_bytes => {
+                taking.end_part(&mut lists, next, control)
             }
+            Seen::ChunkEnd(_) => Ok(()),
+        })?;
+        let (pieces, pages) = lists.end()?;
+        self.pieces.extend(pieces);
+        self.pages += pages;
+        if from > PageId(0) {
+            self.copy_again(from, changed_since, size)?;
         }
-        self.pages = u64::from(lists.pages.count);
-        let restored_bytes = u64::from(self.shared().core.pool.file_pages()) * size as u64;
-        self.pieces.push(lists.pages.finish(PAGES, restored_bytes)?);
-        if let Some((kept, _)) = lists.kept {
-            self.pieces.push(kept.finish(KEPT, 0)?);
+        let bytes = u64::from(self.shared().core.pool.file_pages()) * size as u64;
+        if let Some(first) = self.pieces.iter_mut().find(|piece| piece.name == PAGES) {
+            first.restored_bytes = bytes;
         }
+        Ok(())
+    }
+
+    /// Makes durable what was copied so far, for a backup that is cut off to go on after it.
+    fn end_part(&mut self, lists: &mut Lists<'_>, next: PageId, control: &ControlData) -> Result<()> {
+        let (pieces, pages) = lists.end()?;
+        self.pieces.extend(pieces);
+        self.pages += pages;
+        let parts = self.unfinished.parts + 1;
+        if self.unfinished.id.is_empty() {
+            let seed = format!("{} {} {}", hex(&control.database.0), unix_micros(), std::process::id());
+            self.unfinished = Unfinished {
+                id: format!("unfinished {}", blake3::hash(seed.as_bytes()).to_hex()),
+                database: hex(&control.database.0),
+                page_size: u64::from(control.page_size),
+                parent: self.how.base.as_ref().map_or_else(String::new, |base| base.manifest.id.clone()),
+                redo_lsn: control.redo_lsn,
+                locks: self.locks.clone(),
+                ..Unfinished::default()
+            };
+            self.store.remember_backup(&self.unfinished.id)?;
+        }
+        let (pages, pieces) = (self.pages, self.pieces.clone());
+        let unfinished = Unfinished { next, pages, parts, pieces, ..self.unfinished.clone() };
+        unfinished.write(self.target)?;
+        self.unfinished = unfinished;
+        lists.begin(parts)
+    }
+
+    /// Takes what changed among the pages before `before` since they were copied.
+    fn copy_again(&mut self, before: PageId, changed_since: Lsn, size: usize) -> Result<()> {
+        self.progress.begin("pages changed since", "pages", u64::from(before.0));
+        let seal = self.seal.clone();
+        let mut again = Again::create(To { target: self.target, seal: seal.as_ref() }, size)?;
+        self.scan(PageId(0), before, &mut |_, seen| match seen {
+            Seen::Page(id, page) if page.lsn() > changed_since => again.put(id, page),
+            _ => Ok(()),
+        })?;
+        let (piece, pages) = again.finish()?;
+        self.pieces.push(piece);
+        self.pages += pages;
         Ok(())
     }
 
@@ -213,7 +359,27 @@ impl Taking<'_> {
         }
     }
 
-    fn copy_group(&mut self, group: u32, map: &Page, lists: &mut Lists) -> Result<()> {
+    /// Gives `each` the pages from `from` up to `to` that were ever written.
+    fn scan(&mut self, from: PageId, to: PageId, each: &mut Each<'_, Self>) -> Result<()> {
+        let space = &self.store.shared().core.space;
+        for group in from.0 / GROUP..space.groups() {
+            if group * GROUP >= to.0 {
+                break;
+            }
+            if let Some(map) = space.map(group)?.map(|map| map.clone()) {
+                self.scan_group(group, &map, (from, to), each)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_group(
+        &mut self,
+        group: u32,
+        map: &Page,
+        (from, to): (PageId, PageId),
+        each: &mut Each<'_, Self>,
+    ) -> Result<()> {
         let pool = &self.store.shared().core.pool;
         let size = pool.page_size();
         let step = (CHUNK / size) as u32;
@@ -224,18 +390,20 @@ impl Taking<'_> {
         if let Some(lost) = (last..first + GROUP).map(PageId).find(|id| is_used(map, *id)) {
             return Err(page_not_found(lost, pool.file_pages()));
         }
-        for start in (first..last).step_by(step as usize) {
+        let wanted = first.max(from.0)..last.min(to.0);
+        for start in wanted.clone().step_by(step as usize) {
             self.progress.ensure_going()?;
             let read = pool.read_run(PageId(start), &mut chunk)?;
             chunk[read..].fill(0);
-            let ids = (start..(start + step).min(last)).map(PageId);
-            for (id, raw) in ids.zip(chunk.chunks_exact(size)) {
+            let end = (start + step).min(wanted.end);
+            for (id, raw) in (start..end).map(PageId).zip(chunk.chunks_exact(size)) {
                 // Free pages come along: redo begins in the past, when they may have been in use.
                 if let Some(page) = self.copy_page(id, raw, is_used(map, id))? {
-                    lists.put(id, &page)?;
+                    each(self, Seen::Page(id, &page))?;
                 }
             }
-            self.progress.add(u64::from(step));
+            each(self, Seen::ChunkEnd(PageId(end)))?;
+            self.progress.add(u64::from(end - start));
             self.pace.spend(read as u64, self.progress)?;
         }
         Ok(())
@@ -297,7 +465,7 @@ impl Taking<'_> {
     fn copy_segment(&mut self, extent: &Extent, end: Lsn) -> Result<()> {
         let source = self.store.disk().open(&extent.path, OpenMode::Read)?;
         let name = format!("{}.zst", extent.path);
-        let mut packer = Packer::create(self.target, &name)?;
+        let mut packer = Packer::create(self.target, &name, self.seal.as_ref())?;
         let wanted = HEADER_BYTES + extent.limit.min(end).0 - extent.start.0;
         let mut chunk = vec![0; CHUNK];
         let mut at = 0;
@@ -329,62 +497,5 @@ impl Taking<'_> {
         let hash = blake3::hash(&content).to_hex().to_string();
         self.pieces.push(Piece { name: CONTROL.to_owned(), bytes, hash, restored_bytes: bytes });
         Ok(())
-    }
-}
-
-/// A compressed list with an end mark and a count.
-struct List {
-    packer: Packer,
-    count: u32,
-}
-
-impl List {
-    fn create(target: &dyn Disk, name: &str, head: &[&[u8]]) -> Result<List> {
-        let mut packer = Packer::create(target, name)?;
-        for part in head {
-            packer.write(part)?;
-        }
-        Ok(List { packer, count: 0 })
-    }
-
-    fn put(&mut self, id: PageId, rest: &[u8]) -> Result<()> {
-        self.packer.write(&id.0.to_le_bytes())?;
-        self.count += 1;
-        self.packer.write(rest)
-    }
-
-    fn finish(mut self, name: &str, restored_bytes: u64) -> Result<Piece> {
-        self.packer.write(&PageId::NONE.0.to_le_bytes())?;
-        self.packer.write(&self.count.to_le_bytes())?;
-        let (bytes, hash) = self.packer.finish()?;
-        Ok(Piece { name: name.to_owned(), bytes, hash, restored_bytes })
-    }
-}
-
-/// The pages that a backup holds, and those that it leaves to the backups before it: all that have
-/// not changed since before the start of redo of the last one.
-struct Lists {
-    pages: List,
-    kept: Option<(List, Lsn)>,
-}
-
-impl Lists {
-    fn create(target: &dyn Disk, size: usize, base: Option<&Base>) -> Result<Lists> {
-        let pages = List::create(target, PAGES, &[&PAGES_MAGIC, &(size as u32).to_le_bytes()])?;
-        let kept = match base {
-            Some(base) => {
-                let list = List::create(target, KEPT, &[&KEPT_MAGIC])?;
-                Some((list, base.manifest.redo_lsn))
-            }
-            None => None,
-        };
-        Ok(Lists { pages, kept })
-    }
-
-    fn put(&mut self, id: PageId, page: &Page) -> Result<()> {
-        match &mut self.kept {
-            Some((kept, before)) if page.lsn() <= *before => kept.put(id, &page.lsn().0.to_le_bytes()),
-            _ => self.pages.put(id, page.bytes()),
-        }
     }
 }

@@ -9,9 +9,21 @@ use super::errors::detached;
 use super::job::{Job, progress_of};
 use super::status::dict;
 use super::store::Store;
-use crate::backup::{self, Point, PointWanted, Summary, Wanted};
+use crate::backup::{self, Point, PointWanted, Secret, Summary, Wanted};
 use crate::error::Error;
 use crate::types::{Lsn, TxnId};
+
+/// A key as Python gives it: its kind and its bytes.
+pub(super) type Key = Option<(String, Vec<u8>)>;
+
+pub(super) fn secret(key: Key) -> PyResult<Option<Secret>> {
+    let Some((kind, bytes)) = key else { return Ok(None) };
+    match kind.as_str() {
+        "passphrase" => Ok(Some(Secret::Passphrase(bytes))),
+        "key_file" => Ok(Some(Secret::KeyFile(bytes))),
+        _ => Err(Error::argument("key", "must be a passphrase or a key_file").into()),
+    }
+}
 
 fn summary<'py>(py: Python<'py>, done: &Summary) -> PyResult<Bound<'py, PyDict>> {
     Ok(dict!(py, {
@@ -22,40 +34,51 @@ fn summary<'py>(py: Python<'py>, done: &Summary) -> PyResult<Bound<'py, PyDict>>
         "taken_at": done.taken_at as f64 / 1e6,
         "sequence": done.sequence,
         "parent": done.parent.as_deref(),
+        "resumed_pages": done.resumed_pages,
         "seconds": done.seconds,
     }))
 }
 
+/// Whether a directory holds a backup that was cut off and can go on.
+#[pyfunction]
+pub fn is_unfinished_backup(py: Python<'_>, path: &str) -> bool {
+    py.detach(|| backup::is_unfinished(Path::new(path)))
+}
+
 /// Checks a backup against its manifest.
 #[pyfunction]
-#[pyo3(signature = (path, job = None))]
+#[pyo3(signature = (path, job = None, *, key = None))]
 pub fn verify_backup<'py>(
     py: Python<'py>,
     path: &str,
     job: Option<&Bound<'py, Job>>,
+    key: Key,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let progress = progress_of(job);
-    let done = detached(py, || backup::verify(Path::new(path), &progress))?;
+    let (progress, key) = (progress_of(job), secret(key)?);
+    let done = detached(py, || backup::verify(Path::new(path), key.as_ref(), &progress))?;
     summary(py, &done)
 }
 
 /// Rebuilds a database in the empty or missing directory `target`.
 #[pyfunction]
-#[pyo3(signature = (source, target, job = None))]
+#[pyo3(signature = (source, target, job = None, *, key = None))]
 pub fn restore_backup<'py>(
     py: Python<'py>,
     source: &str,
     target: &str,
     job: Option<&Bound<'py, Job>>,
+    key: Key,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let progress = progress_of(job);
-    let done = detached(py, || backup::restore(Path::new(source), Path::new(target), &progress))?;
+    let (progress, key) = (progress_of(job), secret(key)?);
+    let (source, target) = (Path::new(source), Path::new(target));
+    let done = detached(py, || backup::restore(source, target, key.as_ref(), &progress))?;
     summary(py, &done)
 }
 
 /// Restores to a point, or, without a target, says where it is.
 #[pyfunction]
-#[pyo3(signature = (source, target, kind, value, logs, job = None))]
+#[pyo3(signature = (source, target, kind, value, logs, job = None, *, key = None))]
+#[allow(clippy::too_many_arguments)] // Each is a keyword or a plain value of Python.
 pub fn restore_point<'py>(
     py: Python<'py>,
     source: &str,
@@ -64,8 +87,9 @@ pub fn restore_point<'py>(
     value: i64,
     logs: Vec<PathBuf>,
     job: Option<&Bound<'py, Job>>,
+    key: Key,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let progress = progress_of(job);
+    let (progress, key) = (progress_of(job), secret(key)?);
     let number = value.unsigned_abs();
     let point = match kind {
         "backup" => Point::Backup,
@@ -75,7 +99,7 @@ pub fn restore_point<'py>(
         "transaction" => Point::Transaction(TxnId(number)),
         _ => return Err(Error::argument("kind", "must be backup, end, lsn, time or transaction").into()),
     };
-    let wanted = PointWanted { point, logs };
+    let wanted = PointWanted { point, logs, key };
     let target = target.map(Path::new);
     let done = detached(py, || backup::restore_point(Path::new(source), target, &wanted, &progress))?;
     let answer = summary(py, &done.summary)?;
@@ -91,7 +115,8 @@ pub fn restore_point<'py>(
 #[pymethods]
 impl Store {
     /// Takes a backup while the store is in use.
-    #[pyo3(signature = (target, job = None, *, parent = None, bytes_per_second = 0))]
+    #[allow(clippy::too_many_arguments)] // Each is a keyword of Python.
+    #[pyo3(signature = (target, job = None, *, parent = None, bytes_per_second = 0, part_bytes = 0, key = None))]
     fn backup<'py>(
         &self,
         py: Python<'py>,
@@ -99,9 +124,13 @@ impl Store {
         job: Option<&Bound<'py, Job>>,
         parent: Option<&str>,
         bytes_per_second: u64,
+        part_bytes: u64,
+        key: Key,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let progress = progress_of(job);
-        let wanted = Wanted { parent: parent.map(Path::new), bytes_per_second };
+        let (progress, key) = (progress_of(job), secret(key)?);
+        let parent = parent.map(Path::new);
+        let wanted =
+            Wanted { parent, bytes_per_second, resumable: true, part_bytes, key: key.as_ref() };
         let done = self.working(py, &progress, |open| {
             backup::take(&open.store, Path::new(target), &wanted, &progress)
         })?;

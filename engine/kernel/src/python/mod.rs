@@ -55,6 +55,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(transfer::describe_source, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;
     module.add_function(wrap_pyfunction!(backups::verify_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(backups::is_unfinished_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_point, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::backups::{Key, secret};
 use super::job::{Job, progress_of};
 use super::status::dict;
 use super::store::Store;
@@ -61,7 +62,8 @@ fn described<'py>(py: Python<'py>, remedy: &Remedy) -> PyResult<Bound<'py, PyDic
 impl Store {
     /// Whole copies of `pages` from the newest backups in the folders `backups`, brought up to date
     /// from the log that is kept in `logs`.
-    #[pyo3(signature = (pages, backups, logs, job = None))]
+    #[pyo3(signature = (pages, backups, logs, job = None, *, key = None))]
+    #[allow(clippy::too_many_arguments)] // Each is a keyword or a plain value of Python.
     fn copies_from_backups(
         &self,
         py: Python<'_>,
@@ -69,11 +71,12 @@ impl Store {
         backups: Vec<PathBuf>,
         logs: Vec<PathBuf>,
         job: Option<&Bound<'_, Job>>,
+        key: Key,
     ) -> PyResult<PageCopies> {
-        let progress = progress_of(job);
+        let (progress, key) = (progress_of(job), secret(key)?);
         let pages: Vec<PageId> = pages.into_iter().map(PageId).collect();
         let elsewhere = self.working(py, &Arc::clone(&progress), |open| {
-            backup::copies_of(&open.store, &backups, &logs, &pages, &progress)
+            backup::copies_of(&open.store, &backups, &logs, &pages, key.as_ref(), &progress)
         })?;
         Ok(PageCopies { elsewhere: Mutex::new(elsewhere) })
     }
