@@ -148,10 +148,9 @@ fn a_part_that_was_changed_moved_or_left_out_is_found() {
     let mut manifest = Manifest::read(&disk).unwrap();
     let mac = manifest.mac.clone().unwrap();
     manifest.taken_at += 1;
-    let text =
-        manifest.encode(None).replace("\"blake3\":", &format!("\"mac\": \"{mac}\",\n  \"blake3\":"));
-    let last = text.rfind("\"mac\"").unwrap();
-    assert!(text[last..].contains("blake3"), "it is put before the hash of all");
-    std::fs::write(folder.0.join("full-0").join(MANIFEST), text).unwrap();
+    let mut forged: serde_json::Value = serde_json::from_str(&manifest.encode(None)).unwrap();
+    forged["mac"] = mac.into();
+    std::fs::write(folder.0.join("full-0").join(MANIFEST), forged.to_string()).unwrap();
+    assert!(Manifest::read(&disk).is_ok(), "its own hash is right");
     assert_eq!(verified(&folder, "full-0", Some(&key)).unwrap_err().code, Code::BackupDamaged);
 }
