@@ -129,8 +129,7 @@ impl Store {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (progress, key) = (progress_of(job), secret(key)?);
         let parent = parent.map(Path::new);
-        let wanted =
-            Wanted { parent, bytes_per_second, resumable: true, part_bytes, key: key.as_ref() };
+        let wanted = Wanted { parent, bytes_per_second, resumable: true, part_bytes, key: key.as_ref() };
         let done = self.working(py, &progress, |open| {
             backup::take(&open.store, Path::new(target), &wanted, &progress)
         })?;
