@@ -162,7 +162,7 @@ impl Source {
     }
 
     /// Reads what is left of the file, whatever it is.
-    fn to_end(&mut self) -> Result<()> {
+    fn skip_rest(&mut self) -> Result<()> {
         let mut rest = [0; 8192];
         while self.raw(&mut rest)? > 0 {}
         Ok(())
@@ -249,7 +249,7 @@ impl Unpacker {
             }
         }
         let mut source = source.into_inner();
-        source.to_end()?;
+        source.skip_rest()?;
         Ok((source.at, source.hasher.finalize().to_hex().to_string()))
     }
 }
