@@ -73,10 +73,8 @@ def _damage(directory: Path, page: int) -> None:
 
 
 def _leaf(database: Database) -> int:
-    """A page of rows in the last quarter of the file."""
-    pages = database.status().pages
-    found = (page for page in range(pages * 3 // 4, pages) if _is_leaf(database, page))
-    return next(found)
+    """The last page of rows in the file."""
+    return next(page for page in reversed(range(database.status().pages)) if _is_leaf(database, page))
 
 
 def _is_leaf(database: Database, page: int) -> bool:
