@@ -286,7 +286,7 @@ impl Checkpointer {
     /// Appends begin and end records; both are durable on return.
     fn record(shared: &Shared) -> Result<Tables> {
         let log = &shared.core.log;
-        let mut counts = Counts::new();
+        let mut counts = Counts::default();
         let early = shared.txns.active();
         let mut changes = HashMap::with_capacity(early.len());
         let begin =

@@ -1,7 +1,7 @@
 //! The storage kernel of Holdfast.
 //!
 //! Layers, lowest first; imports only go down:
-//! `types`, `error`, `memory` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
+//! `types`, `error`, `memory`, `hash` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
 //! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `moment`, `rows` · `python`, which is
 //! compiled with the feature `extension-module` only.
 
@@ -13,6 +13,7 @@ pub mod core;
 pub mod disk;
 pub mod error;
 pub mod events;
+pub mod hash;
 pub mod lock;
 pub mod lockfile;
 pub mod log;

@@ -316,13 +316,7 @@ impl Work {
 
     /// Keeps clean frames at hand, so that nobody has to wait for one.
     fn clean(&self) -> Result<()> {
-        let pool = &self.shared.core.pool;
-        while self.is_going() {
-            if pool.dirty_count() * 10 < pool.frame_count() * 4 || pool.write_out_cold()? == 0 {
-                break;
-            }
-        }
-        Ok(())
+        self.shared.core.pool.keep_clean(|| self.is_going())
     }
 
     fn checkpoint_if_due(&self) -> Result<()> {

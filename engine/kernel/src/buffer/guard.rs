@@ -3,7 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::sync::{RwLockReadGuard, RwLockWriteGuard, trip};
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard, soon, trip};
 
 use super::{Frame, Pool};
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ impl<'p> PageRead<'p> {
     }
     pub(super) fn try_latch(frame: &'p Frame) -> Option<PageRead<'p>> {
         let pin = Some(Pin(frame));
-        Some(PageRead { guard: frame.latch.try_read()?, _pin: pin })
+        Some(PageRead { guard: soon(|| frame.latch.try_read())?, _pin: pin })
     }
     /// Without a pin, if the frame holds this page and nobody changes it.
     pub(super) fn hinted(frame: &'p Frame, page: PageId) -> Option<PageRead<'p>> {
@@ -77,7 +77,7 @@ impl<'p> PageWrite<'p> {
     }
     pub(super) fn try_latch(pool: &'p Pool, frame: &'p Frame) -> Option<PageWrite<'p>> {
         let pin = Pin(frame);
-        Some(PageWrite { _fuse: Fuse::new(pool), guard: frame.latch.try_write()?, pin, pool })
+        Some(PageWrite { _fuse: Fuse::new(pool), guard: soon(|| frame.latch.try_write())?, pin, pool })
     }
     /// For a victim, which its taker has pinned already.
     pub(super) fn latch_pinned(pool: &'p Pool, frame: &'p Frame) -> PageWrite<'p> {

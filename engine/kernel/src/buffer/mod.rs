@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, soon};
 
 use crate::disk::File;
 use crate::error::{Code, Error, Result};
@@ -199,7 +199,7 @@ impl Pool {
 
     /// As [`Pool::pin`]; `None` too where the page table would have to be waited for.
     fn try_pin(&self, page: PageId) -> Option<&Frame> {
-        self.pin_hinted(page).or_else(|| self.pin_cached(&*self.shard(page).try_lock()?, page))
+        self.pin_hinted(page).or_else(|| self.pin_cached(&*soon(|| self.shard(page).try_lock())?, page))
     }
 
     fn pin_cached(&self, table: &PageTable, page: PageId) -> Option<&Frame> {

@@ -12,14 +12,42 @@ use crate::types::{Lsn, PageId};
 const TOLD: usize = 16;
 
 impl Pool {
-    /// Writes out a batch of dirty pages that have not been used of late; returns how many.
+    /// Writes out a batch of dirty pages, those first that have not been used of late; returns how
+    /// many.
     pub fn write_out_cold(&self) -> Result<usize> {
-        let start = self.hand.load(Ordering::Relaxed);
-        let count = self.frames.len();
-        let around = (0..count).map(|i| &self.frames[(start + i) % count]);
-        let cold = around.clone().filter(|f| f.is_dirty() && !f.is_pinned());
-        let picks: Vec<&Frame> = cold.take(SLOTS).collect();
-        self.write_out(&picks)
+        self.write_out(&self.cold_frames())
+    }
+
+    /// Writes out until at most four in ten of the frames that may be used are dirty, so that
+    /// whoever needs one finds it clean; `keep_on` is asked between batches.
+    pub fn keep_clean(&self, keep_on: impl Fn() -> bool) -> Result<()> {
+        while keep_on()
+            && self.dirty_count() * 10 >= self.usable_frames() * 4
+            && self.write_out_cold()? > 0
+        {}
+        Ok(())
+    }
+
+    /// Dirty frames just ahead of the hand, which comes to them next. One that was used since it
+    /// was last looked at is taken only where there are too few others: written out, it would soon
+    /// be dirty again.
+    fn cold_frames(&self) -> Vec<&Frame> {
+        let start = self.hand.load(Ordering::Relaxed) % self.usable_frames();
+        let (from_start, before) = (&self.frames[start..], &self.frames[..start]);
+        let (mut cold, mut warm) = (Vec::with_capacity(SLOTS), Vec::with_capacity(SLOTS));
+        for frame in from_start.iter().chain(before).filter(|f| f.is_dirty() && !f.is_pinned()) {
+            if !frame.forget_use() {
+                cold.push(frame);
+            } else if warm.len() < SLOTS {
+                warm.push(frame);
+            }
+            if cold.len() == SLOTS {
+                break;
+            }
+        }
+        let wanted = SLOTS - cold.len();
+        cold.extend(warm.into_iter().take(wanted));
+        cold
     }
 
     /// Writes out every page whose first missing change is older than `lsn`; returns how many.

@@ -36,10 +36,10 @@
 //! Memory. Beyond [`MOST_INTERVALS`] intervals in one tree a transaction's neighbouring ones are
 //! joined, the keys between them included: fewer locks, more waiting, never a hole.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use super::interval::{Interval, IntervalSet, successor};
+use crate::hash::FastMap;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::types::{TreeId, TxnId};
 
@@ -52,7 +52,7 @@ const BUCKETS: usize = 64;
 pub struct RangeLocks {
     buckets: Vec<Bucket>,
     /// Where each transaction holds ranges.
-    trees: Mutex<HashMap<TxnId, Vec<TreeId>>>,
+    trees: Mutex<FastMap<TxnId, Vec<TreeId>>>,
     most: usize,
     /// Writers pass; for campaigns that must then fail, and for nothing else.
     pub is_disarmed: AtomicBool,
@@ -65,12 +65,12 @@ pub struct RangeLocks {
 struct Bucket {
     /// Transactions with ranges in a tree, summed over the trees.
     holders: AtomicUsize,
-    trees: Mutex<HashMap<TreeId, TreeRanges>>,
+    trees: Mutex<FastMap<TreeId, TreeRanges>>,
 }
 
 #[derive(Default)]
 struct TreeRanges {
-    held: HashMap<TxnId, Held>,
+    held: FastMap<TxnId, Held>,
     /// Writers and the keys that they wait for.
     waiting: Vec<(TxnId, Vec<u8>)>,
 }
@@ -93,7 +93,7 @@ impl RangeLocks {
     pub fn new(most: usize) -> Self {
         RangeLocks {
             buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
-            trees: Mutex::new(HashMap::new()),
+            trees: Mutex::new(FastMap::default()),
             most: most.max(1),
             is_disarmed: AtomicBool::new(false),
         }

@@ -3,7 +3,7 @@
 use super::table::{LockTable, Participant, State};
 use super::{Mode, Resource, Work};
 use crate::error::Result;
-use crate::sync::{Arc, MutexGuard};
+use crate::sync::{Arc, MutexGuard, soon};
 use crate::types::TxnId;
 
 /// The lock table, held for a moment: between its steps nothing has to be waited for.
@@ -14,7 +14,7 @@ pub struct Registry<'t> {
 impl LockTable {
     /// The table for a moment, where it is free.
     pub fn try_registry(&self) -> Option<Registry<'_>> {
-        self.state.try_lock().map(|state| Registry { state })
+        soon(|| self.state.try_lock()).map(|state| Registry { state })
     }
 }
 

@@ -4,7 +4,6 @@
 //! without an outcome stands in exactly one queue or one holder's list of followers; a
 //! queue without holders and waiters is not kept.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::deadlock::{choose_victim, find_cycle};
@@ -14,6 +13,7 @@ use super::ranges::{MOST_INTERVALS, RangeLocks};
 use super::{LockCounters, LockOptions, Mode, Resource, Work};
 use crate::error::{Code, Error, Result};
 use crate::events::EventQueue;
+use crate::hash::FastMap;
 use crate::stats::{Counter, Stats, Timed};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::types::TxnId;
@@ -29,8 +29,8 @@ pub struct LockTable {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub participants: HashMap<TxnId, Participant>,
-    pub queues: HashMap<Resource, Queue>,
+    pub participants: FastMap<TxnId, Participant>,
+    pub queues: FastMap<Resource, Queue>,
     counters: LockCounters,
     /// Why nobody may wait any more.
     failed: Option<Error>,

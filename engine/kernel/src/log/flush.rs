@@ -1,9 +1,11 @@
 //! Group commit: one thread writes and syncs for all who wait.
 //!
 //! Whoever needs a position and finds nobody leading becomes the leader: it seals the group
-//! (everything appended so far), writes it, syncs, and wakes the others. Appends go on
-//! meanwhile and form the next group. Flushes are strictly sequential, so a group's entry can
-//! name everything before the group as durable.
+//! (everything appended so far), writes it and syncs. Appends go on meanwhile and form the next
+//! group. Then it hands the lead on to one that waits for that group, before it wakes those whose
+//! positions it has reached: between two syncs the medium waits for one thread to wake, not for
+//! all of them. Each waits on a condition of its own, so that nobody is woken in vain. Flushes are
+//! strictly sequential, so a group's entry can name everything before the group as durable.
 //!
 //! A segment is written to only after everything in its predecessors was synced, whatever the
 //! sync mode: the reader relies on it (see [`super::segments`]).
@@ -17,7 +19,7 @@ use super::writer::{Core, Wishes};
 use super::{LogStatus, SyncMode, segments};
 use crate::disk::{File, OpenMode};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Ordering, trip};
+use crate::sync::{Arc, AtomicBool, Condvar, Ordering, trip};
 use crate::types::Lsn;
 
 /// How often bytes are handed to the operating system where nobody waits for syncs.
@@ -37,7 +39,70 @@ struct Group {
     to: u64,
 }
 
-/// Held by the leader; lets the next one lead, also where this one panics.
+/// The longest that a leader waits for others to come, whatever a sync takes.
+const MOST_PATIENCE: Duration = Duration::from_millis(1);
+
+/// Who leads a flush, and who waits for one.
+#[derive(Default)]
+pub(super) struct Lead {
+    is_led: bool,
+    /// In the order in which they came.
+    waiting: Vec<Waiter>,
+    /// Threads that the last sync served, and those that waited at its end.
+    company: usize,
+    /// The leader waits until so many others wait.
+    gathering: Option<usize>,
+}
+
+/// One that waits for a position to be written or synced.
+struct Waiter {
+    lsn: u64,
+    sync: bool,
+    turn: Arc<Turn>,
+}
+
+/// How a waiter learns that its wait is over. The call is set under the mutex of [`Lead`].
+#[derive(Default)]
+struct Turn {
+    is_called: AtomicBool,
+    /// It is to lead: nobody else does until it has.
+    is_leader: AtomicBool,
+    signal: Condvar,
+}
+
+impl Turn {
+    fn call(&self, is_leader: bool) {
+        self.is_leader.store(is_leader, Ordering::Relaxed);
+        self.is_called.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Lead {
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Ends a lead: takes those out who are through, the next leader first where there is one.
+    fn pass_on(&mut self, is_through: impl Fn(&Waiter) -> bool) -> Vec<Arc<Turn>> {
+        self.company = self.waiting.len() + 1;
+        let (through, mut left): (Vec<Waiter>, Vec<Waiter>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(is_through);
+        // A sync is a write too: it serves those who wait for one only.
+        let next = left.iter().position(|waiter| waiter.sync).unwrap_or(0);
+        let next = (next < left.len()).then(|| left.remove(next));
+        self.is_led = next.is_some();
+        self.waiting = left;
+        let called = |waiter: Waiter, is_leader| {
+            waiter.turn.call(is_leader);
+            waiter.turn
+        };
+        let next = next.map(|waiter| called(waiter, true)).into_iter();
+        next.chain(through.into_iter().map(|waiter| called(waiter, false))).collect()
+    }
+}
+
+/// Held by the leader; hands the lead on, also where this one panics.
 struct Leading<'a>(&'a Core);
 
 impl Drop for Leading<'_> {
@@ -45,8 +110,14 @@ impl Drop for Leading<'_> {
         if std::thread::panicking() {
             self.0.fail(Error::internal("the thread that flushed the log panicked"));
         }
-        self.0.lead.lock().leading = false;
-        self.0.led.notify_all();
+        // After a failure nobody needs to lead: each is told.
+        let is_through = |waiter: &Waiter| {
+            self.0.has_failed.load(Ordering::Acquire) || self.0.has_reached(waiter.lsn, waiter.sync)
+        };
+        let called = self.0.lead.lock().pass_on(is_through);
+        for turn in called {
+            turn.signal.notify_one();
+        }
     }
 }
 
@@ -54,27 +125,64 @@ impl Core {
     /// Returns once everything before `lsn` is written (and synced).
     pub(super) fn reach(&self, lsn: u64, sync: bool) -> Result<()> {
         let lsn = lsn.min(self.end.load(Ordering::Acquire));
-        let reached = if sync { &self.durable } else { &self.written };
         loop {
-            if reached.load(Ordering::Acquire) >= lsn {
+            if self.has_reached(lsn, sync) {
                 return Ok(());
             }
             self.check()?;
-            let mut lead = self.lead.lock();
-            if lead.leading {
-                self.led.wait(&mut lead);
+            if !self.take_lead(lsn, sync) {
                 continue;
             }
-            if reached.load(Ordering::Acquire) >= lsn {
-                return Ok(());
-            }
-            lead.leading = true;
-            drop(lead);
             let leading = Leading(self);
             let result = self.flush_group(sync).map_err(|error| self.fail(error));
             drop(leading);
             result?;
         }
+    }
+
+    /// Becomes the leader, at once or when called to; false where the position may have been
+    /// reached in the meantime.
+    fn take_lead(&self, lsn: u64, sync: bool) -> bool {
+        let mut lead = self.lead.lock();
+        if self.has_reached(lsn, sync) {
+            return false;
+        }
+        if !lead.is_led {
+            lead.is_led = true;
+            return true;
+        }
+        let turn = Arc::new(Turn::default());
+        lead.waiting.push(Waiter { lsn, sync, turn: Arc::clone(&turn) });
+        if lead.gathering.is_some_and(|wanted| lead.waiting.len() >= wanted) {
+            self.gathered.notify_one();
+        }
+        while !turn.is_called.load(Ordering::Relaxed) {
+            turn.signal.wait(&mut lead);
+        }
+        turn.is_leader.load(Ordering::Relaxed)
+    }
+
+    /// Waits for those who were there at the last sync, for half the time that a sync takes at most.
+    ///
+    /// Threads that commit again and again come back a moment after they were woken. Without the
+    /// wait the first of them would sync for itself alone, and all others stand behind it: two
+    /// syncs where one would do. Who commits alone never waits.
+    fn gather(&self) {
+        let mut lead = self.lead.lock();
+        let wanted = lead.company.saturating_sub(1);
+        if lead.waiting.len() >= wanted {
+            return;
+        }
+        let patience = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed) / 2);
+        let due = Instant::now() + patience.min(MOST_PATIENCE);
+        lead.gathering = Some(wanted);
+        while lead.waiting.len() < wanted && !self.gathered.wait_until(&mut lead, due).timed_out() {}
+        lead.gathering = None;
+    }
+
+    fn has_reached(&self, lsn: u64, sync: bool) -> bool {
+        let reached = if sync { &self.durable } else { &self.written };
+        reached.load(Ordering::Acquire) >= lsn
     }
 
     /// Too much is unwritten: makes room as the sync mode asks.
@@ -99,6 +207,9 @@ impl Core {
     }
 
     fn flush_group(&self, sync: bool) -> Result<()> {
+        if sync {
+            self.gather();
+        }
         let mut io = self.io.lock();
         let group = self.seal();
         // Asked after: whoever panicked in an append may have left half an entry in the group.
@@ -133,7 +244,10 @@ impl Core {
         if io.dirty {
             let begun = Instant::now();
             io.file.sync()?;
-            self.sync_latency.record(begun.elapsed());
+            let elapsed = begun.elapsed();
+            self.sync_latency.record(elapsed);
+            let (before, now) = (self.sync_ns.load(Ordering::Relaxed), elapsed.as_nanos() as u64);
+            self.sync_ns.store(before - before / 8 + now / 8, Ordering::Relaxed);
             self.syncs.fetch_add(1, Ordering::Relaxed);
             io.dirty = false;
         }
@@ -226,4 +340,45 @@ fn write_overlap(io: &mut Io, target: &Target, piece: &Piece) -> Result<()> {
         io.file.write_at(part, target.offset(from))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(waiting: &[(u64, bool)]) -> (Lead, Vec<Arc<Turn>>) {
+        let turns: Vec<Arc<Turn>> = waiting.iter().map(|_| Arc::default()).collect();
+        let waiter = |(&(lsn, sync), turn): (&(u64, bool), &Arc<Turn>)| Waiter {
+            lsn,
+            sync,
+            turn: Arc::clone(turn),
+        };
+        let waiting = waiting.iter().zip(&turns).map(waiter).collect();
+        (Lead { is_led: true, waiting, ..Lead::default() }, turns)
+    }
+
+    fn called(turns: &[Arc<Turn>]) -> Vec<(bool, bool)> {
+        let look = |turn: &Arc<Turn>| {
+            (turn.is_called.load(Ordering::Relaxed), turn.is_leader.load(Ordering::Relaxed))
+        };
+        turns.iter().map(look).collect()
+    }
+
+    #[test]
+    fn the_lead_goes_to_one_that_waits_for_a_sync_before_the_others_are_woken() {
+        let (mut lead, turns) = lead(&[(10, true), (90, false), (20, true), (80, true), (95, true)]);
+        let order = lead.pass_on(|waiter| waiter.lsn <= 50);
+        assert!(Arc::ptr_eq(&order[0], &turns[3]), "the next leader is woken first");
+        let (waits, through, leads) = ((false, false), (true, false), (true, true));
+        assert_eq!(called(&turns), [through, waits, through, leads, waits]);
+        assert_eq!((order.len(), lead.waiting(), lead.is_led), (3, 2, true));
+    }
+
+    #[test]
+    fn nobody_leads_where_nobody_waits_any_more() {
+        let (mut lead, turns) = lead(&[(10, true), (20, false)]);
+        assert_eq!(lead.pass_on(|_| true).len(), 2);
+        assert_eq!(called(&turns), [(true, false), (true, false)]);
+        assert!(!lead.is_led && lead.pass_on(|_| true).is_empty());
+    }
 }

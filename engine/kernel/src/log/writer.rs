@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 
 use super::archive::ArchiveGap;
-use super::flush::Io;
+use super::flush::{Io, Lead};
 use super::reader::LogReader;
 use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
@@ -14,7 +14,7 @@ use super::{LogOptions, LogStatus, NewEntry, Span, SyncMode};
 use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::stats::Histogram;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, trip};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, soon, trip};
 use crate::types::{DatabaseId, Incarnation, Lsn, TxnId};
 
 /// How much of an entry a read from a file fetches at first.
@@ -34,12 +34,6 @@ pub(super) struct State {
     pub segment_asked: bool,
     pub write_asked: bool,
     pub closed: bool,
-}
-
-/// Who leads a flush.
-#[derive(Default)]
-pub(super) struct Lead {
-    pub leading: bool,
 }
 
 /// What the background threads wait for.
@@ -62,7 +56,10 @@ pub(super) struct Core {
     pub durable: AtomicU64,
     pub io: Mutex<Io>,
     pub lead: Mutex<Lead>,
-    pub led: Condvar,
+    /// Told when those have come for whom a leader waits.
+    pub gathered: Condvar,
+    /// What a sync has taken of late, in nanoseconds.
+    pub sync_ns: AtomicU64,
     pub preparing: Mutex<()>,
     /// Held while segments are archived and removed.
     pub removing: Mutex<()>,
@@ -145,7 +142,7 @@ impl Log {
             Ok(len) => len,
             Err(error) => return Some(Err(error)),
         };
-        let mut state = self.core.state.try_lock()?;
+        let mut state = soon(|| self.core.state.try_lock())?;
         match self.core.admit(&mut state, entry, len) {
             Ok(Admission::Granted) => Some(Ok(self.core.place(state, entry, len, under))),
             Ok(_) => None,

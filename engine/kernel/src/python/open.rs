@@ -1,19 +1,19 @@
 //! An open store with its lock and its live transactions, shared by every object of Python that
 //! was made from it: none of them can outlive the lock.
 
-use std::collections::HashMap;
 use std::sync::Weak;
 
 use super::cell::Cell;
 use super::errors::guarded;
 use super::held::{Holdable, Home};
 use crate::error::{Code, Error, Result};
+use crate::hash::FastMap;
 use crate::lockfile::LockFile;
 use crate::log::LogOptions;
 use crate::moment::{Chain, Reader};
 use crate::recovery::Progress;
 use crate::store::Store;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, soon};
 use crate::txn::{Isolation, Shared, Transaction};
 use crate::types::TxnId;
 
@@ -27,7 +27,7 @@ pub struct OpenStore {
     home: Home,
     closing: AtomicBool,
     /// Begun and not yet dropped; `closing` is set under this mutex.
-    live: Mutex<HashMap<TxnId, Weak<Cell>>>,
+    live: Mutex<FastMap<TxnId, Weak<Cell>>>,
     /// Long works, which a close stops and waits for: they have transactions of their own.
     works: Mutex<Vec<Arc<Progress>>>,
     work_ended: Condvar,
@@ -53,7 +53,7 @@ impl OpenStore {
             reader: Mutex::new(None),
             home: Home::here(),
             closing: AtomicBool::new(false),
-            live: Mutex::new(HashMap::new()),
+            live: Mutex::new(FastMap::default()),
             works: Mutex::new(Vec::new()),
             work_ended: Condvar::new(),
             lock: Mutex::new(Some(lock)),
@@ -104,7 +104,7 @@ impl OpenStore {
 
     /// As [`OpenStore::begin`], `None` where anything would have to be waited for.
     pub fn try_begin(self: &Arc<Self>, isolation: Isolation, read_only: bool) -> Option<Arc<Cell>> {
-        let mut live = self.live.try_lock()?;
+        let mut live = soon(|| self.live.try_lock())?;
         self.ensure_open().ok()?;
         let cell = Cell::new(self, self.shared().try_begin(isolation, read_only)?);
         live.insert(cell.id, Arc::downgrade(&cell));
@@ -117,7 +117,7 @@ impl OpenStore {
 
     /// As [`OpenStore::forget`]; false where that would have to be waited for.
     pub fn try_forget(&self, txn: TxnId) -> bool {
-        self.live.try_lock().map(|mut live| live.remove(&txn)).is_some()
+        soon(|| self.live.try_lock()).map(|mut live| live.remove(&txn)).is_some()
     }
 
     /// Reads in a short transaction of its own.

@@ -26,10 +26,12 @@ mod replay;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 pub use cut::{Beyond, Cut};
 pub use index::{LogIndex, group_of};
-pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, UndoReport, build};
+pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, build};
+pub use undo::UndoReport;
 
 /// Progress and cancellation of one long work; shared between who does it and who watches it.
 #[derive(Default)]

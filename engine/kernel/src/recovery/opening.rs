@@ -1,13 +1,13 @@
 //! The steps from a directory to an open store, for clean and unclean databases alike.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::analysis::{self, Analyser};
 use super::index::LogIndex;
 use super::survey::{Takers, survey};
-use super::{Analysis, Beyond, Cut, Progress, RedoReport, cut, redo};
+use super::{Analysis, Beyond, Cut, Progress, RedoReport, UndoReport, cut, redo, undo};
 use crate::buffer::{DOUBLEWRITE_PATH, DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
@@ -23,7 +23,7 @@ use crate::page::Page;
 use crate::repair::{OnDamage, Repairs};
 use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
-use crate::txn::{Counts, LogLimits, RowIds, Shared, TidyQueue, TxnManager, TxnState, roll_back_whole};
+use crate::txn::{Counts, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
 use crate::types::{Incarnation, Lsn, PageId};
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
@@ -61,13 +61,6 @@ pub struct LogValidity {
     pub entries: u64,
     pub bytes: u64,
     pub reason: TailReason,
-}
-
-/// What undo did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct UndoReport {
-    pub transactions: u64,
-    pub records: u64,
 }
 
 /// A database on its way to being open.
@@ -333,32 +326,7 @@ impl Opening {
     pub fn undo(&mut self, progress: &Progress) -> Result<UndoReport> {
         let analysis = self.analysis.as_ref().ok_or_else(|| Error::internal("undo before analysis"))?;
         let shared = self.shared.as_ref().ok_or_else(|| Error::internal("undo before redo"))?;
-        shared.core.space.count_used()?;
-        let total = analysis.losers.iter().map(|loser| loser.changes).sum();
-        progress.begin("undo", "records", total);
-        let losers: Vec<Arc<TxnState>> = analysis
-            .losers
-            .iter()
-            .map(|loser| {
-                let state = shared.txns.adopt(loser.id, loser.first, loser.last, loser.started_at);
-                let work: Arc<TxnState> = Arc::clone(&state);
-                shared.locks.register(loser.id, work);
-                state
-            })
-            .collect();
-        let mut report = UndoReport::default();
-        let mut end = shared.core.log.end();
-        for state in losers.iter().rev() {
-            report.records += roll_back_whole(shared, state, &mut || {
-                progress.add(1);
-                let written = shared.core.log.end();
-                progress.count(1, 0, written.0 - std::mem::replace(&mut end, written).0);
-                !progress.is_cancelled()
-            })?;
-            report.transactions += 1;
-        }
-        shared.core.log.flush_to(shared.core.log.end())?;
-        Ok(report)
+        undo::undo(shared, &analysis.losers, self.options.redo_workers, progress)
     }
 
     /// What a clean shutdown left in the log; `RecoveryNeeded` where there is more.
@@ -461,7 +429,7 @@ pub fn build(
         stats,
         events,
         logged_counts: crate::sync::Mutex::new(Counts::clone(&analysis.counts)),
-        roots: crate::sync::RwLock::new(HashMap::new()),
+        roots: crate::sync::RwLock::default(),
         row_ids: RowIds::default(),
         tidy: TidyQueue::noting(&analysis.deletions),
         limits: options.limits,

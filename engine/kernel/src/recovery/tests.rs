@@ -339,3 +339,54 @@ fn each_pass_tells_the_records_pages_and_bytes_it_has_gone_through() {
         assert!(pages >= report.pages && pages <= dirty && bytes > 0);
     }
 }
+
+/// What undoing a transaction reads and writes, where the pages that it changed are many times as
+/// many as the frames, and each is changed some thirty times within a short while.
+fn undo_of_a_long_transaction(workers: usize) -> (u64, u64, u64) {
+    const ROWS: u64 = 6000;
+    let disk = MemoryDisk::new(5);
+    let store = Store::create(disk.clone(), &filling()).unwrap();
+    let begin = || store.begin(Isolation::ReadCommitted, false).unwrap();
+    let in_order = |i: u64| format!("{i:06}").into_bytes();
+    let mut txn = begin();
+    let at = txn.tree("t", true).unwrap().unwrap();
+    (0..ROWS).for_each(|i| assert!(!txn.put(at, &in_order(i), &[1; 60]).unwrap()));
+    txn.commit().unwrap();
+    store.checkpoint().unwrap();
+    let mut txn = begin();
+    for i in 0..ROWS {
+        txn.put(at, &in_order((i + i * 7919 % 150) % ROWS), &[2; 60]).unwrap();
+        // One page is changed all the time.
+        txn.put(at, &in_order(0), &i.to_le_bytes()).unwrap();
+    }
+    store.flush().unwrap();
+    std::mem::forget(txn);
+    disk.crash(3);
+    let mut opening = options().opening;
+    opening.redo_workers = workers;
+    let mut opening = Opening::begin(disk.reopen(), opening).unwrap();
+    let progress = Progress::default();
+    opening.validate_log(&progress).unwrap();
+    opening.restore_doublewrite(&progress).unwrap();
+    opening.analyse(&progress).unwrap();
+    let pages = opening.redo(&progress).unwrap().pages;
+    let shared = Arc::clone(opening.shared().unwrap());
+    let counters = &shared.core.pool.counters;
+    let look = |counter: &crate::sync::AtomicU64| counter.load(crate::sync::Ordering::Relaxed);
+    let before = (look(&counters.misses), look(&counters.pages_written));
+    assert_eq!(opening.undo(&progress).unwrap().records, 2 * ROWS);
+    (pages, look(&counters.misses) - before.0, look(&counters.pages_written) - before.1)
+}
+
+#[test]
+fn undo_after_a_crash_reads_and_writes_each_page_about_once() {
+    for workers in [1, 2] {
+        let (pages, reads, writes) = undo_of_a_long_transaction(workers);
+        assert!(pages > 100, "{pages} pages are hardly more than the frames");
+        println!("{workers} workers, {pages} pages: {reads} reads, {writes} writes");
+        assert!(
+            reads < 3 * pages && writes < 3 * pages,
+            "{pages} pages: {reads} reads, {writes} writes"
+        );
+    }
+}

@@ -36,3 +36,18 @@ pub fn trip(_place: &'static str) {}
 #[cfg(not(test))]
 #[inline(always)]
 pub fn race_point() {}
+
+/// Attempts before [`soon`] gives up: some two microseconds.
+const ATTEMPTS: u32 = 32;
+
+/// Tries for a moment, as long as somebody may need to leave a short section. For those who hold
+/// the interpreter's lock: to hand that over and wait for its return takes far longer.
+pub fn soon<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..ATTEMPTS {
+        if let Some(got) = attempt() {
+            return Some(got);
+        }
+        std::hint::spin_loop();
+    }
+    None
+}

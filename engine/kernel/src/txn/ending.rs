@@ -74,7 +74,7 @@ pub(crate) fn encode_counts(counts: &Counts, out: &mut Vec<u8>) {
 
 pub(crate) fn decode_counts(bytes: &mut &[u8]) -> Option<Counts> {
     let count = get_u32(take(bytes, 4)?, 0);
-    let mut counts = Counts::new();
+    let mut counts = Counts::default();
     for _ in 0..count {
         let tree = TreeId(get_u32(take(bytes, 4)?, 0));
         counts.insert(tree, get_u64(take(bytes, 8)?, 0).cast_signed());

@@ -4,16 +4,17 @@
 //! a snapshot begins at the last durable commit: nobody reads what a failed sync takes back.
 
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::sync::{Mutex, RwLock, RwLockWriteGuard};
+use crate::sync::{Mutex, RwLock, RwLockWriteGuard, soon};
 
 use super::snapshot::{Horizon, Snapshot};
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
+use crate::hash::FastMap;
 use crate::lock::Work;
 use crate::log::{Op, Span};
 use crate::types::{Lsn, TreeId, TxnId};
@@ -74,7 +75,7 @@ impl Status {
     }
 }
 
-pub type Counts = HashMap<TreeId, i64>;
+pub type Counts = FastMap<TreeId, i64>;
 
 /// One transaction, as others may look at it while it runs.
 pub struct TxnState {
@@ -291,7 +292,7 @@ impl TxnManager {
 
     /// The table for a moment, where it is free.
     pub fn try_roll(&self) -> Option<Roll<'_>> {
-        Some(Roll { txns: self, table: self.table.try_write()? })
+        Some(Roll { txns: self, table: soon(|| self.table.try_write())? })
     }
 
     fn admit(
@@ -455,7 +456,7 @@ impl TxnManager {
 
     /// True where it is certain without waiting that nothing is pending.
     pub fn nothing_pending(&self) -> bool {
-        self.pending.try_lock().is_some_and(|pending| pending.is_empty())
+        soon(|| self.pending.try_lock()).is_some_and(|pending| pending.is_empty())
     }
 
     /// True where the drop of this tree is committed, though some may still see it.

@@ -13,6 +13,7 @@ use crate::buffer::NumberHashing;
 use crate::core::{Author, Core};
 use crate::error::{Code, Error, Result};
 use crate::events::{EventQueue, unix_micros};
+use crate::hash::FastMap;
 use crate::lock::{LockTable, Mode, Resource};
 use crate::log::{Op, Span};
 use crate::repair::Repairs;
@@ -66,7 +67,7 @@ pub struct Shared {
     /// Row counts as the commits in the log have them; a checkpoint takes them along.
     pub logged_counts: crate::sync::Mutex<Counts>,
     /// Root pages of trees that have been used, for undo.
-    pub roots: crate::sync::RwLock<HashMap<TreeId, PageId>>,
+    pub roots: crate::sync::RwLock<FastMap<TreeId, PageId>>,
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
     pub tidy: TidyQueue,
@@ -99,7 +100,7 @@ pub struct Transaction {
     deltas: Counts,
     garbage: Vec<Garbage>,
     chains: u64,
-    trees: HashMap<String, TreeRef>,
+    trees: FastMap<String, TreeRef>,
     /// Raised when a rollback to a savepoint may have taken trees back: handles look again.
     epoch: u64,
     modes: HashMap<TreeId, Mode, NumberHashing>,
@@ -126,7 +127,7 @@ impl Shared {
         self.stats.add(Counter::Begun, 1);
         // A close that did not see it yet has been seen here.
         if self.closed.load(Ordering::SeqCst) && state.claim_end() {
-            self.finish(&state, Status::Aborted, &Counts::new());
+            self.finish(&state, Status::Aborted, &Counts::default());
             return Err(Error::new(Code::StoreClosed));
         }
         Ok(Transaction {
@@ -134,10 +135,10 @@ impl Shared {
             state,
             is_read_only,
             savepoints: Vec::new(),
-            deltas: Counts::new(),
+            deltas: Counts::default(),
             garbage: Vec::new(),
             chains: 0,
-            trees: HashMap::new(),
+            trees: FastMap::default(),
             epoch: 0,
             modes: HashMap::default(),
             reads_newest: false,
@@ -178,7 +179,7 @@ pub fn roll_back_whole(
 ) -> Result<u64> {
     let records = roll_back(shared, state, Lsn::NONE, keep_on)?;
     undo::append_end(shared, state)?;
-    shared.finish(state, Status::Aborted, &Counts::new());
+    shared.finish(state, Status::Aborted, &Counts::default());
     Ok(records)
 }
 
@@ -375,7 +376,7 @@ impl Transaction {
         let _work = self.begin_work()?;
         let _lap = self.shared.stats.lap(Timed::Commit);
         if !self.has_written() {
-            self.shared.finish(&self.state, Status::Committed, &Counts::new());
+            self.shared.finish(&self.state, Status::Committed, &Counts::default());
             return Ok(self.shared.core.log.durable());
         }
         let ending = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &self.garbage };
@@ -413,7 +414,7 @@ impl Transaction {
             return Ok(());
         }
         if !self.has_written() {
-            self.shared.finish(&self.state, Status::Aborted, &Counts::new());
+            self.shared.finish(&self.state, Status::Aborted, &Counts::default());
             return Ok(());
         }
         let undone = roll_back_whole(&self.shared, &self.state, &mut || true).map(|_| ());

@@ -54,7 +54,7 @@ impl Shared {
             return Ok(true);
         }
         if state.first_lsn().is_none() {
-            self.finish(state, Status::Aborted, &Counts::new());
+            self.finish(state, Status::Aborted, &Counts::default());
             return Ok(true);
         }
         roll_back_whole(self, state, keep_on).map(|_| true)
@@ -141,7 +141,7 @@ impl Shared {
             return;
         }
         if state.first_lsn().is_none() && !state.is_at_work() && state.status() == Status::Active {
-            self.finish(state, Status::Aborted, &Counts::new());
+            self.finish(state, Status::Aborted, &Counts::default());
         } else {
             self.orphans.lock().push(Arc::clone(state));
         }

@@ -13,7 +13,7 @@ use crate::events::unix_micros;
 use crate::lock::{Mode, Resource, Work};
 use crate::log::{Op, SyncMode};
 use crate::stats::{Counter, Timed};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, soon};
 use crate::types::Lsn;
 
 impl Shared {
@@ -48,7 +48,7 @@ impl Transaction {
         if again != value {
             return None;
         }
-        let known = self.shared.roots.try_read()?.get(&tree.id) == Some(&tree.root);
+        let known = soon(|| self.shared.roots.try_read())?.get(&tree.id) == Some(&tree.root);
         if !known {
             self.shared.roots.try_write()?.insert(tree.id, tree.root);
         }
@@ -113,7 +113,7 @@ impl Transaction {
         let (shared, state) = (&self.shared, &self.state);
         let mut counts = match self.deltas.is_empty() {
             true => None,
-            false => Some(shared.logged_counts.try_lock()?),
+            false => Some(soon(|| shared.logged_counts.try_lock())?),
         };
         let body = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &[] }.encode();
         // Room for undo is given back in the same step.

@@ -301,7 +301,7 @@ pub(super) fn root_of(shared: &Shared, tree: TreeId) -> Result<PageId> {
 
 /// Appends the end of a rolled back transaction.
 pub fn append_end(shared: &Shared, state: &TxnState) -> Result<()> {
-    let ending = Ending { time: unix_micros(), deltas: &Counts::new(), garbage: &[] }.encode();
+    let ending = Ending { time: unix_micros(), deltas: &Counts::default(), garbage: &[] }.encode();
     let author = Author {
         use_undo: state.undo_at_hand(room_of_end()),
         ..Author::new(state.id, Op::AbortEnd, state.last_lsn())

@@ -1,10 +1,12 @@
-//! Tests of the log as a whole. `ends`: every way a log can end; `writing`: appends, group
+//! Tests of the log as a whole. `ends`: every way a log can end; `groups`: who syncs for whom;
+//! `writing`: appends, group
 //! commit, rotation, space; `crashes`: power loss and failure at every call; `speed`: figures,
 //! run on demand.
 #![allow(clippy::unwrap_used)]
 
 mod crashes;
 mod ends;
+mod groups;
 mod speed;
 mod writing;
 
