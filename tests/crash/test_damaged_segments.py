@@ -6,9 +6,11 @@ What is lost is told beforehand, and is what is then missing; what no log leads 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.errors import HoldfastError
@@ -123,3 +125,15 @@ def attempt(run: Run, fallback: str) -> HoldfastError | None:
         return error
     manager.take_store().close()
     return None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much was read")
+def test_the_log_is_read_a_few_times_and_not_for_each_page_beyond_the_damage(run: Run) -> None:
+    overwritten(segments(run)[0])
+    process = psutil.Process()
+    before = process.io_counters().read_chars
+    assert attempt(run, "last-valid") is None
+    read = process.io_counters().read_chars - before
+    size = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+    # Hundreds of pages were written out beyond the damage.
+    assert read < 20 * size

@@ -20,7 +20,7 @@ use crate::log::segments::{self, SegmentInfo};
 use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::page::Page;
-use crate::repair::{OnDamage, Repairs};
+use crate::repair::{OnDamage, Repairs, looking_only};
 use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
 use crate::txn::{Counts, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
@@ -222,7 +222,7 @@ impl Opening {
         let result = self.redo_with(&analysis, progress);
         self.analysis = Some(analysis);
         let mut report = result?;
-        report.damaged.extend(self.lost_beyond_cut(&report)?);
+        report.damaged.extend(self.lost_beyond_cut(&report, progress)?);
         if report.damaged.is_empty() || self.is_lenient {
             return Ok(report);
         }
@@ -240,25 +240,32 @@ impl Opening {
     }
 
     /// Pages in use that were emptied, for what they held came from beyond the cut, and of which
-    /// the log has no image.
-    fn lost_beyond_cut(&self, report: &RedoReport) -> Result<Vec<(PageId, Error)>> {
+    /// the log has no image. All of them are looked for in one pass over the log: most of what was
+    /// emptied was taken after the cut, and is in use no more.
+    fn lost_beyond_cut(&self, report: &RedoReport, progress: &Progress) -> Result<Vec<(PageId, Error)>> {
         let (Some(cut), Some(shared)) = (&self.cut, &self.shared) else { return Ok(Vec::new()) };
+        let (Some(analysis), false) = (&self.analysis, self.is_lenient) else { return Ok(Vec::new()) };
         let pool = &shared.core.pool;
-        let mut lost = Vec::new();
-        for page in &cut.pages {
-            let is_told = report.damaged.iter().any(|(known, _)| known == page);
-            if self.is_lenient || is_told || pool.read(*page).is_ok() {
-                continue;
-            }
-            let is_in_use = *page == map_page_of(*page)
-                || pool.read(map_page_of(*page)).map_or(true, |map| is_used(&map, *page));
-            if is_in_use {
-                let why = "it was written after the cut, and no image of it is left";
-                let error = Error::new(Code::PageDamaged).with("page_id", page.0).with("detail", why);
-                lost.push((*page, error));
+        let told: HashSet<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
+        let is_in_use = |page: PageId| {
+            page == map_page_of(page)
+                || pool.read(map_page_of(page)).map_or(true, |map| is_used(&map, page))
+        };
+        let mut empty = Vec::new();
+        for page in cut.pages.iter().filter(|page| !told.contains(page)) {
+            progress.ensure_going()?;
+            if is_in_use(*page) && looking_only(|| pool.read(*page).is_err()) {
+                empty.push(*page);
             }
         }
-        Ok(lost)
+        let repairs = Repairs::of(shared)?;
+        let rebuilt: HashSet<PageId> =
+            repairs.repair_after_redo(&empty, analysis.end, progress)?.into_iter().collect();
+        let lost = empty.into_iter().filter(|page| !rebuilt.contains(page)).map(|page| {
+            let why = "it was written after the cut, and no image of it is left";
+            (page, Error::new(Code::PageDamaged).with("page_id", page.0).with("detail", why))
+        });
+        Ok(lost.collect())
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
