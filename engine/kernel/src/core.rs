@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::buffer::{PageWrite, Pool};
 use crate::error::Result;
 use crate::log::{Log, NewEntry, Op, Span};
-use crate::page::{Change, EntryMark, Part, encode_parts};
+use crate::page::{Change, EntryMark, Page, Part, encode_image, encode_parts};
 use crate::space::Space;
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -106,6 +106,25 @@ impl Core {
             self.log.try_append(&author.entry(&[body]), under)
         })
         .map(|span| span.map(|span| mark(author.txn, span)))
+    }
+
+    /// Appends an entry with all of `page`, which has been made outside of the cache, and puts it
+    /// into its `place`, which had the LSN `previous`; `page` is left with what was there. `under`
+    /// runs under the log's mutex.
+    pub fn put_page(
+        &self,
+        author: Author,
+        (place, previous): (&mut PageWrite<'_>, Lsn),
+        page: &mut Page,
+        under: impl FnOnce(Span),
+    ) -> Result<()> {
+        place.begin_change();
+        let span = BODY.with_borrow_mut(|body| {
+            let pieces = encode_image(body, page, previous);
+            self.log.append(&author.entry(&[body, pieces.head, pieces.heap]), under)
+        })?;
+        place.take_image(page, mark(author.txn, span));
+        Ok(())
     }
 
     /// Appends an entry that changes one page, and applies it.

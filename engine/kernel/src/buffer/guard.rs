@@ -126,6 +126,15 @@ impl<'p> PageWrite<'p> {
         Part { page: frame_page, previous: self.guard.lsn(), change }
     }
 
+    /// Takes over a page, of the same size, whose image has been appended; `page` is left with
+    /// what was here.
+    pub fn take_image(&mut self, page: &mut Page, mark: EntryMark) {
+        trip("apply");
+        page.note_image(mark);
+        page.set_incarnation(self.pool.incarnation);
+        std::mem::swap(&mut *self.guard, page);
+    }
+
     /// Applies a change whose entry has been appended.
     pub fn apply(&mut self, change: &Change<'_>, mark: EntryMark) -> Result<()> {
         let incarnation = self.pool.incarnation;

@@ -51,6 +51,12 @@ impl Page {
         Ok(())
     }
 
+    /// Takes note that the page, as it is, went to the log in full with this entry.
+    pub fn note_image(&mut self, mark: EntryMark) {
+        self.set_lsn(mark.end);
+        self.count_change(true, mark.end);
+    }
+
     pub(super) fn refuse(&self, id: PageId, mark: EntryMark, why: &str) -> Error {
         Error::new(Code::PageDamaged)
             .with("page_id", id.0)

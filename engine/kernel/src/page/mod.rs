@@ -26,6 +26,7 @@ pub use crate::types::{MAX_PAGE, MIN_PAGE, is_page_size};
 
 mod apply;
 mod change;
+mod filling;
 mod fit;
 #[cfg(test)]
 mod model_tests;
@@ -36,7 +37,8 @@ mod search;
 mod validate;
 
 pub use apply::EntryMark;
-pub use change::{Change, Old, Part, PartReader, Version, encode_parts};
+pub use change::{Change, Old, Part, PartReader, Version, encode_image, encode_parts};
+pub use filling::Heap;
 pub(crate) use records::{GHOST, LEAF_HEAD, OVERFLOW};
 pub use records::{Record, Stamp};
 
@@ -89,6 +91,13 @@ impl Kind {
 #[derive(Clone)]
 pub struct Page {
     pub(crate) bytes: Box<[u8]>,
+}
+
+/// The parts of a page that hold something.
+#[derive(Clone, Copy)]
+pub struct ImagePieces<'p> {
+    pub head: &'p [u8],
+    pub heap: &'p [u8],
 }
 
 /// What a new page is to be.
@@ -320,17 +329,23 @@ impl Page {
 
     /// The page without its free middle, for the log: `[heap start u32][head][heap]`.
     pub fn to_image(&self) -> Vec<u8> {
+        let pieces = self.image_pieces();
+        let mut image = Vec::with_capacity(4 + pieces.head.len() + pieces.heap.len());
+        image.extend_from_slice(&(pieces.head.len() as u32).to_le_bytes());
+        image.extend_from_slice(pieces.head);
+        image.extend_from_slice(pieces.heap);
+        image
+    }
+
+    /// What an image is made of.
+    fn image_pieces(&self) -> ImagePieces<'_> {
         let slotted = matches!(self.kind(), Kind::Leaf | Kind::Inner);
         let (head_end, heap) = if slotted {
             (HEADER + SLOT * self.slots(), self.heap_start())
         } else {
             (self.size(), self.size())
         };
-        let mut image = Vec::with_capacity(4 + head_end + self.size() - heap);
-        image.extend_from_slice(&(head_end as u32).to_le_bytes());
-        image.extend_from_slice(&self.bytes[..head_end]);
-        image.extend_from_slice(&self.bytes[heap..]);
-        image
+        ImagePieces { head: &self.bytes[..head_end], heap: &self.bytes[heap..] }
     }
 
     /// Takes a page from its image in the log; false where the image cannot be of this size.

@@ -23,6 +23,7 @@ mod load;
 mod log;
 mod open;
 mod options;
+mod pairs;
 mod recovery;
 mod repairing;
 mod salvage;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyAny, PyBool, PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
 use super::cell::Cell;
 use super::cursor::{Bounds, Cursor, KeyBound, Yield};
 use super::held::Held;
+use super::pairs::{Pair, build, pairs_of};
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::txn::{Range, Transaction, TreeRef};
@@ -167,78 +167,6 @@ impl Tree {
 
 /// So many pairs are worth sorting, for a tree that is built bottom up.
 const WORTH_BUILDING: usize = 1000;
-
-/// Builds an empty tree of this transaction from pairs in any order; of equal keys the last counts.
-fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
-    let order = sorted(pairs);
-    let mut next = order.iter().enumerate().filter_map(|(rank, &(_, place))| {
-        let (key, value) = &pairs[place];
-        let is_last = order.get(rank + 1).is_none_or(|&(_, other)| *pairs[other].0 != **key);
-        is_last.then(|| (key.to_vec(), value.to_vec()))
-    });
-    txn.fill(at, &mut || Ok(next.next())).map(|_| ())
-}
-
-/// The places of pairs in the order of their keys, then of the places. The first bytes in which
-/// keys may differ are kept beside each place: most comparisons need nothing else.
-fn sorted(pairs: &[Pair]) -> Vec<(u128, usize)> {
-    let first: &[u8] = pairs.first().map_or(&[], |(key, _)| key);
-    let shared = pairs.iter().fold(first.len(), |shared, (key, _)| {
-        first[..shared].iter().zip(key.iter()).take_while(|(one, other)| one == other).count()
-    });
-    let head = |key: &[u8]| {
-        let mut head = [0; 16];
-        let rest = &key[shared..];
-        let length = rest.len().min(head.len());
-        head[..length].copy_from_slice(&rest[..length]);
-        u128::from_be_bytes(head)
-    };
-    let mut order: Vec<(u128, usize)> =
-        pairs.iter().enumerate().map(|(place, (key, _))| (head(key), place)).collect();
-    order.sort_unstable_by(|one, other| {
-        let by_key = || pairs[one.1].0[shared..].cmp(&pairs[other.1].0[shared..]);
-        one.0.cmp(&other.0).then_with(by_key).then(one.1.cmp(&other.1))
-    });
-    order
-}
-
-/// A key and a value, as Python has them in memory.
-type Pair = (PyBackedBytes, PyBackedBytes);
-type Objects<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
-
-/// The pairs of any mapping or iterable of pairs, as `dict.update` takes them. It is read to its
-/// end before anything is made of it: it may be made from the very tree that is to be changed.
-fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
-    let mut pairs = Vec::new();
-    if source.hasattr("keys")? {
-        for key in source.call_method0("keys")?.try_iter()? {
-            let key = key?;
-            let value = source.get_item(&key)?;
-            pairs.push((key, value));
-        }
-    } else {
-        for pair in source.try_iter()? {
-            pairs.push(halves(&pair?)?);
-        }
-    }
-    pairs.iter().map(|(key, value)| Ok((bytes(key)?, bytes(value)?))).collect()
-}
-
-fn halves<'py>(pair: &Bound<'py, PyAny>) -> PyResult<Objects<'py>> {
-    if let Ok(pair) = pair.cast_exact::<PyTuple>()
-        && pair.len() == 2
-    {
-        return Ok((pair.get_item(0)?, pair.get_item(1)?));
-    }
-    let parts = pair.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    let [key, value]: [Bound<'py, PyAny>; 2] =
-        parts.try_into().map_err(|_| PyValueError::new_err("a pair is a key and a value"))?;
-    Ok((key, value))
-}
-
-fn bytes(object: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
-    Ok(object.cast::<PyBytes>()?.clone().into())
-}
 
 fn missing(py: Python<'_>, key: &[u8]) -> PyErr {
     PyKeyError::new_err(PyBytes::new(py, key).unbind())

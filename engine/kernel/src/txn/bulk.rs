@@ -7,7 +7,7 @@ use super::{Garbage, Transaction, TreeRef};
 use crate::error::{Error, Result};
 use crate::lock::Mode;
 use crate::log::Op;
-use crate::page::{Change, Kind, OVERFLOW, Page, Stamp};
+use crate::page::{Kind, OVERFLOW, Page, Stamp};
 use crate::tree::Tree;
 use crate::tree::build::{Builder, PageSink};
 use crate::types::{Lsn, PageId};
@@ -35,11 +35,44 @@ impl PageSink for Sink<'_> {
         self.spare.pop().ok_or_else(|| Error::internal("no page was taken"))
     }
 
-    fn write_page(&mut self, page: &Page) -> Result<()> {
+    fn write_page(&mut self, page: &mut Page) -> Result<()> {
         if page.id() == self.tree.root {
             return self.txn.fill_root(page);
         }
         self.txn.write_taken(page)
+    }
+}
+
+/// A tree that is being filled.
+pub struct Filling<'t> {
+    txn: &'t mut Transaction,
+    tree: TreeRef,
+    builder: Builder<'t>,
+    spare: Vec<PageId>,
+}
+
+impl Filling<'_> {
+    /// Adds a record; its key must be above every earlier one.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.txn.ensure_key(key)?;
+        if value.len() <= self.txn.max_inline() {
+            return self.push_as(key, 0, value);
+        }
+        let reference = self.txn.write_chain(self.tree.id, value)?.encode();
+        self.push_as(key, OVERFLOW, &reference)
+    }
+
+    fn push_as(&mut self, key: &[u8], flags: u8, value: &[u8]) -> Result<()> {
+        let Filling { txn, tree, builder, spare } = self;
+        builder.push(&mut Sink { txn, tree: *tree, spare }, key, flags, value)
+    }
+
+    fn finish(mut self) -> Result<u64> {
+        let (txn, tree) = (self.txn, self.tree);
+        let records = self.builder.finish(&mut Sink { txn, tree, spare: &mut self.spare })?;
+        txn.garbage.extend(self.spare.into_iter().map(|page| Garbage::Page { page }));
+        *txn.deltas.entry(tree.id).or_default() += i64::try_from(records).unwrap_or(i64::MAX);
+        Ok(records)
     }
 }
 
@@ -51,6 +84,20 @@ impl Transaction {
         at: TreeRef,
         next: &mut dyn FnMut() -> Result<Option<KeyValue>>,
     ) -> Result<u64> {
+        self.fill_with(at, &mut |filling| {
+            while let Some((key, value)) = next()? {
+                filling.push(&key, &value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Transaction::fill`], with what `feed` pushes.
+    pub fn fill_with(
+        &mut self,
+        at: TreeRef,
+        feed: &mut dyn FnMut(&mut Filling<'_>) -> Result<()>,
+    ) -> Result<u64> {
         let _work = self.ensure_writable()?;
         if !self.can_fill(at)? {
             return Err(Error::argument("tree", "only an empty tree of this transaction can be filled"));
@@ -59,21 +106,10 @@ impl Transaction {
             let shared = std::sync::Arc::clone(&txn.shared);
             let tree = Tree { core: &shared.core, id: at.id, root: at.root };
             // Nobody sees the tree without seeing its writer: no version before these is asked for.
-            let mut builder = Builder::new(tree, Stamp { txn: txn.id(), lsn: Lsn::NONE });
-            let spare = &mut Vec::new();
-            while let Some((key, value)) = next()? {
-                txn.ensure_key(&key)?;
-                if value.len() <= txn.max_inline() {
-                    builder.push(&mut Sink { txn, tree: at, spare }, key, 0, value)?;
-                } else {
-                    let reference = txn.write_chain(at.id, &value)?.encode().to_vec();
-                    builder.push(&mut Sink { txn, tree: at, spare }, key, OVERFLOW, reference)?;
-                }
-            }
-            let records = builder.finish(&mut Sink { txn, tree: at, spare })?;
-            txn.garbage.extend(spare.drain(..).map(|page| Garbage::Page { page }));
-            *txn.deltas.entry(at.id).or_default() += i64::try_from(records).unwrap_or(i64::MAX);
-            Ok(records)
+            let builder = Builder::new(tree, Stamp { txn: txn.id(), lsn: Lsn::NONE });
+            let mut filling = Filling { txn, tree: at, builder, spare: Vec::new() };
+            feed(&mut filling)?;
+            filling.finish()
         })
     }
 
@@ -89,17 +125,12 @@ impl Transaction {
         Ok(root.tree() == at.id && root.kind() == Kind::Leaf && root.slots() == 0)
     }
 
-    /// Logs and writes the new root of a tree of this transaction.
-    fn fill_root(&self, page: &Page) -> Result<()> {
+    /// Logs the new root of a tree of this transaction, and puts it into the cache.
+    fn fill_root(&self, page: &mut Page) -> Result<()> {
         let core = &self.shared.core;
-        let image = page.to_image();
-        let change = Change::Image { image: &image };
         let author = self.author(Op::TreeMade, room_of_tree());
         let mut root = core.pool.write(page.id())?;
-        root.begin_change();
-        let part = [root.part(change)];
-        let noted = |span| self.state.appended(span, &author);
-        let entry = core.append_with(author, page.tree(), &part, &[], noted)?;
-        root.apply(&change, entry)
+        let previous = root.lsn();
+        core.put_page(author, (&mut root, previous), page, |span| self.state.appended(span, &author))
     }
 }

@@ -4,9 +4,9 @@ use super::Transaction;
 use crate::core::Author;
 use crate::error::{Code, Error, Result};
 use crate::log::Op;
-use crate::page::{Change, Page};
+use crate::page::Page;
 use crate::tree::overflow::{self, MAX_VALUE, Reference};
-use crate::types::{PageId, TreeId};
+use crate::types::{Lsn, PageId, TreeId};
 
 /// Pages taken at a time.
 const EXTENT: usize = 64;
@@ -28,15 +28,14 @@ impl Transaction {
         Ok(pages)
     }
 
-    /// Logs and writes a page that this transaction has taken.
-    pub(super) fn write_taken(&self, page: &Page) -> Result<()> {
-        let image = page.to_image();
-        let mut frame = self.shared.core.pool.fresh(page.id())?;
-        let change = Change::Image { image: &image };
-        frame.begin_change();
-        let parts = [crate::page::Part { page: page.id(), previous: crate::types::Lsn::NONE, change }];
-        let entry = self.shared.core.append(Author::system(Op::Structure), page.tree(), &parts, &[])?;
-        frame.apply(&change, entry)
+    /// Logs a page that this transaction has taken, and puts it into the cache; `page` is left with
+    /// bytes that mean nothing.
+    pub(super) fn write_taken(&self, page: &mut Page) -> Result<()> {
+        let core = &self.shared.core;
+        let mut place = core.pool.fresh(page.id())?;
+        // What it was before is none of its history.
+        let place = (&mut place, Lsn::NONE);
+        core.put_page(Author::system(Op::Structure), place, page, |_| {})
     }
 
     /// Writes a long value as a chain of overflow pages, from its end to its beginning.
@@ -53,8 +52,9 @@ impl Transaction {
         while left > 0 {
             for id in self.take_pages(tree, left)?.into_iter().rev() {
                 left -= 1;
-                let page = overflow::build_page(&self.shared.core, tree, id, next, &name, pieces[left]);
-                self.write_taken(&page)?;
+                let mut page =
+                    overflow::build_page(&self.shared.core, tree, id, next, &name, pieces[left]);
+                self.write_taken(&mut page)?;
                 next = id;
             }
         }

@@ -42,6 +42,7 @@ mod undo;
 mod write;
 
 pub use batch::{Batch, Records};
+pub use bulk::Filling;
 pub use catalogue::{
     CATALOGUE_REF, CatalogueEntry, CatalogueKind, RawRow, TreeRef, format as format_catalogue,
     newest_rows,
