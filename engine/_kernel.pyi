@@ -24,6 +24,10 @@ __all__ = [
     "Tree",
     "describe_source",
     "inspect",
+    "mirror_fail_over",
+    "mirror_outlook",
+    "mirror_standing",
+    "mirror_verify",
     "restore_backup",
     "restore_point",
     "revert_to_snapshot",
@@ -86,6 +90,26 @@ def revert_to_snapshot(path: str, name: str, options: dict[str, Any], job: Job |
     All of it or nothing: an error with the field `installing` comes after the decision, and the next
     open finishes it. Raises RecoveryNeeded, SnapshotNotFound, SnapshotDamaged."""
 
+def mirror_standing(path: str) -> dict[str, Any] | None:
+    """What a directory says that it is; None where it says nothing, and so is a database without
+    mirrors or none at all. Keys: role (primary|copying|mirror|superseded), epoch, other (of a mirror
+    its primary, of a former primary its successor, of a primary its predecessor), database_id (hex),
+    mirrors [{path, synchronous}], parted_at (LSN of the last fail over)."""
+
+def mirror_outlook(path: str, primary: str | None = None) -> dict[str, Any]:
+    """What failing over to the mirror in `path` would lose; changes nothing. Keys: epoch, primary (as
+    the mirror knows it), end_lsn, last_commit_at (Unix seconds, 0 for none), redo_bytes, lost_bytes and
+    lost_commits (what `primary` has beyond; None where it cannot be read), broken (why the end of the
+    mirror's log is damaged, or None), begun (the primary is fenced already)."""
+
+def mirror_fail_over(path: str, primary: str | None = None, accept_cut: bool = False) -> dict[str, Any]:
+    """Make the mirror in `path` the primary; it needs a recovery afterwards. The former one is fenced
+    where it can be reached. Keys: as in mirror_outlook."""
+
+def mirror_verify(path: str, scratch: str, job: Job | None = None) -> dict[str, Any]:
+    """Recover a mirror that nobody keeps at the moment beside itself, in the folder `scratch`, and
+    check all of it. Keys: end_lsn, pages, records, problems [text]."""
+
 def salvage(source: str, target: str, beside: str, options: dict[str, Any], job: Job) -> dict[str, Any]:
     """Put the readable records of a database into a new one in the empty directory `target`.
 
@@ -130,7 +154,8 @@ class Store:
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
         image_every_changes, snapshot_log_bytes, transaction_log_bytes,
-        aborts_long_transactions, read_only. Pages are always verified when they are read.
+        aborts_long_transactions, mirror_hold_bytes, mirror_patience_s, gives_up_mirrors,
+        read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""
@@ -166,6 +191,17 @@ class Store:
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}], left_out (problems
         beyond those), skipped (names of what was in use)."""
+    def mirror_add(self, path: str, synchronous: bool = False) -> None:
+        """Keep a mirror in the directory `path`, which exists; its first copy is made in the background."""
+    def mirror_remove(self, path: str, remove_files: bool = False) -> None:
+        """Keep it no longer; its files stay unless they are to go."""
+    def mirrors(self) -> list[dict[str, Any]]:
+        """How each mirror stands. Keys: path, synchronous, in_step (commits wait for it), phase
+        (connecting|copying|following|lost|refused), error (code and fields, or None), shipped_lsn,
+        redone_lsn, lag_bytes, lag_s, held (log it lacks is kept), copies, copied and to_copy (pages),
+        shipped_bytes."""
+    def mirror_verify(self, path: str, scratch: str, job: Job | None = None) -> dict[str, Any]:
+        """As the function, of a mirror that is kept; shipping goes on meanwhile."""
     def copies_from_backups(
         self,
         pages: Sequence[int],

@@ -32,6 +32,10 @@ Tree = _kernel.Tree
 
 ERROR_CODES = _kernel.ERROR_CODES
 describe_source = _kernel.describe_source
+mirror_fail_over = _kernel.mirror_fail_over
+mirror_outlook = _kernel.mirror_outlook
+mirror_standing = _kernel.mirror_standing
+mirror_verify = _kernel.mirror_verify
 inspect = _kernel.inspect
 is_unfinished_backup = _kernel.is_unfinished_backup
 restore_backup = _kernel.restore_backup
@@ -63,6 +67,9 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "snapshot_log_bytes": config.snapshot_log_limit,
         "transaction_log_bytes": config.transaction_log_limit,
         "aborts_long_transactions": config.long_transaction_action == "abort",
+        "mirror_hold_bytes": config.mirror_log_limit,
+        "mirror_patience_s": config.mirror_timeout,
+        "gives_up_mirrors": config.mirror_loss_action == "go_on",
         "read_only": read_only,
     }
 

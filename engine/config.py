@@ -160,6 +160,32 @@ class Config:
         "4 GiB", Section.BACKUPS, "Room that snapshots may take before the oldest go", min="1 MiB"
     )
 
+    mirror_log_limit: int = size(
+        "1 GiB",
+        Section.MIRRORS,
+        "Log that is kept for a mirror that does not take it; beyond that it gets a new copy",
+        min="1 MiB",
+    )
+    mirror_timeout: float = duration(
+        "10 s",
+        Section.MIRRORS,
+        "How long a commit waits for a synchronous mirror",
+        min="10 ms",
+        max="1 h",
+    )
+    mirror_loss_action: str = choice(
+        "go_on",
+        ("go_on", "wait"),
+        Section.MIRRORS,
+        "When a synchronous mirror does not answer: go on without it, or let each commit wait and say so",
+    )
+    mirror_fail_over: str = choice(
+        "manual",
+        ("manual", "automatic"),
+        Section.MIRRORS,
+        "When the disk of the database fails: ask, or let a mirror take over within 30 s",
+    )
+
     max_memory_usage: int = size("1 GiB", Section.LIMITS, "Memory that the engine may use", min="64 MiB")
     max_file_handles: int = count(10_000, Section.LIMITS, "Files that may be open at once", min=64)
     max_concurrent_operations: int = count(1_000, Section.LIMITS, "Operations that may run at once", min=1)

@@ -21,8 +21,10 @@ from engine.backups.named import NamedPoints
 from engine.config import Config
 from engine.data.tables import Tables
 from engine.errors import (
+    DatabaseIsMirror,
     DatabaseNotFound,
     DatabaseOpenElsewhere,
+    DatabaseSuperseded,
     Deadlock,
     HoldfastError,
     InvalidArgument,
@@ -35,6 +37,8 @@ from engine.errors import (
 from engine.events import EventBus
 from engine.health.report import Health
 from engine.integrity.service import Integrity
+from engine.mirrors.guard import MirrorGuard
+from engine.mirrors.mirrors import Mirrors
 from engine.recovery import detection
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import rehearsal_folder
@@ -91,6 +95,7 @@ def open_database(
     facts = _inspect(directory)
     if not facts["exists"]:
         return _create(directory, create and not read_only, config)
+    ensure_primary(directory)
     settings = config if config is not None else configuration.load(directory)
     found = detection.indicators(facts)
     if detection.holder_is_alive(facts):
@@ -165,6 +170,18 @@ def directory_of(path: str | Path) -> Path:
     return chosen.parent if chosen.name == PAGE_FILE and chosen.is_file() else chosen
 
 
+def ensure_primary(directory: Path) -> None:
+    """Raise `DatabaseIsMirror` (-112) or `DatabaseSuperseded` (-113) for what is no primary."""
+    standing = bridge.mirror_standing(str(directory))
+    role = "primary" if standing is None else standing["role"]
+    if standing is None or role == "primary":
+        return
+    if role == "superseded":
+        epoch = standing["epoch"]
+        raise DatabaseSuperseded(path=str(directory), successor=standing["other"], epoch=epoch)
+    raise DatabaseIsMirror(path=str(directory), primary=standing["other"])
+
+
 def recovery_needed(directory: Path, found: tuple[Indicator, ...]) -> RecoveryNeeded:
     """The error that says that `directory` was not closed, with the signs of it."""
     error = RecoveryNeeded(path=str(directory), indicators=[indicator.title for indicator in found])
@@ -212,6 +229,8 @@ class Database:
         self.points = NamedPoints(self)
         self.snapshots = Snapshots(self)
         self.snapshot_keeper = SnapshotKeeper(self)
+        self.mirrors = Mirrors(self)
+        self.guard = MirrorGuard(self)
         self.health = Health(self)
         self.integrity = Integrity(self)
         self._closing = threading.Lock()
@@ -224,6 +243,8 @@ class Database:
         if config.enable_snapshots:
             self.snapshot_keeper.start()
         self.integrity.scrubber.start()
+        if config.mirror_fail_over == "automatic":
+            self.guard.start()
         _OPEN.add(self)
 
     @classmethod
@@ -361,6 +382,7 @@ class Database:
             self._closed = True
             self.keeper.close()
             self.snapshot_keeper.close()
+            self.guard.stop()
             try:
                 self.integrity.scrubber.stop()
                 self.snapshots.close()

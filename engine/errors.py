@@ -332,6 +332,28 @@ class SnapshotGivenUp(HoldfastError):
     code = -98
 
 
+class MirrorDiverged(HoldfastError):
+    code = -110
+
+
+class MirrorIncomplete(HoldfastError):
+    code = -111
+
+
+class DatabaseIsMirror(HoldfastError):
+    code = -112
+
+
+class DatabaseSuperseded(HoldfastError):
+    code = -113
+
+
+class MirrorNotReached(HoldfastError):
+    """A commit is durable here; the mirror that it should wait for did not confirm it."""
+
+    code = -114
+
+
 def by_code() -> dict[int, type[HoldfastError]]:
     """Every error class by its code."""
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}

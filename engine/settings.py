@@ -24,6 +24,7 @@ class Section(StrEnum):
     RECOVERY = "Recovery"
     INTEGRITY = "Integrity"
     BACKUPS = "Backups"
+    MIRRORS = "Mirrors"
     LIMITS = "Limits"
     HEALTH = "Health"
     HEALING = "Healing"

@@ -343,6 +343,77 @@ class BackupStanding:
     """Log went without a copy in the archive since the newest backup was taken."""
 
 
+class MirrorPhase(StrEnum):
+    """What a mirror is doing."""
+
+    CONNECTING = "connecting"
+    COPYING = "copying"
+    FOLLOWING = "following"
+    LOST = "lost"
+    """It cannot be reached or written to; it is tried again."""
+    REFUSED = "refused"
+    """It is of another history, or has taken over: it is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorInfo:
+    """How one mirror of an open database stands."""
+
+    path: str
+    synchronous: bool
+    in_step: bool
+    """Commits wait for it at this moment."""
+    phase: MirrorPhase
+    shipped_lsn: int
+    """It has the log up to here, on its own medium; 0 where that is not known."""
+    redone_lsn: int
+    """Its pages have everything up to here; 0 where nothing was redone since the database was opened."""
+    lag_bytes: int
+    lag_s: float
+    """Since when it lacks something; by a clock that nobody sets."""
+    held: bool
+    """The log that it lacks is still kept for it."""
+    copies: int
+    """Full copies since the database was opened."""
+    copied: int
+    to_copy: int
+    """Pages of the copy that is being made."""
+    shipped_bytes: int
+    error_code: int = 0
+    error: str = ""
+    """Why it is lost or refused."""
+
+    @property
+    def is_level(self) -> bool:
+        """It follows, and has all that is durable."""
+        return self.phase is MirrorPhase.FOLLOWING and not self.lag_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOutlook:
+    """What a fail over to a mirror would come to; nothing was changed to find out."""
+
+    path: str
+    primary: str
+    """The directory whose place it takes."""
+    epoch: int
+    end_lsn: int
+    last_commit_at: float
+    """Everything committed up to then is in the mirror; Unix seconds, 0 where its log holds no commit."""
+    redo_bytes: int
+    lost_bytes: int | None
+    """What the primary has beyond; None where that cannot be read."""
+    lost_commits: int | None
+    broken: str = ""
+    """Why the end of its log is damaged; a fail over has to be told to do without."""
+    begun: bool = False
+
+    @property
+    def is_without_loss(self) -> bool:
+        """It is known that nothing would be lost."""
+        return self.lost_bytes == 0 and not self.broken
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened in the engine; `fields` are the kind's own."""

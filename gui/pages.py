@@ -6,6 +6,7 @@ from gui.activity.page import ActivityPage
 from gui.backups import BackupsPage
 from gui.integrity import IntegrityPage
 from gui.log import LogPage
+from gui.mirrors import MirrorsPage
 from gui.overview import OverviewPage
 from gui.page import Page, Shell
 from gui.recovery.page import RecoveryPage
@@ -22,5 +23,6 @@ def database_pages(shell: Shell) -> list[Page]:
         RecoveryPage,
         IntegrityPage,
         BackupsPage,
+        MirrorsPage,
     )
     return [kind(shell) for kind in kinds]

@@ -29,6 +29,7 @@ GROUPS = (
     "repairing",
     "findings",
     "backing_up",
+    "mirroring",
     "past",
     "snapshotting",
 )

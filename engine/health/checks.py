@@ -103,8 +103,14 @@ def _performance(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthC
 
 
 def _network(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
-    detail = "No mirror and no alert channel over the network is set up"
-    return HealthCheck("network", "Network", Severity.LOW, Answer.UNKNOWN, detail)
+    name, title = "network", "Network"
+    if not evidence.mirrors:
+        detail = "No mirror and no alert channel over the network is set up"
+        return HealthCheck(name, title, Severity.LOW, Answer.UNKNOWN, detail)
+    found = [d for d in deductions if d.component is Component.REPLICATION]
+    level = sum(mirror.is_level for mirror in evidence.mirrors)
+    healthy = f"{level} of {len(evidence.mirrors)} mirrors have everything"
+    return _worst(name, title, Severity.HIGH, found, healthy)
 
 
 def _named(deductions: Sequence[Deduction], *names: str) -> list[Deduction]:

@@ -52,7 +52,15 @@ class Health:
         database = self._database
         standing = database.keeper.standing()
         found = database.integrity.standing()
-        evidence = Evidence(figures, database.status(), database.config, self._last_check, standing, found)
+        evidence = Evidence(
+            figures,
+            database.status(),
+            database.config,
+            self._last_check,
+            standing,
+            found,
+            database.mirrors.standing(),
+        )
         judged = score(evidence)
         return HealthReport(
             at=figures.at,

@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from engine.config import Config
 from engine.health.figures import Figures
-from engine.types import BackupStanding, CheckReport, IntegrityStanding, StoreStatus, SyncMode
+from engine.types import (
+    BackupStanding,
+    CheckReport,
+    IntegrityStanding,
+    MirrorInfo,
+    MirrorPhase,
+    StoreStatus,
+    SyncMode,
+)
 from engine.units import format_duration, format_size
 
 
@@ -76,13 +85,14 @@ class Evidence:
     """None where nobody has looked."""
     integrity: IntegrityStanding | None = None
     """The open findings; None where only the last check is known."""
+    mirrors: tuple[MirrorInfo, ...] = ()
 
 
 def score(evidence: Evidence) -> Score:
     """Judge one moment."""
     deductions = tuple(deduction for rule in _RULES for deduction in rule(evidence))
     value = max(0, 100 - sum(deduction.points for deduction in deductions))
-    return Score(value, state_of(value), deductions, tuple(_parts(deductions)))
+    return Score(value, state_of(value), deductions, tuple(_parts(deductions, bool(evidence.mirrors))))
 
 
 def state_of(value: int) -> HealthState:
@@ -91,12 +101,12 @@ def state_of(value: int) -> HealthState:
     return HealthState.DEGRADED if value >= 50 else HealthState.CRITICAL
 
 
-def _parts(deductions: Iterable[Deduction]) -> Iterator[Part]:
+def _parts(deductions: Iterable[Deduction], has_mirrors: bool) -> Iterator[Part]:
     lost = dict.fromkeys(Component, 0)
     for deduction in deductions:
         lost[deduction.component] += deduction.points
     for component in Component:
-        if component is Component.REPLICATION:
+        if component is Component.REPLICATION and not has_mirrors:
             yield Part(component, None, "Not counted: no mirror is set up")
         else:
             yield Part(component, max(0, 100 - lost[component]), "")
@@ -351,6 +361,25 @@ def _archive(evidence: Evidence) -> Iterator[Deduction]:
         )
 
 
+def _mirrors(evidence: Evidence) -> Iterator[Deduction]:
+    for mirror in evidence.mirrors:
+        name, lag = Path(mirror.path).name, format_duration(mirror.lag_s)
+        fix = "See on the Mirrors page what to do about it."
+        if mirror.phase in (MirrorPhase.LOST, MirrorPhase.REFUSED):
+            reason = f"The mirror {name} is lost, for {lag}: {mirror.error.rstrip('.')}"
+            points = 20 if mirror.lag_s < 3600 else 30
+            yield Deduction("mirror_lost", Component.REPLICATION, points, reason, fix, "mirrors")
+        elif mirror.phase is MirrorPhase.COPYING:
+            reason = f"The mirror {name} is being copied: it could not take over yet"
+            yield Deduction("mirror_copying", Component.REPLICATION, 5, reason, "Wait until it is complete.")
+        elif mirror.synchronous and not mirror.in_step and mirror.phase is MirrorPhase.FOLLOWING:
+            reason = f"Commits do not wait for the synchronous mirror {name}: it did not answer in time"
+            yield Deduction("mirror_out_of_step", Component.REPLICATION, 10, reason, fix, "mirrors")
+        elif mirror.lag_s > 60:
+            reason = f"The mirror {name} lags by {format_size(mirror.lag_bytes)}, for {lag}"
+            yield Deduction("mirror_lag", Component.REPLICATION, 10, reason, fix, "mirrors")
+
+
 def _cache(evidence: Evidence) -> Iterator[Deduction]:
     cache = evidence.status.cache
     asked = cache.hits + cache.misses
@@ -382,4 +411,5 @@ _RULES: tuple[Callable[[Evidence], Iterator[Deduction]], ...] = (
     _proved_backup,
     _failed_backup,
     _archive,
+    _mirrors,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.workload import Workload
-from tests.bench.workloads import commits, rows, safety, snapshots, upkeep, ycsb
+from tests.bench.workloads import commits, mirrors, rows, safety, snapshots, upkeep, ycsb
 
 WORKLOADS: list[Workload] = [
     *rows.WORKLOADS,
@@ -12,6 +12,7 @@ WORKLOADS: list[Workload] = [
     *upkeep.WORKLOADS,
     *snapshots.WORKLOADS,
     *safety.WORKLOADS,
+    *mirrors.WORKLOADS,
 ]
 
 

@@ -252,3 +252,22 @@ def test_control_c_ends_long_work_with_a_card(path: Path) -> None:
     assert "Traceback" not in err
     assert "cancelled" in err.lower()
     assert answer("check", path)["ok"] is True
+
+
+def test_a_mirror_is_kept_proved_and_takes_over_from_the_command_line(path: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror.holdfast"
+    assert answer("mirror", path, "status") == {"mirrors": []}
+    added = answer("mirror", path, "add", mirror)["mirror"]
+    assert added["phase"] == "following"
+    holdfast("put", path, "settings", "key", "value")
+    (known,) = answer("mirror", path, "status")["mirrors"]
+    assert known["outlook"]["lost_bytes"] == 0, "a clean close brings everything over"
+    assert answer("mirror", path, "verify", mirror, "--scratch", tmp_path)["ok"]
+    assert answer("mirror", path, "fail-over", mirror, "--preview")["outlook"]["lost_commits"] == 0
+    done = answer("mirror", path, "fail-over", mirror)["fail_over"]
+    assert done["path"] == str(mirror)
+    refused = json.loads(holdfast("get", path, "settings", "key", "--json", status=3)[0])
+    assert refused["error"]["code"] == -112, "it follows its successor already"
+    assert "value" in holdfast("get", mirror, "settings", "key")[0]
+    assert answer("mirror", mirror, "fail-back", path)["fail_over"]["path"] == str(path)
+    assert "value" in holdfast("get", path, "settings", "key")[0]

@@ -149,6 +149,9 @@ pub struct Checkpointer {
     next_pin: AtomicU64,
     /// The last checkpoint could not archive what it wanted to.
     archive_fails: AtomicBool,
+    /// Log from here on is kept for mirrors, by their numbers, up to so many bytes.
+    holds: Mutex<Vec<(u64, Lsn)>>,
+    hold_bytes: AtomicU64,
 }
 
 impl Checkpointer {
@@ -167,7 +170,35 @@ impl Checkpointer {
             pins: Mutex::new(Vec::new()),
             next_pin: AtomicU64::new(1),
             archive_fails: AtomicBool::new(false),
+            holds: Mutex::new(Vec::new()),
+            hold_bytes: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The most log that is kept for a mirror that does not take it.
+    pub fn set_hold_limit(&self, bytes: u64) {
+        self.hold_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Keeps the log from `lsn` on for a mirror; a later call moves the hold.
+    pub fn hold(&self, mirror: u64, lsn: Lsn) {
+        let mut holds = self.holds.lock();
+        match holds.iter_mut().find(|(number, _)| *number == mirror) {
+            Some((_, held)) => *held = lsn,
+            None => holds.push((mirror, lsn)),
+        }
+    }
+
+    pub fn release(&self, mirror: u64) {
+        self.holds.lock().retain(|(number, _)| *number != mirror);
+    }
+
+    /// Where the hold of a mirror is, unless it has none or it exceeds the limit.
+    pub fn held(&self, mirror: u64, end: Lsn) -> Option<Lsn> {
+        let most = self.hold_bytes.load(Ordering::Relaxed);
+        let holds = self.holds.lock();
+        let (_, lsn) = holds.iter().find(|(number, _)| *number == mirror)?;
+        (end.0.saturating_sub(lsn.0) <= most).then_some(*lsn)
     }
 
     pub fn status(&self) -> CheckpointStatus {
@@ -339,6 +370,13 @@ impl Checkpointer {
         for (_, lsn) in self.pins.lock().iter() {
             if *lsn < keep.0 {
                 keep = (*lsn, "backup".to_owned());
+            }
+        }
+        let (end, most) = (shared.core.log.end(), self.hold_bytes.load(Ordering::Relaxed));
+        for (_, lsn) in self.holds.lock().iter() {
+            // Beyond the limit the mirror gets a new copy: the disk of the database must not fill.
+            if *lsn < keep.0 && end.0.saturating_sub(lsn.0) <= most {
+                keep = (*lsn, "mirror".to_owned());
             }
         }
         keep

@@ -133,6 +133,11 @@ codes! {
     SnapshotNotFound = -96,
     SnapshotDamaged = -97,
     SnapshotGivenUp = -98,
+    MirrorDiverged = -110,
+    MirrorIncomplete = -111,
+    DatabaseIsMirror = -112,
+    DatabaseSuperseded = -113,
+    MirrorNotReached = -114,
 }
 
 /// A coded error with its fields and, where there is one, its cause.

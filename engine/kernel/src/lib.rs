@@ -2,8 +2,8 @@
 //!
 //! Layers, lowest first; imports only go down:
 //! `types`, `error`, `memory`, `hash` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
-//! `txn` · `checkpoint`, `recovery`, `verify`, `backup` · `store` · `moment`, `rows` · `python`, which is
-//! compiled with the feature `extension-module` only.
+//! `txn` · `checkpoint`, `recovery`, `verify`, `backup`, `mirror` · `store` · `moment`, `rows` ·
+//! `python`, which is compiled with the feature `extension-module` only.
 
 pub mod backup;
 pub mod buffer;
@@ -19,6 +19,7 @@ pub mod lockfile;
 pub mod log;
 pub mod logview;
 pub mod memory;
+pub mod mirror;
 pub mod moment;
 pub mod page;
 #[cfg(feature = "extension-module")]

@@ -12,6 +12,7 @@ use crate::control::ControlData;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
+use crate::mirror::{MirrorOptions, Mirrors, Source};
 use crate::recovery::{Opening, OpeningOptions, Progress};
 use crate::repair::OnDamage;
 use crate::txn::{Isolation, Shared, Transaction, collect, tidy};
@@ -42,6 +43,7 @@ pub struct StoreOptions {
     pub read_only: bool,
     /// Drawn at random where it is `None`.
     pub database: Option<DatabaseId>,
+    pub mirrors: MirrorOptions,
 }
 
 impl Default for StoreOptions {
@@ -63,6 +65,7 @@ impl Default for StoreOptions {
             background: true,
             read_only: false,
             database: None,
+            mirrors: MirrorOptions::default(),
         }
     }
 }
@@ -91,6 +94,7 @@ pub struct Store {
     page_size: usize,
     /// Held while the marks of backups are changed.
     marks: Mutex<()>,
+    mirrors: Mirrors,
 }
 
 /// Writes an empty file whose being there says something.
@@ -135,7 +139,7 @@ impl Store {
         let (shared, checkpointer) = opening.finish()?;
         shared.read_only.store(options.read_only, Ordering::Release);
         creating::forget_creation(&*disk)?;
-        Ok(Self::start(disk, shared, checkpointer, options))
+        Self::start(disk, shared, checkpointer, options)
     }
 
     fn start(
@@ -143,11 +147,19 @@ impl Store {
         shared: Arc<Shared>,
         checkpointer: Checkpointer,
         options: &StoreOptions,
-    ) -> Store {
+    ) -> Result<Store> {
         let page_size = shared.core.pool.page_size();
+        let checkpointer = Arc::new(checkpointer);
+        // Before anybody may cut the log.
+        let source = Source {
+            shared: Arc::clone(&shared),
+            checkpointer: Arc::clone(&checkpointer),
+            disk: Arc::clone(&disk),
+        };
+        let mirrors = Mirrors::new(source, options.mirrors, options.background)?;
         let work = Arc::new(Work {
             shared,
-            checkpointer: Arc::new(checkpointer),
+            checkpointer,
             interval: options.checkpoint_interval,
             log_bytes: options.checkpoint_log_bytes,
             stop: AtomicBool::new(false),
@@ -157,7 +169,13 @@ impl Store {
         });
         let threads =
             if options.background && !work.is_view() { Work::spawn(&work) } else { Vec::new() };
-        Store { disk, work, threads: Mutex::new(threads), page_size, marks: Mutex::new(()) }
+        let (threads, marks) = (Mutex::new(threads), Mutex::new(()));
+        Ok(Store { disk, work, threads, page_size, marks, mirrors })
+    }
+
+    /// The mirrors that are kept of it.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
@@ -228,6 +246,7 @@ impl Store {
         }
         self.stop_threads();
         if let Some(error) = shared.core.log.failed() {
+            self.mirrors.close(false);
             let _ = shared.core.log.close();
             return Err(error);
         }
@@ -238,13 +257,16 @@ impl Store {
             aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
         }
         if self.is_view() {
+            self.mirrors.close(false);
             return shared.core.log.close().map(|_| aborted);
         }
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.write_out_all()?;
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.clear_doublewrite()?;
-        let end = shared.core.log.close()?;
+        let closed = shared.core.log.close();
+        self.mirrors.close(closed.is_ok());
+        let end = closed?;
         self.work.checkpointer.close(end)?;
         put_marker(&*self.disk, CLEAN_MARKER)?;
         Ok(aborted)
@@ -262,6 +284,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.mirrors.close(false);
         self.stop_threads();
     }
 }

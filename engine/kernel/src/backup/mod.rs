@@ -33,6 +33,7 @@ mod chain;
 mod copies;
 #[cfg(test)]
 mod copies_tests;
+pub(crate) mod current;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
@@ -66,6 +67,7 @@ mod unfinished;
 pub use copies::copies_of;
 pub use manifest::{MANIFEST, Manifest, ParentName};
 pub use point::{Point, PointWanted, Reached, restore_point};
+pub(crate) use restore::PageWriter;
 pub use restore::{restore_to, verify_on};
 pub use seal::Secret;
 pub use take::{Base, Taken, take_to, take_with};

@@ -211,7 +211,7 @@ impl<'p> Pass<'p> {
 }
 
 /// Writes pages to their places, neighbours together.
-struct PageWriter {
+pub(crate) struct PageWriter {
     file: Option<Arc<dyn File>>,
     run: Vec<u8>,
     first: PageId,
@@ -219,7 +219,7 @@ struct PageWriter {
 }
 
 impl PageWriter {
-    fn open(target: Option<&dyn Disk>, size: usize, bytes: u64) -> Result<PageWriter> {
+    pub fn open(target: Option<&dyn Disk>, size: usize, bytes: u64) -> Result<PageWriter> {
         let file = match target {
             Some(target) => {
                 let file = target.open(DATA_PATH, OpenMode::Create)?;
@@ -231,7 +231,7 @@ impl PageWriter {
         Ok(PageWriter { file, run: Vec::with_capacity(CHUNK), first: PageId(0), size })
     }
 
-    fn put(&mut self, id: PageId, page: &Page) -> Result<()> {
+    pub fn put(&mut self, id: PageId, page: &Page) -> Result<()> {
         if self.file.is_none() {
             return Ok(());
         }
@@ -254,7 +254,7 @@ impl PageWriter {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         self.write()?;
         self.file.map_or(Ok(()), |file| file.sync())
     }

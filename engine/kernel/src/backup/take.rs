@@ -1,7 +1,8 @@
 //! Taking a backup: pages first, then the log from before the first page to after the last.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::current::{current_page, page_not_found};
 use super::manifest::{MANIFEST, Manifest, ParentName, Piece};
 use super::pace::Pace;
 use super::parts::{Again, Lists, To, is_part};
@@ -25,8 +26,6 @@ use crate::types::{Lsn, PageId};
 const CHUNK: usize = 1 << 20;
 /// Bytes of pages in one part: what is lost at most where a backup is cut off.
 pub(super) const PART_BYTES: u64 = 256 << 20;
-/// How often a page that looks bad is read again: it may be on its way out.
-const LOOKS: u32 = 10;
 
 /// The backup that an increment adds to.
 #[derive(Clone, Debug)]
@@ -203,10 +202,6 @@ pub(super) fn ensure_history(store: &Store, base: &Manifest) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn page_not_found(page: PageId, pages: u32) -> Error {
-    Error::new(Code::PageNotFound).with("page_id", page.0).with("available_pages", pages)
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -398,7 +393,7 @@ impl Taking<'_> {
             let end = (start + step).min(wanted.end);
             for (id, raw) in (start..end).map(PageId).zip(chunk.chunks_exact(size)) {
                 // Free pages come along: redo begins in the past, when they may have been in use.
-                if let Some(page) = self.copy_page(id, raw, is_used(map, id))? {
+                if let Some(page) = current_page(self.shared(), id, raw, is_used(map, id))? {
                     each(self, Seen::Page(id, &page))?;
                 }
             }
@@ -407,42 +402,6 @@ impl Taking<'_> {
             self.pace.spend(read as u64, self.progress)?;
         }
         Ok(())
-    }
-
-    /// The page as memory has it, else as it lies in the file. Any state since the checkpoint
-    /// will do. `None` for a page that was never written: the log has it, or it is not in use.
-    fn copy_page(&self, id: PageId, raw: &[u8], is_used: bool) -> Result<Option<Page>> {
-        let shared = self.shared();
-        let pool = &shared.core.pool;
-        let mut page = Page::zeroed(pool.page_size());
-        page.bytes_mut().copy_from_slice(raw);
-        let mut look = 0;
-        loop {
-            if let Some(cached) = pool.read_cached(id).map(|guard| guard.clone())
-                && cached.id() == id
-            {
-                page = cached;
-                page.seal();
-                return Ok(Some(page));
-            }
-            let error = match page.validate(id, pool.log().end()) {
-                Ok(()) => return Ok(Some(page)),
-                Err(error) => error,
-            };
-            look += 1;
-            let is_zeroed = error.field("corruption_type") == Some(&"zeroed".into());
-            if is_zeroed && !is_used {
-                return Ok(None);
-            }
-            if look == LOOKS {
-                let is_idle = shared.txns.active().is_empty() && shared.txns.pending().is_empty();
-                // A transaction at work may have taken the page and not written it yet.
-                let is_lost = !is_zeroed || is_idle;
-                return if is_used && is_lost { Err(error) } else { Ok(None) };
-            }
-            crate::sync::sleep(Duration::from_millis(1));
-            page = pool.read_raw(id)?;
-        }
     }
 
     fn copy_log(&mut self, from: Lsn, end: Lsn, control: &ControlData) -> Result<()> {

@@ -48,7 +48,13 @@ pub(crate) fn amount(value: u64) -> Vec<u8> {
 /// A store whose accounts add up, and its tree.
 pub(crate) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
     let store = Store::create(disk, &options(background)).unwrap();
-    let mut txn = begin(&store);
+    let tree = filled(&store);
+    (store, tree)
+}
+
+/// Fills the accounts of an empty store.
+pub(crate) fn filled(store: &Store) -> TreeRef {
+    let mut txn = begin(store);
     let tree = txn.tree("accounts", true).unwrap().unwrap();
     for i in 0..ACCOUNTS {
         txn.put(tree, &account(i), &amount(START)).unwrap();
@@ -57,7 +63,7 @@ pub(crate) fn bank(disk: Arc<dyn Disk>, background: bool) -> (Store, TreeRef) {
         txn.put(tree, &writer_key(writer), &amount(0)).unwrap();
     }
     txn.commit().unwrap();
-    (store, tree)
+    tree
 }
 
 pub(crate) fn writer_key(writer: u64) -> Vec<u8> {

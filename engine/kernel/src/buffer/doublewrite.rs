@@ -25,9 +25,14 @@ pub struct DoubleWrite {
 
 impl DoubleWrite {
     pub fn open(disk: &dyn Disk, page_size: usize) -> Result<DoubleWrite> {
+        let is_new = !disk.exists(PATH)?;
         let file = disk.open(PATH, OpenMode::Create)?;
         file.allocate((SLOTS * page_size) as u64)?;
         file.sync()?;
+        if is_new {
+            // Its name must outlast a crash before its first copy counts on it.
+            disk.sync_dir("")?;
+        }
         let buffer = Vec::with_capacity(SLOTS * page_size);
         // Where no page can be torn, a copy of it would be of no use.
         Ok(DoubleWrite { file: Some(file), page_size, buffer, is_off: disk.is_atomic() })

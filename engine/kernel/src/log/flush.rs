@@ -236,6 +236,7 @@ impl Core {
         if sync {
             self.sync_file(&mut io)?;
             self.durable.store(group.to, Ordering::Release);
+            self.gate.note_durable();
         }
         Ok(())
     }

@@ -17,12 +17,14 @@ use crate::types::{Incarnation, Lsn, TxnId};
 
 mod archive;
 mod flush;
+pub mod gate;
 mod opening;
 pub mod reader;
 mod recent;
 pub mod record;
 mod resync;
 pub mod segments;
+mod shipping;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use archive::{ArchiveGap, archive_folder};
 pub use reader::{LogReader, Tail, TailReason};
 pub use record::{Entry, EntryHeader, EntryRef, Op};
 pub use resync::{Remains, commits_in};
+pub use shipping::InUse;
 pub use writer::Log;
 
 /// When a commit counts as done.

@@ -1,6 +1,7 @@
 //! Opening a log: new, after a crash, after a clean shutdown, or for reading only.
 
 use super::flush::Io;
+use super::gate::Gate;
 use super::recent::Recent;
 use super::segments::{self, FIRST_LSN, FOLDER, HEADER_BYTES, SegmentInfo};
 use super::space::{BLOCK, Slot, Slots, prepare_file};
@@ -81,6 +82,28 @@ impl Log {
         Ok(log)
     }
 
+    /// The log of a mirror as far as `end`, where an entry ends: it takes no entry and writes nothing.
+    /// What follows `end` may be being written.
+    pub fn followed(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        database: DatabaseId,
+        incarnation: Incarnation,
+        end: Lsn,
+    ) -> Result<Log> {
+        let slots = used_slots(&segments::discover(&*disk, database)?, end)?;
+        let Some(last) = slots.last() else {
+            return Err(segments::corrupted(end, "there is no segment to read"));
+        };
+        let file = disk.open(&segments::segment_path(FOLDER, last.number), OpenMode::Read)?;
+        let options = LogOptions { background: false, ..options };
+        let slots = Slots::new(slots, database, options.clock);
+        let io = Io { file, dirty: false };
+        let log = Self::assemble(disk, options, incarnation, end, slots, io);
+        log.core.is_view.store(true, Ordering::Release);
+        Ok(log)
+    }
+
     /// True where nothing can be appended, because the database is only read.
     pub fn is_view(&self) -> bool {
         self.core.is_view.load(Ordering::Acquire)
@@ -128,6 +151,7 @@ impl Log {
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             is_view: AtomicBool::new(false),
+            gate: Gate::default(),
             sync_latency: Histogram::new(),
             groups: AtomicU64::new(0),
             syncs: AtomicU64::new(0),

@@ -65,7 +65,7 @@ impl SegmentHeader {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Defect> {
+    pub(super) fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Defect> {
         let is_zeroed = bytes.iter().all(|b| *b == 0);
         if bytes.len() < HEADER_BYTES as usize {
             return Err(if is_zeroed { Defect::Empty } else { Defect::Cut });
@@ -332,7 +332,7 @@ fn check_neighbours(found: &[SegmentInfo], used: &[Used<'_>]) -> Result<()> {
 }
 
 /// `WalCorrupted` at a position.
-pub(super) fn corrupted(position: Lsn, details: impl Into<String>) -> Error {
+pub fn corrupted(position: Lsn, details: impl Into<String>) -> Error {
     Error::new(Code::WalCorrupted)
         .with("details", Field::Text(details.into()))
         .with("lsn", position.0)

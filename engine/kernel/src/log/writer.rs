@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 
 use super::archive::ArchiveGap;
 use super::flush::{Io, Lead};
+use super::gate::Gate;
 use super::reader::LogReader;
 use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
@@ -71,6 +72,7 @@ pub(super) struct Core {
     pub failure: Mutex<Option<Error>>,
     pub has_failed: AtomicBool,
     pub is_view: AtomicBool,
+    pub gate: Gate,
     pub sync_latency: Histogram,
     pub groups: AtomicU64,
     pub syncs: AtomicU64,
@@ -122,6 +124,9 @@ impl Log {
     /// help and are not needed, and must not fail what they are about.
     pub fn append_if_room(&self, entry: &NewEntry<'_>) -> Result<Option<Span>> {
         let len = record::entry_len(entry.body)?;
+        if self.is_view() {
+            return Ok(None);
+        }
         loop {
             let mut state = self.core.state.lock();
             match self.core.admit(&mut state, entry, len)? {

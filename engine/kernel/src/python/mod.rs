@@ -21,6 +21,7 @@ mod job;
 mod line;
 mod load;
 mod log;
+mod mirroring;
 mod open;
 mod options;
 mod pairs;
@@ -59,6 +60,10 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(backups::is_unfinished_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(backups::restore_point, module)?)?;
+    module.add_function(wrap_pyfunction!(mirroring::mirror_standing, module)?)?;
+    module.add_function(wrap_pyfunction!(mirroring::mirror_outlook, module)?)?;
+    module.add_function(wrap_pyfunction!(mirroring::mirror_fail_over, module)?)?;
+    module.add_function(wrap_pyfunction!(mirroring::mirror_verify, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     module.add_function(wrap_pyfunction!(snapshots::revert_to_snapshot, module)?)?;
     // So that code which takes mappings takes trees.

@@ -49,6 +49,11 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
             "snapshot_log_bytes" => opening.limits.snapshot_bytes = value.extract()?,
             "transaction_log_bytes" => opening.limits.transaction_bytes = value.extract()?,
             "aborts_long_transactions" => opening.limits.aborts = value.extract()?,
+            "mirror_hold_bytes" => chosen.mirrors.hold_bytes = value.extract()?,
+            "mirror_patience_s" => {
+                chosen.mirrors.patience.time = seconds("mirror_patience_s", value.extract()?)?;
+            }
+            "gives_up_mirrors" => chosen.mirrors.patience.gives_up = value.extract()?,
             "read_only" => chosen.read_only = value.extract()?,
             _ => return Err(Error::argument("options", format!("there is no option {name:?}")).into()),
         }

@@ -16,8 +16,9 @@ use super::status::dict;
 use super::store::{Store, disk_of, lock_existing, this_process};
 use crate::disk::overlay::Settled;
 use crate::error::{Code, Error, Result};
-use crate::lockfile::LockFile;
+use crate::lockfile::{Holder, LockFile};
 use crate::log::TailReason;
+use crate::mirror::ensure_not_superseded;
 use crate::moment::Chain;
 use crate::recovery::{Beyond, Opening};
 use crate::store::{Ground, Recovering, StoreOptions, Unfinished};
@@ -33,6 +34,7 @@ struct Held {
 pub struct Recovery {
     path: PathBuf,
     options: StoreOptions,
+    holder: Holder,
     settled: Settled,
     held: Mutex<Option<Held>>,
 }
@@ -115,10 +117,11 @@ impl Recovery {
         detached(py, || {
             let ground = ground_of(ground, beside)?;
             let (disk, chain, lock) = lock_existing(&path, &holder)?;
+            ensure_not_superseded(&path)?;
             let recovering = Recovering::begin(disk, &options, ground)?;
             let settled = recovering.settled;
             let held = Mutex::new(Some(Held { recovering: Some(recovering), chain, lock }));
-            Ok(Recovery { path, options, settled, held })
+            Ok(Recovery { path, options, holder, settled, held })
         })
     }
 
@@ -263,6 +266,7 @@ impl Recovery {
         detached(py, || {
             let (recovering, chain, lock) = self.take()?;
             let opened = recovering.finish(&progress).map_err(unfinished)?;
+            opened.mirrors().attach_known(&self.path, &self.holder)?;
             let log = self.options.opening.log.clone();
             Ok(Store::new(OpenStore::new(opened, log, Some(chain), lock)))
         })

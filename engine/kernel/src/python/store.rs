@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::disk::os::OsDisk;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::{Holder, LockFile};
+use crate::mirror::ensure_not_superseded;
 use crate::moment::{Chain, KeepingDisk};
 use crate::page::{Kind, Page};
 use crate::recovery::Progress;
@@ -111,7 +112,14 @@ fn create_directory(path: &Path) -> Result<()> {
 
 /// Errors of opening name the database by its path.
 fn at(path: &Path, mut error: Error) -> Error {
-    if matches!(error.code, Code::RecoveryNeeded | Code::DatabaseExists | Code::DatabaseNotFound) {
+    if matches!(
+        error.code,
+        Code::RecoveryNeeded
+            | Code::DatabaseExists
+            | Code::DatabaseNotFound
+            | Code::DatabaseIsMirror
+            | Code::DatabaseSuperseded
+    ) {
         error.fields.retain(|(name, _)| *name != "path");
         error.fields.insert(0, ("path", path.display().to_string().into()));
     }
@@ -123,12 +131,17 @@ fn create(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<Op
     let lock = LockFile::acquire(path, holder)?;
     let (disk, chain) = KeepingDisk::over(disk_of(path))?;
     let store = crate::store::Store::create(disk, options)?;
+    store.mirrors().attach_known(path, holder)?;
     Ok(OpenStore::new(store, options.opening.log.clone(), Some(chain), lock))
 }
 
 fn open(path: &Path, options: &StoreOptions, holder: &Holder) -> Result<Arc<OpenStore>> {
     let (disk, chain, lock) = lock_existing(path, holder)?;
+    ensure_not_superseded(path)?;
     let store = crate::store::Store::open(disk, options)?;
+    if !store.is_view() {
+        store.mirrors().attach_known(path, holder)?;
+    }
     Ok(OpenStore::new(store, options.opening.log.clone(), Some(chain), lock))
 }
 

@@ -17,6 +17,7 @@ use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 mod analysis;
 mod cut;
+mod following;
 mod index;
 mod indexed;
 mod opening;
@@ -29,6 +30,7 @@ mod tests;
 mod undo;
 
 pub use cut::{Beyond, Cut};
+pub use following::Advance;
 pub use index::{LogIndex, group_of};
 pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, build};
 pub use undo::UndoReport;

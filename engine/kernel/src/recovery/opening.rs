@@ -19,6 +19,7 @@ use crate::lock::{LockOptions, LockTable};
 use crate::log::segments::{self, SegmentInfo};
 use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
+use crate::mirror::standing;
 use crate::page::Page;
 use crate::repair::{OnDamage, Repairs, looking_only};
 use crate::space::{Space, is_used, map_page_of};
@@ -75,6 +76,8 @@ pub struct Opening {
     cut: Option<Cut>,
     /// A salvage takes what redo can give.
     is_lenient: bool,
+    /// Where reading the log is to end, though it may go on.
+    stop: Lsn,
 }
 
 impl Opening {
@@ -82,6 +85,7 @@ impl Opening {
     /// had still to do.
     pub fn begin(disk: Arc<dyn Disk>, options: OpeningOptions) -> Result<Opening> {
         overlay::settle(&*disk)?;
+        standing::ensure_primary(&*disk)?;
         let control = Control::open(&*disk, OpenMode::Write)?;
         Ok(Opening {
             disk,
@@ -93,6 +97,7 @@ impl Opening {
             shared: None,
             cut: None,
             is_lenient: false,
+            stop: Lsn::MAX,
         })
     }
 
@@ -127,12 +132,33 @@ impl Opening {
 
     fn reader(&self, from: Lsn) -> Result<LogReader> {
         let data = self.control();
-        LogReader::open(
-            Arc::clone(&self.disk),
-            data.database,
-            from,
-            data.checkpoint_lsn.max(data.clean_end),
-        )
+        let floor = data.checkpoint_lsn.max(data.clean_end);
+        let mut reader = LogReader::open(Arc::clone(&self.disk), data.database, from, floor)?;
+        reader.stop_at(self.stop);
+        Ok(reader)
+    }
+
+    /// Reads the log up to `lsn` only, where an entry ends: what follows may be being written.
+    pub fn read_up_to(&mut self, lsn: Lsn) {
+        self.stop = lsn;
+    }
+
+    pub(super) fn change_control(&mut self, data: ControlData) -> Result<()> {
+        if data == self.control() { Ok(()) } else { self.control.write(data) }
+    }
+
+    pub(super) fn log_options(&self) -> LogOptions {
+        self.options.log.clone()
+    }
+
+    /// Redo around a log that takes no entries; the parts of a store go again.
+    pub(super) fn redo_followed(&mut self, log: Log, progress: &Progress) -> Result<RedoReport> {
+        let analysis = self.analysis.take().ok_or_else(|| Error::internal("redo before analysis"))?;
+        let file: Arc<dyn File> = self.disk.open(DATA_PATH, OpenMode::Write)?;
+        let size = self.control().page_size as usize;
+        let doublewrite = DoubleWrite::open(&*self.disk, size)?;
+        let shared = build(file, doublewrite, log, size, &analysis, &self.options)?;
+        self.redo_pages(&shared, &analysis, progress)
     }
 
     /// Cuts a damaged log at its last valid record; see [`cut`]. Before `validate_log`, and on an

@@ -11,7 +11,7 @@ use super::index::LogIndex;
 use super::opening::LogValidity;
 use crate::error::{Error, Result};
 use crate::log::record::{self, CRC_BYTES, HEADER_BYTES};
-use crate::log::{EntryRef, LogReader};
+use crate::log::{EntryRef, LogReader, TailReason};
 use crate::types::Lsn;
 
 const BATCH_BYTES: usize = 256 << 10;
@@ -86,8 +86,11 @@ fn validate(
     progress.set(bytes);
     progress.count(entries - told.0, 0, bytes - told.1);
     let _ = feed.send(batch);
-    let tail = reader.tail().ok_or_else(|| Error::internal("a log without an end"))?;
-    Ok(LogValidity { end: tail.end, entries, bytes, reason: tail.reason })
+    // Without a tail it was to end there, though the log may go on.
+    let (end, reason) = reader
+        .tail()
+        .map_or((reader.position(), TailReason::EndOfSegments), |tail| (tail.end, tail.reason));
+    Ok(LogValidity { end, entries, bytes, reason })
 }
 
 fn take_all(

@@ -95,7 +95,7 @@ impl Store {
             },
         )?;
         remove_marker(&*disk, CREATING_MARKER)?;
-        let store = Self::start(disk, shared, Checkpointer::new(control), options);
+        let store = Self::start(disk, shared, Checkpointer::new(control), options)?;
         store.checkpoint()?;
         Ok(store)
     }

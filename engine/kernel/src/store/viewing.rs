@@ -11,6 +11,7 @@ use crate::checkpoint::Checkpointer;
 use crate::control::Control;
 use crate::disk::{Disk, OpenMode, overlay};
 use crate::error::{Code, Error, Result};
+use crate::mirror::standing;
 use crate::recovery::Opening;
 
 impl Store {
@@ -21,11 +22,12 @@ impl Store {
             let indicators = vec!["unfinished_installation".to_owned()];
             return Err(Error::new(Code::RecoveryNeeded).with("indicators", indicators));
         }
+        standing::ensure_primary(&*disk)?;
         let control = Control::open(&*disk, OpenMode::Read)?;
         ensure_clean(&*disk, &control.data())?;
         let shared = Opening::view(Arc::clone(&disk), &control, options.opening.clone())?;
         shared.read_only.store(true, Ordering::Release);
-        Ok(Self::start(disk, shared, Checkpointer::new(control), options))
+        Self::start(disk, shared, Checkpointer::new(control), options)
     }
 
     /// True where the database was opened for reading only: it stays so until it is closed.

@@ -389,8 +389,10 @@ impl Transaction {
             Ok(span)
         });
         let span = durable.inspect_err(|_| self.shared.wake_if_failed())?;
+        // It is committed from here on, whatever becomes of the mirrors.
+        let mirrored = self.shared.core.log.gate().await_mirrors(span.end);
         self.shared.finish(&self.state, Status::Committed, &self.deltas);
-        Ok(span.lsn)
+        mirrored.map(|()| span.lsn)
     }
 
     fn append_ending(&self, op: Op, ending: &Ending<'_>, status: Status) -> Result<Span> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use _kernel::lock::LockOptions;
 use _kernel::log::{LogOptions, SyncMode};
+use _kernel::mirror::MirrorOptions;
 use _kernel::recovery::OpeningOptions;
 use _kernel::store::StoreOptions;
 use _kernel::txn::LogLimits;
@@ -63,6 +64,7 @@ pub fn draw(dice: &mut Dice) -> StoreOptions {
         checkpoint_interval: Duration::from_secs(3600),
         checkpoint_log_bytes: dice.pick(&[32 << 10, 128 << 10, 1 << 20]),
         background: false,
+        mirrors: MirrorOptions::default(),
         read_only: false,
         database: Some(DatabaseId([9; 16])),
     }

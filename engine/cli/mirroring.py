@@ -1,0 +1,165 @@
+"""The verb about mirrors: mirror PATH add|remove|status|verify|fail-over|fail-back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine.cli.opening import add_verb, open_existing
+from engine.cli.output import FINE, PROBLEMS, Output
+from engine.database import Database, directory_of
+from engine.errors import HoldfastError, InvalidArgument, MirrorIncomplete
+from engine.mirrors import outlook as looking
+from engine.mirrors.failover import FailOver, fail_over_task
+from engine.mirrors.outlook import Proof, known_mirrors, verify_task
+from engine.tasks import Task
+from engine.types import MirrorOutlook
+from engine.units import format_size
+
+ACTIONS = ("status", "add", "remove", "verify", "fail-over", "fail-back")
+
+
+def add(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Declare the verb."""
+    parser = add_verb(verbs, "mirror", mirror, "Keep a second directory up to date, or let it take over")
+    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument("mirror", nargs="?", metavar="MIRROR", help="the directory of the mirror")
+    parser.add_argument(
+        "--synchronous", action="store_true", help="add: commits wait until the mirror has them"
+    )
+    parser.add_argument("--remove-files", action="store_true", help="remove: its files go too")
+    parser.add_argument("--preview", action="store_true", help="fail-over: only say what may be lost")
+    parser.add_argument(
+        "--accept-cut",
+        action="store_true",
+        help="fail-over: also where the end of the mirror's log is damaged; what lies beyond is lost",
+    )
+    parser.add_argument("--scratch", metavar="DIR", help="verify: where the scratch folder goes")
+
+
+def mirror(args: argparse.Namespace, out: Output) -> int:
+    """`mirror PATH ACTION [MIRROR]`"""
+    if args.action == "status":
+        return _status(args, out)
+    if args.mirror is None:
+        raise InvalidArgument(argument="MIRROR", issue=f"{args.action} needs the directory of a mirror")
+    work = {
+        "add": _add,
+        "remove": _remove,
+        "verify": _verify,
+        "fail-over": _fail_over,
+        "fail-back": _fail_back,
+    }
+    return work[args.action](args, out)
+
+
+def _status(args: argparse.Namespace, out: Output) -> int:
+    """Looks at the directories; opens nothing, so that it works beside whoever has the database open."""
+    path = directory_of(args.path)
+    found: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for place, synchronous in known_mirrors(path):
+        value: dict[str, Any] = {"path": str(place), "synchronous": synchronous}
+        try:
+            seen = looking.outlook(place, path)
+        except HoldfastError as error:
+            found.append({**value, "error": error.to_dict()})
+            lines.append(f"{place}: {error.message}")
+        else:
+            found.append({**value, "outlook": asdict(seen)})
+            lines.append(f"{place}: {_words(seen)}")
+    out.result({"mirrors": found}, lines or ["No mirror is kept of this database."])
+    return PROBLEMS if any("error" in value for value in found) else FINE
+
+
+def _words(seen: MirrorOutlook) -> str:
+    if seen.lost_bytes is None:
+        lack = "what it lacks cannot be told: the database cannot be read"
+    elif seen.lost_bytes:
+        lack = f"it lacks {seen.lost_commits:,} commits, {format_size(seen.lost_bytes)} of log"
+    else:
+        lack = "it has everything"
+    until = ""
+    if seen.last_commit_at:
+        until = f" Its last commit is of {datetime.fromtimestamp(seen.last_commit_at):%Y-%m-%d %H:%M:%S}."
+    broken = f" The end of its log is damaged: {seen.broken}." if seen.broken else ""
+    return f"{lack[0].upper()}{lack[1:]}.{until}{broken}"
+
+
+def _add(args: argparse.Namespace, out: Output) -> int:
+    with open_existing(args.path, out) as database:
+        database.mirrors.add(args.mirror, synchronous=args.synchronous)
+        info = out.follow(database.mirrors.level_task(args.mirror))
+    kind = "synchronous" if info.synchronous else "asynchronous"
+    out.result(
+        {"mirror": asdict(info)},
+        [f"{info.path} is a {kind} mirror: it has everything up to LSN {info.shipped_lsn}."],
+    )
+    return FINE
+
+
+def _remove(args: argparse.Namespace, out: Output) -> int:
+    place = Path(args.mirror).expanduser().absolute()
+    with open_existing(args.path, out) as database:
+        database.mirrors.remove(place, remove_files=args.remove_files)
+    out.result({"removed": str(place)}, [f"{place} is no mirror any more."])
+    return FINE
+
+
+def _verify(args: argparse.Namespace, out: Output) -> int:
+    proof: Proof = out.follow(verify_task(args.mirror, args.scratch))
+    lines = [f"{proof.path} was recovered beside itself and checked: {proof.pages:,} pages."]
+    lines += proof.problems or ("It is whole, and could take over.",)
+    out.result({"ok": proof.ok, "proof": {**asdict(proof), "path": str(proof.path)}}, lines)
+    return FINE if proof.ok else PROBLEMS
+
+
+def _fail_over(args: argparse.Namespace, out: Output) -> int:
+    path = directory_of(args.path)
+    seen = looking.outlook(Path(args.mirror).expanduser().absolute(), path)
+    if args.preview:
+        out.result({"outlook": asdict(seen)}, [_words(seen)])
+        return FINE
+    out.note(_words(seen))
+    return _told(out.follow(fail_over_task(args.mirror, path, accept_cut=args.accept_cut)), out)
+
+
+def _told(done: FailOver, out: Output) -> int:
+    value = {
+        "path": str(done.path),
+        "former": None if done.former is None else str(done.former),
+        "outlook": asdict(done.outlook),
+        "seconds": done.seconds,
+    }
+    lines = [
+        f"{done.path} has taken over, in {done.seconds:.1f} s. Open it from now on.",
+        f"{done.former} can be its mirror, and take the place back." if done.former else "",
+    ]
+    out.result({"fail_over": value}, [line for line in lines if line])
+    return FINE
+
+
+def _fail_back(args: argparse.Namespace, out: Output) -> int:
+    """The former primary catches up as a mirror, then takes its place back: nothing is lost."""
+
+    def work(task: Task[FailOver]) -> FailOver:
+        database = open_existing(args.path, out)
+        try:
+            _ensure_kept(database, args.mirror)
+            return task.carry(database.mirrors.fail_over_task(args.mirror))
+        finally:
+            database.close()
+
+    return _told(out.follow(Task("Fail back", work)), out)
+
+
+def _ensure_kept(database: Database, mirror: str) -> None:
+    place = str(Path(mirror).expanduser().absolute())
+    if any(info.path == place for info in database.mirrors.list()):
+        return
+    if not Path(place).is_dir():
+        raise MirrorIncomplete(path=place, reason="it is not there")
+    database.mirrors.add(place)

@@ -1,0 +1,211 @@
+//! How a follower takes a mirror up: it looks at what is in the directory, and goes on with it, makes
+//! a copy where it is ours and of no use, or leaves it alone.
+
+use std::time::Instant;
+
+use super::base;
+use super::ends::log_end;
+use super::follower::{Follower, Phase};
+use super::rejoin;
+use super::shipper::{Shipper, holding, too_late};
+use super::standing::{Role, Standing, superseded};
+use super::{diverged, incomplete};
+use crate::disk::{Disk, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::log::segments::{self, FOLDER, HEADER_BYTES};
+use crate::sync::{Arc, Ordering};
+use crate::types::Lsn;
+
+/// The settings of a database.
+const SETTINGS: &str = "reliability.toml";
+/// So much of the log before where a mirror ends is compared with the primary's.
+const COMPARED: u64 = 64 << 10;
+
+impl Follower {
+    /// Looks at what is there, and goes on with it, or copies anew where it is ours and of no use.
+    pub(super) fn connect(&self) -> Result<Shipper> {
+        let disk = &self.source.disk;
+        let mine = Standing::read(&**disk)?
+            .unwrap_or_else(|| Standing::primary(self.source.shared.core.log.database()));
+        let theirs = Standing::read(&*self.target)?;
+        let was_copied =
+            mine.mirrors.iter().any(|known| known.path == self.path && !known.hold.is_none());
+        if theirs.is_none() && was_copied {
+            // Its disk is not there: a copy would go to another one.
+            return Err(Error::new(Code::IoError)
+                .with("operation", "open the mirror")
+                .with("path", self.path.as_str())
+                .with("os_error", "there is no mirror in this directory"));
+        }
+        if let Some(claim) = &self.claim {
+            let mut lock = self.lock.lock();
+            if lock.is_none() {
+                *lock = Some(claim()?);
+            }
+        }
+        let connected = self.take_up(&mine, theirs)?;
+        self.carry_settings()?;
+        Ok(connected)
+    }
+
+    fn take_up(&self, mine: &Standing, theirs: Option<Standing>) -> Result<Shipper> {
+        let ours = Standing {
+            role: Role::Mirror,
+            other: self.own.clone(),
+            mirrors: Vec::new(),
+            parted_at: Lsn::NONE,
+            ..mine.clone()
+        };
+        let Some(theirs) = theirs else { return self.copy(&ours) };
+        if theirs.database != mine.database {
+            return Err(diverged("it is of another database"));
+        }
+        match theirs.role {
+            Role::Primary if theirs.epoch > mine.epoch => Err(self.yield_to(&theirs)?),
+            Role::Primary => Err(diverged("it is a database of its own")),
+            Role::Copying => self.copy(&ours),
+            Role::Superseded => {
+                rejoin::ensure_prefix(&self.target, mine, &theirs)?;
+                rejoin::make_mirror(&*self.target, &ours)?;
+                self.resume(&ours)
+            }
+            Role::Mirror => self.resume(&ours),
+        }
+    }
+
+    /// The settings of the database are the mirror's too, should it take over.
+    pub(super) fn carry_settings(&self) -> Result<()> {
+        let (disk, target) = (&*self.source.disk, &*self.target);
+        if !disk.exists(SETTINGS)? {
+            return Ok(());
+        }
+        let ours = read_small(disk, SETTINGS)?;
+        if target.exists(SETTINGS)? && read_small(target, SETTINGS)? == ours {
+            return Ok(());
+        }
+        let file = target.open(SETTINGS, OpenMode::Create)?;
+        file.truncate(0)?;
+        file.write_at(&ours, 0)?;
+        file.sync()?;
+        target.sync_dir("")
+    }
+
+    /// The mirror has become the primary while this one could not see it: it takes no more changes.
+    fn yield_to(&self, theirs: &Standing) -> Result<Error> {
+        let fenced = Standing {
+            role: Role::Superseded,
+            other: self.path.clone(),
+            mirrors: Vec::new(),
+            ..theirs.clone()
+        };
+        self.source.shared.read_only.store(true, Ordering::Release);
+        let _turn = self.standing.lock();
+        fenced.write(&*self.source.disk)?;
+        self.tell("database_superseded", vec![("epoch", theirs.epoch.into())]);
+        Ok(superseded(&fenced))
+    }
+
+    /// Goes on with a whole mirror; one that the log no longer reaches, or that is damaged, gets a
+    /// new copy. `MirrorDiverged` where it holds what the primary has not.
+    fn resume(&self, ours: &Standing) -> Result<Shipper> {
+        let found = if std::mem::take(&mut self.facts.lock().is_damaged) {
+            Err(incomplete("its pages are damaged"))
+        } else {
+            self.find_place()
+        };
+        let shipper = match found {
+            Ok(shipper) => shipper,
+            Err(error)
+                if matches!(
+                    error.code,
+                    Code::MirrorIncomplete
+                        | Code::WalCorrupted
+                        | Code::ControlDamaged
+                        | Code::DatabaseNotFound
+                ) =>
+            {
+                self.tell("mirror_needs_copy", vec![("error", error.to_string().into())]);
+                return self.copy(ours);
+            }
+            Err(error) => return Err(error),
+        };
+        if Standing::read(&*self.target)?.as_ref() != Some(ours) {
+            ours.write(&*self.target)?;
+        }
+        Ok(shipper)
+    }
+
+    fn find_place(&self) -> Result<Shipper> {
+        let log = &self.source.shared.core.log;
+        let at = log_end(&self.target, None)?.at;
+        let found = segments::discover(&*self.target, log.database())?;
+        let newest = found.iter().rev().find_map(|info| info.header.ok());
+        let newest = newest.ok_or_else(|| incomplete("it has no log"))?;
+        let used = log.in_use();
+        if used.last().is_some_and(|last| newest.number > last.number) || at > log.durable() {
+            return Err(diverged("it holds more than the database"));
+        }
+        let same = used.iter().find(|segment| segment.number == newest.number);
+        let Some(same) = same.copied() else {
+            // It may be through with a segment that is gone here: then it goes on with the next one.
+            let next = used.first().filter(|next| next.number == newest.number + 1 && next.start == at);
+            let previous = next.map(|next| log.header_of(next.number)).transpose()?.map(|h| h.previous);
+            return match previous {
+                Some(previous) if previous == newest.incarnation => {
+                    Shipper::resume(Arc::clone(&self.target), Arc::clone(log), at, newest.number)
+                }
+                Some(_) => Err(diverged("its log is of another history")),
+                None => Err(too_late(at)),
+            };
+        };
+        let path = segments::segment_path(FOLDER, newest.number);
+        let file = self.target.open(&path, OpenMode::Read)?;
+        let mut theirs = [0; HEADER_BYTES as usize];
+        file.read_at(&mut theirs, 0)?;
+        if theirs != log.header_bytes(newest.number)? || at > same.limit.max(same.start) {
+            return Err(diverged("its log is of another history"));
+        }
+        let from = Lsn(at.0.saturating_sub(COMPARED)).max(same.start);
+        if at > from {
+            let mut bytes = (vec![0; (at.0 - from.0) as usize], vec![0; (at.0 - from.0) as usize]);
+            file.read_at(&mut bytes.0, same_offset(from, same.start))?;
+            log.durable_bytes(from, &mut bytes.1)?;
+            if bytes.0 != bytes.1 {
+                return Err(diverged("its log is of another history"));
+            }
+        }
+        if at < same.start && holding(&used, at).is_none() {
+            return Err(too_late(at));
+        }
+        Shipper::resume(Arc::clone(&self.target), Arc::clone(log), at, newest.number)
+    }
+
+    fn copy(&self, ours: &Standing) -> Result<Shipper> {
+        {
+            let mut facts = self.facts.lock();
+            facts.phase = Phase::Copying;
+            facts.mark = None;
+        }
+        self.tell("mirror_copy_started", vec![]);
+        let _turn = self.pages.lock();
+        let started = Instant::now();
+        let done = base::copy(&self.source, &self.target, ours, self.number, &self.copying)?;
+        self.remember_hold(done.shipper.at());
+        self.facts.lock().copies += 1;
+        let seconds = started.elapsed().as_secs_f64();
+        self.tell("mirror_copied", vec![("pages", done.pages.into()), ("seconds", seconds.into())]);
+        Ok(done.shipper)
+    }
+}
+
+fn read_small(disk: &dyn Disk, path: &str) -> Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let mut bytes = vec![0; file.size()?.min(1 << 20) as usize];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn same_offset(lsn: Lsn, start: Lsn) -> u64 {
+    HEADER_BYTES + lsn.0 - start.0
+}

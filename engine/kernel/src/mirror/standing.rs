@@ -1,0 +1,292 @@
+//! The file `standing`: whether a directory holds the primary of a database, a mirror of it, or a
+//! former primary whose place another has taken. Without the file it is a primary without mirrors.
+//!
+//! ```text
+//! slot at 0 and at 4096, 4096 bytes each, written in turn and synced:
+//! magic 8 | sequence u64 | length u32 | JSON | zeros | BLAKE3 of all before, truncated to 16
+//! ```
+//!
+//! The *epoch* grows with each fail over. Of two directories of one database that both say they
+//! are the primary, the one with the higher epoch is; the other one is told so when it is opened,
+//! or when it meets the mirror that was.
+
+use serde_json::{Value as Json, json};
+
+use super::hex;
+use crate::disk::{Disk, File, OpenMode};
+use crate::error::{Code, Error, Result};
+use crate::types::{DatabaseId, Lsn};
+
+/// The file's name.
+pub const PATH: &str = "standing";
+
+const MAGIC: [u8; 8] = *b"HOLDFSTD";
+const SLOT: usize = 4096;
+const TEXT_AT: usize = 20;
+const HASH_AT: usize = SLOT - 16;
+
+/// What a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    /// A mirror whose first copy is not complete: of no use yet.
+    Copying,
+    Mirror,
+    /// A primary whose mirror has taken its place.
+    Superseded,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Copying => "copying",
+            Role::Mirror => "mirror",
+            Role::Superseded => "superseded",
+        }
+    }
+
+    fn named(name: &str) -> Option<Role> {
+        [Role::Primary, Role::Copying, Role::Mirror, Role::Superseded]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+}
+
+/// A mirror, as its primary knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub path: String,
+    pub is_synchronous: bool,
+    /// Log from here on is kept for it; none while it has no whole copy.
+    pub hold: Lsn,
+}
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub role: Role,
+    pub database: DatabaseId,
+    pub epoch: u64,
+    /// Of a primary.
+    pub mirrors: Vec<Known>,
+    /// Of a mirror its primary, of a former primary its successor, of a primary its predecessor.
+    pub other: String,
+    /// Of a primary after a fail over, and of its predecessor: where their histories part.
+    pub parted_at: Lsn,
+}
+
+impl Standing {
+    pub fn primary(database: DatabaseId) -> Standing {
+        Standing {
+            role: Role::Primary,
+            database,
+            epoch: 1,
+            mirrors: Vec::new(),
+            other: String::new(),
+            parted_at: Lsn::NONE,
+        }
+    }
+
+    /// What the file on `disk` says; `None` where there is none, or its making was cut off.
+    /// `ControlDamaged` where neither slot is valid.
+    pub fn read(disk: &dyn Disk) -> Result<Option<Standing>> {
+        if !disk.exists(PATH)? {
+            return Ok(None);
+        }
+        let file = disk.open(PATH, OpenMode::Read)?;
+        if let Some((_, standing)) = newest(&*file)? {
+            return Ok(Some(standing));
+        }
+        // The slot that is written second is still as it was made.
+        let mut first = vec![0; SLOT];
+        file.read_at(&mut first, 0)?;
+        if first.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        Err(Error::new(Code::ControlDamaged).with("path", PATH))
+    }
+
+    /// Replaces what the file says, or makes it; durable on return. After an error the old or the
+    /// new may count.
+    pub fn write(&self, disk: &dyn Disk) -> Result<()> {
+        let file = disk.open(PATH, OpenMode::Create)?;
+        let before = newest(&*file)?.map(|(sequence, _)| sequence);
+        if let Some(sequence) = before {
+            return self.write_slot(&*file, sequence + 1);
+        }
+        file.allocate(2 * SLOT as u64)?;
+        // Both, so that from now on one of them is valid whatever happens to the other.
+        self.write_slot(&*file, 1)?;
+        self.write_slot(&*file, 2)?;
+        disk.sync_dir("")
+    }
+
+    fn write_slot(&self, file: &dyn File, sequence: u64) -> Result<()> {
+        file.write_at(&self.encode(sequence)?, (sequence % 2) * SLOT as u64)?;
+        file.sync()
+    }
+
+    fn encode(&self, sequence: u64) -> Result<Vec<u8>> {
+        let mirrors: Vec<Json> = self
+            .mirrors
+            .iter()
+            .map(|known| {
+                json!({"path": known.path, "synchronous": known.is_synchronous, "hold": known.hold.0})
+            })
+            .collect();
+        let text = json!({
+            "role": self.role.name(),
+            "database": hex(&self.database.0),
+            "epoch": self.epoch,
+            "mirrors": mirrors,
+            "other": self.other,
+            "parted_at": self.parted_at.0,
+        })
+        .to_string();
+        if TEXT_AT + text.len() > HASH_AT {
+            return Err(Error::argument("mirrors", "there are too many, or their paths are too long"));
+        }
+        let mut bytes = vec![0; SLOT];
+        bytes[0..8].copy_from_slice(&MAGIC);
+        bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
+        bytes[16..20].copy_from_slice(&(text.len() as u32).to_le_bytes());
+        bytes[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text.as_bytes());
+        let hash = blake3::hash(&bytes[..HASH_AT]);
+        bytes[HASH_AT..].copy_from_slice(&hash.as_bytes()[..16]);
+        Ok(bytes)
+    }
+
+    fn from_json(json: &Json) -> Option<Standing> {
+        let text = |value: &Json| value.as_str().map(str::to_owned);
+        let known = |json: &Json| {
+            Some(Known {
+                path: text(&json["path"])?,
+                is_synchronous: json["synchronous"].as_bool()?,
+                hold: Lsn(json["hold"].as_u64()?),
+            })
+        };
+        Some(Standing {
+            role: Role::named(json["role"].as_str()?)?,
+            database: super::database_of(json["database"].as_str()?)?,
+            epoch: json["epoch"].as_u64()?,
+            mirrors: json["mirrors"].as_array()?.iter().map(known).collect::<Option<_>>()?,
+            other: text(&json["other"])?,
+            parted_at: Lsn(json["parted_at"].as_u64()?),
+        })
+    }
+}
+
+fn newest(file: &dyn File) -> Result<Option<(u64, Standing)>> {
+    let mut newest: Option<(u64, Standing)> = None;
+    for slot in 0..2 {
+        let mut bytes = vec![0; SLOT];
+        file.read_at(&mut bytes, slot * SLOT as u64)?;
+        if let Some((sequence, standing)) = decode(&bytes)
+            && newest.as_ref().is_none_or(|(known, _)| sequence > *known)
+        {
+            newest = Some((sequence, standing));
+        }
+    }
+    Ok(newest)
+}
+
+fn decode(bytes: &[u8]) -> Option<(u64, Standing)> {
+    if bytes[0..8] != MAGIC || bytes[HASH_AT..] != blake3::hash(&bytes[..HASH_AT]).as_bytes()[..16] {
+        return None;
+    }
+    let sequence = crate::page::get_u64(bytes, 8);
+    let length = crate::page::get_u32(bytes, 16) as usize;
+    let text = bytes.get(TEXT_AT..TEXT_AT.checked_add(length)?)?;
+    Some((sequence, Standing::from_json(&serde_json::from_slice(text).ok()?)?))
+}
+
+/// Refuses to open what is no primary: `DatabaseIsMirror`, `DatabaseSuperseded`.
+pub fn ensure_primary(disk: &dyn Disk) -> Result<()> {
+    let Some(standing) = Standing::read(disk)? else { return Ok(()) };
+    match standing.role {
+        Role::Primary => Ok(()),
+        Role::Copying | Role::Mirror => {
+            Err(Error::new(Code::DatabaseIsMirror).with("primary", standing.other))
+        }
+        Role::Superseded => Err(superseded(&standing)),
+    }
+}
+
+/// `DatabaseSuperseded`, with who took the place.
+pub fn superseded(standing: &Standing) -> Error {
+    Error::new(Code::DatabaseSuperseded)
+        .with("successor", standing.other.as_str())
+        .with("epoch", standing.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::memory::MemoryDisk;
+
+    fn standing(epoch: u64) -> Standing {
+        let known =
+            Known { path: "/mnt/other".to_owned(), is_synchronous: epoch % 2 == 1, hold: Lsn(epoch) };
+        Standing {
+            epoch,
+            mirrors: vec![known],
+            other: "/home/who/db.holdfast".to_owned(),
+            ..Standing::primary(DatabaseId([9; 16]))
+        }
+    }
+
+    #[test]
+    fn what_was_written_last_is_read_back() {
+        let disk = MemoryDisk::new(1);
+        assert_eq!(Standing::read(&*disk).unwrap(), None);
+        for epoch in 1..6 {
+            standing(epoch).write(&*disk).unwrap();
+            assert_eq!(Standing::read(&*disk).unwrap(), Some(standing(epoch)));
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_call_leaves_the_old_or_the_new() {
+        for seed in 0..30 {
+            for nth in 1..12 {
+                let disk = MemoryDisk::new(seed);
+                standing(1).write(&*disk).unwrap();
+                disk.crash_after(nth);
+                let mut acknowledged = 1;
+                while acknowledged < 8 && standing(acknowledged + 1).write(&*disk).is_ok() {
+                    acknowledged += 1;
+                }
+                let found = Standing::read(&*disk.reopen()).unwrap().unwrap().epoch;
+                assert!(found == acknowledged || found == acknowledged + 1, "seed {seed} call {nth}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_slot_leaves_the_other_and_two_are_an_error() {
+        let disk = MemoryDisk::new(1);
+        standing(1).write(&*disk).unwrap();
+        standing(2).write(&*disk).unwrap();
+        disk.flip_bit(PATH, 4096 + 30, 1).unwrap();
+        assert_eq!(Standing::read(&*disk).unwrap().unwrap().epoch, 1);
+        disk.flip_bit(PATH, 30, 1).unwrap();
+        assert_eq!(Standing::read(&*disk).unwrap_err().code, Code::ControlDamaged);
+    }
+
+    #[test]
+    fn only_a_primary_may_be_opened() {
+        let disk = MemoryDisk::new(1);
+        ensure_primary(&*disk).unwrap();
+        for (role, code) in [
+            (Role::Primary, None),
+            (Role::Copying, Some(Code::DatabaseIsMirror)),
+            (Role::Mirror, Some(Code::DatabaseIsMirror)),
+            (Role::Superseded, Some(Code::DatabaseSuperseded)),
+        ] {
+            Standing { role, ..standing(3) }.write(&*disk).unwrap();
+            assert_eq!(ensure_primary(&*disk).err().map(|error| error.code), code);
+        }
+    }
+}

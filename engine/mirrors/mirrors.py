@@ -1,0 +1,202 @@
+"""The mirrors of an open database: add, watch, prove, remove, and let one take over."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import bridge
+from engine.errors import (
+    HoldfastError,
+    InvalidArgument,
+    MirrorIncomplete,
+    StoreClosed,
+    TargetNotEmpty,
+    from_exception,
+    from_kernel,
+)
+from engine.mirrors.failover import FailOver, fail_over_task
+from engine.mirrors.outlook import Proof, outlook, proof_of
+from engine.tasks import Task
+from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
+
+if TYPE_CHECKING:
+    from engine.database import Database
+
+_LOOK_S = 0.05
+
+
+class Mirrors:
+    """Any thread may ask. The kernel's threads ship and redo; nothing of that runs here."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self) -> tuple[MirrorInfo, ...]:
+        """How each mirror stands, now."""
+        return tuple(_info(raw) for raw in self._database.store.mirrors())
+
+    def standing(self) -> tuple[MirrorInfo, ...]:
+        """As `list`; empty once the database is closed."""
+        try:
+            return self.list()
+        except StoreClosed:
+            return ()
+
+    def find(self, path: str | Path) -> MirrorInfo:
+        """One mirror. Raises `InvalidArgument` (-2) where `path` is none of this database."""
+        wanted = _place(path)
+        for info in self.list():
+            if info.path == str(wanted):
+                return info
+        raise InvalidArgument(argument="path", issue=f"{wanted} is no mirror of this database")
+
+    def add(self, path: str | Path, *, synchronous: bool = False) -> MirrorInfo:
+        """Keep a mirror in the directory `path`: missing or empty, or one that was a mirror before.
+
+        Returns at once; the first copy is made in the background, while the database is in use. A
+        former primary that holds nothing of its own goes on from where it is. Raises
+        `TargetNotEmpty` (-63) where something else is in the directory.
+        """
+        place = _place(path)
+        self._check_place(place)
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise from_exception(error, "make the directory of a mirror") from error
+        self._database.store.mirror_add(str(place), synchronous)
+        if self._database.config.mirror_fail_over == "automatic":
+            self._database.guard.start()
+        self._database.events.publish("mirrors_changed", path=str(place))
+        return self.find(place)
+
+    def _check_place(self, place: Path) -> None:
+        own = self._database.path
+        if place == own or own in place.parents or place in own.parents:
+            raise InvalidArgument(
+                argument="path", issue="a mirror lies neither in its database nor around it"
+            )
+        if not place.parent.is_dir():
+            raise InvalidArgument(argument="path", issue=f"{place.parent} is not there")
+        is_ours = place.is_dir() and bridge.mirror_standing(str(place)) is not None
+        if place.exists() and not is_ours and (not place.is_dir() or any(place.iterdir())):
+            raise TargetNotEmpty(path=str(place))
+
+    def remove(self, path: str | Path, *, remove_files: bool = False) -> None:
+        """Keep this mirror no longer; its files stay, unless they are to go."""
+        self._database.store.mirror_remove(str(_place(path)), remove_files)
+        self._database.events.publish("mirrors_changed", path=str(_place(path)))
+
+    def outlook(self, path: str | Path) -> MirrorOutlook:
+        """What a fail over to this mirror would lose if the database died now; changes nothing."""
+        return outlook(_place(path), self._database.path)
+
+    def level_task(self, path: str | Path) -> Task[MirrorInfo]:
+        """Wait until the mirror has its copy and all that is durable; start the task, or run it.
+
+        Raises the mirror's own error where it is refused, or lost.
+        """
+
+        def work(task: Task[MirrorInfo]) -> MirrorInfo:
+            return self.wait_level(path, task)
+
+        return Task("Wait for the mirror", work)
+
+    def wait_level(self, path: str | Path, task: Task[Any], patience_s: float = 30.0) -> MirrorInfo:
+        """As the task, in another one; a lost mirror is waited for as long as `patience_s`."""
+        lost_since: float | None = None
+        while True:
+            info = self.find(path)
+            if info.is_level:
+                return info
+            if info.phase is MirrorPhase.COPYING:
+                task.stage(f"Copying: {info.copied:,} of {info.to_copy:,} pages")
+            if info.phase in (MirrorPhase.LOST, MirrorPhase.REFUSED):
+                lost_since = time.monotonic() if lost_since is None else lost_since
+                if info.phase is MirrorPhase.REFUSED or time.monotonic() - lost_since > patience_s:
+                    raise self.error_of(path) or MirrorIncomplete(path=info.path, reason=info.error)
+            else:
+                lost_since = None
+            task.proceed()
+            time.sleep(_LOOK_S)
+
+    def error_of(self, path: str | Path) -> HoldfastError | None:
+        """Why a mirror is lost or refused."""
+        wanted = str(_place(path))
+        for raw in self._database.store.mirrors():
+            if raw["path"] == wanted and raw["error"] is not None:
+                code, fields = raw["error"]
+                return from_kernel(code, {"path": wanted, **fields})
+        return None
+
+    def verify_task(self, path: str | Path, scratch: str | Path | None = None) -> Task[Proof]:
+        """Prove a mirror: recover it beside itself, in a scratch folder, and check all of it.
+
+        The mirror goes on following meanwhile. Raises `MirrorIncomplete` (-111), and what a recovery
+        raises where the mirror is damaged.
+        """
+        place = _place(path)
+
+        def work(task: Task[Proof]) -> Proof:
+            job = bridge.Job()
+            task.use(job)
+            with tempfile.TemporaryDirectory(prefix="holdfast-proof-", dir=scratch) as folder:
+                return proof_of(place, self._database.store.mirror_verify(str(place), folder, job))
+
+        return Task(f"Prove the mirror {place.name}", work)
+
+    def fail_over_task(self, path: str | Path) -> Task[FailOver]:
+        """Let the mirror take over from this database. While that works nothing is lost; where its disk
+        has failed, what the mirror lacks, as `outlook` says beforehand.
+
+        Waits until the mirror is level, closes the database, and makes the mirror the primary; this
+        directory is fenced, and may be the successor's mirror. The database is closed afterwards,
+        also where the last step failed.
+        """
+        place = _place(path)
+
+        def work(task: Task[FailOver]) -> FailOver:
+            has_failed = self._database.status().state == "failed"
+            task.stage("Waiting for the mirror", step=1, steps=2)
+            if not has_failed:
+                self.wait_level(place, task)
+            task.stage("Taking over", step=2, steps=2)
+            try:
+                self._database.close()
+            except HoldfastError:
+                # What has failed cannot end cleanly any more; that is why another one takes over.
+                if not has_failed:
+                    raise
+            return task.carry(fail_over_task(place, self._database.path))
+
+        return Task(f"Fail over to {place.name}", work)
+
+
+def _place(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _info(raw: dict[str, Any]) -> MirrorInfo:
+    code, text = 0, ""
+    if raw["error"] is not None:
+        code, fields = raw["error"]
+        text = from_kernel(code, {"path": raw["path"], **fields}).message
+    return MirrorInfo(
+        path=raw["path"],
+        synchronous=raw["synchronous"],
+        in_step=raw["in_step"],
+        phase=MirrorPhase(raw["phase"]),
+        shipped_lsn=raw["shipped_lsn"],
+        redone_lsn=raw["redone_lsn"],
+        lag_bytes=raw["lag_bytes"],
+        lag_s=raw["lag_s"],
+        held=raw["held"],
+        copies=raw["copies"],
+        copied=raw["copied"],
+        to_copy=raw["to_copy"],
+        shipped_bytes=raw["shipped_bytes"],
+        error_code=code,
+        error=text,
+    )

@@ -1,0 +1,100 @@
+"""What a mirror costs the database that it is of, and how far it lags under load."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bench import Bench, Measurement
+from tests.bench.clock import each, together
+from tests.bench.peers.base import Peer
+from tests.bench.workload import Workload, only_holdfast
+
+_LOOK_S = 0.01
+_THREADS = 8
+
+
+def _commits(bench: Bench, peer: Any) -> float:
+    """Durable commits of one put a second, by eight threads."""
+    data, count = bench.data, max(bench.settings.commits, 1)
+
+    def run(thread: int, ready: Any) -> None:
+        session = peer.session()
+        try:
+            ready()
+            rows = [(thread + n * _THREADS) % len(data.keys) for n in range(count)]
+            each(lambda place: session.write(data.keys[rows[place]], data.value(rows[place], 1)), count)
+        finally:
+            session.close()
+
+    return count * _THREADS / together(_THREADS, run)
+
+
+class _Watch:
+    """Looks at the lag of a mirror until it is told to stop."""
+
+    def __init__(self, database: Any, mirror: Path) -> None:
+        self._database, self._mirror = database, mirror
+        self._over = threading.Event()
+        self.most_bytes, self.most_s = 0, 0.0
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            info = self._database.mirrors.find(self._mirror)
+            self.most_bytes = max(self.most_bytes, info.lag_bytes)
+            self.most_s = max(self.most_s, info.lag_s)
+
+
+def _mirrored(bench: Bench, kind: type[Peer], synchronous: bool) -> Measurement:
+    with bench.copied(kind, bench.opening(durable=True)) as peer, bench.place() as place:
+        database: Any = vars(peer)["database"]
+        mirror = place / "mirror.holdfast"
+        alone = [_commits(bench, peer)]
+        database.mirrors.add(mirror, synchronous=synchronous)
+        database.mirrors.level_task(mirror).run()
+        with _Watch(database, mirror) as watch:
+            value = _commits(bench, peer)
+        database.mirrors.level_task(mirror).run()
+        database.mirrors.remove(mirror, remove_files=True)
+        # Before and after, for the machine may have become busier.
+        alone.append(_commits(bench, peer))
+        bench.verify(peer)
+    without = sum(alone) / len(alone)
+    extras = {
+        "commits/s without": without,
+        "% of that": 100 * value / without,
+        "most lag, bytes": float(watch.most_bytes),
+        "most lag, ms": 1000 * watch.most_s,
+    }
+    return Measurement(value, extras=extras)
+
+
+WORKLOADS = [
+    Workload(
+        name="mirror",
+        title="durable commits by 8 threads while a mirror follows",
+        unit="commits/s",
+        measure=partial(_mirrored, synchronous=False),
+        without=only_holdfast,
+        minor=True,
+    ),
+    Workload(
+        name="mirror-synchronous",
+        title="the same, each waiting until the mirror has it",
+        unit="commits/s",
+        measure=partial(_mirrored, synchronous=True),
+        without=only_holdfast,
+        minor=True,
+    ),
+]

@@ -1,0 +1,128 @@
+"""The page of mirrors over a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
+from gui.main_window import MainWindow
+from gui.mirrors import MirrorsPage
+from gui.mirrors.dialogs import AddMirrorDialog
+from gui.mirrors.words import kind_word, lag_word, loss_words, state_tone, state_word
+from gui.theme import Tone
+
+pytest.importorskip("engine._kernel")
+
+Until = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def filled(window: MainWindow, tmp_path: Path, until: Until) -> MainWindow:
+    window.shell.create_requested.emit(tmp_path / "stock.holdfast")
+    until(lambda: window.opening.session is not None)
+    with database_of(window).transaction() as txn:
+        tree = txn.tree("stock")
+        for n in range(2000):
+            tree[b"%05d" % n] = b"x" * 100
+    window.show_page("mirrors")
+    return window
+
+
+def database_of(window: MainWindow) -> Any:
+    session = window.opening.session
+    assert session is not None
+    return session.database
+
+
+def page_of(window: MainWindow) -> MirrorsPage:
+    page = window.pages["mirrors"]
+    assert isinstance(page, MirrorsPage)
+    return page
+
+
+def mirrored(window: MainWindow, until: Until) -> MirrorsPage:
+    """The page after a mirror was added by its dialog and has everything."""
+    page = page_of(window)
+    page.add_mirror()
+    page.findChild(AddMirrorDialog).add()
+
+    def is_level() -> bool:
+        chosen = page.view.current()
+        return chosen is not None and chosen.is_level
+
+    until(is_level)
+    return page
+
+
+def test_without_a_mirror_the_page_says_what_one_is_for(filled: MainWindow, until: Until) -> None:
+    page = page_of(filled)
+    until(lambda: page._level.value() == "–")
+    assert page._stack.currentIndex() == 0
+
+
+def test_a_mirror_is_added_proved_and_takes_over(filled: MainWindow, until: Until) -> None:
+    first = database_of(filled).path
+    page = mirrored(filled, until)
+    chosen = page.view.current()
+    assert state_word(chosen) == "has everything"
+    told: list[str] = []
+    filled.shell.told.connect(told.append)
+    page.prove_chosen()
+    until(lambda: any("is whole" in text for text in told))
+    page.ask_fail_over()
+    until(page.question.isVisible)
+    assert "nothing is lost" in page.question.accessibleName()
+    page.question.confirmed.emit()
+    until(lambda: filled.opening.session is not None and database_of(filled).path != first)
+    assert str(database_of(filled).path) == chosen.path
+
+
+def test_a_mirror_is_removed_after_a_question(filled: MainWindow, until: Until) -> None:
+    page = mirrored(filled, until)
+    page.ask_remove()
+    assert page.question.isVisible()
+    page.question.confirmed.emit()
+    until(lambda: page._stack.currentIndex() == 0)
+    assert database_of(filled).mirrors.list() == ()
+
+
+def a_mirror(**values: Any) -> MirrorInfo:
+    known: dict[str, Any] = {
+        "path": "/m",
+        "synchronous": False,
+        "in_step": False,
+        "phase": MirrorPhase.FOLLOWING,
+        "shipped_lsn": 900,
+        "redone_lsn": 0,
+        "lag_bytes": 0,
+        "lag_s": 0.0,
+        "held": True,
+        "copies": 0,
+        "copied": 0,
+        "to_copy": 0,
+        "shipped_bytes": 0,
+    }
+    return MirrorInfo(**{**known, **values})
+
+
+def test_what_a_mirror_does_is_said_in_a_word_and_a_colour() -> None:
+    assert (state_word(a_mirror()), state_tone(a_mirror())) == ("has everything", Tone.GOOD)
+    assert lag_word(a_mirror(lag_bytes=2048)) == "2.00 KiB"
+    lost = a_mirror(phase=MirrorPhase.LOST)
+    assert (state_word(lost), state_tone(lost)) == ("lost", Tone.BAD)
+    copying = a_mirror(phase=MirrorPhase.COPYING, copied=25, to_copy=100, shipped_lsn=0)
+    assert state_word(copying) == "being copied, 25 %"
+    assert state_tone(copying) is Tone.WARN
+    assert kind_word(a_mirror(synchronous=True)) == "synchronous, not waited for"
+
+
+def test_what_may_be_lost_is_said_first() -> None:
+    seen = MirrorOutlook("/m", "/p", 1, 900, 0.0, 0, 4096, 3)
+    assert "3 commits" in loss_words(seen)
+    assert "would be lost" in loss_words(seen)
+    assert "cannot be told" in loss_words(MirrorOutlook("/m", "/p", 1, 900, 0.0, 0, None, None))
+    assert "damaged" in loss_words(MirrorOutlook("/m", "/p", 1, 900, 0.0, 0, 0, 0, broken="bad checksum"))
