@@ -173,9 +173,11 @@ impl OsFile {
         Error::io(operation, &self.path, error)
     }
 
+    /// Straight from the system: the C library makes of each read a place where a thread may be
+    /// cancelled, which nobody here does, and which takes longer than to copy a log entry.
     #[cfg(unix)]
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.file, buffer, offset)
+        Ok(rustix::io::pread(&self.file, buffer, offset)?)
     }
 
     #[cfg(windows)]

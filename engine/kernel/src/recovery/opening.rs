@@ -24,7 +24,7 @@ use crate::page::Page;
 use crate::repair::{OnDamage, Repairs, looking_only};
 use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
-use crate::txn::{Counts, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
+use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
 use crate::types::{Incarnation, Lsn, PageId};
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
@@ -463,6 +463,7 @@ pub fn build(
         events,
         logged_counts: crate::sync::Mutex::new(Counts::clone(&analysis.counts)),
         roots: crate::sync::RwLock::default(),
+        known_trees: KnownTrees::default(),
         row_ids: RowIds::default(),
         tidy: TidyQueue::noting(&analysis.deletions),
         limits: options.limits,

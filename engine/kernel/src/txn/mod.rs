@@ -25,6 +25,7 @@ mod bulk;
 mod catalogue;
 mod ending;
 mod garbage;
+mod known;
 mod long;
 mod manager;
 mod newest;
@@ -50,6 +51,7 @@ pub use catalogue::{
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::{TidyQueue, collect, tidy};
+pub use known::KnownTrees;
 pub(crate) use manager::AtWork;
 pub use manager::{Counts, Garbage, Isolation, Pending, Status, TxnManager, TxnState};
 pub use outside::LogLimits;
@@ -69,6 +71,8 @@ pub struct Shared {
     pub logged_counts: crate::sync::Mutex<Counts>,
     /// Root pages of trees that have been used, for undo.
     pub roots: crate::sync::RwLock<FastMap<TreeId, PageId>>,
+    /// Trees that are looked up by name again and again.
+    pub known_trees: KnownTrees,
     /// Row numbers that have been given out, for tables without keys of their own.
     pub row_ids: RowIds,
     pub tidy: TidyQueue,

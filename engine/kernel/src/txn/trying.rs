@@ -14,6 +14,7 @@ use crate::lock::{Mode, Resource, Work};
 use crate::log::{Op, SyncMode};
 use crate::stats::{Counter, Timed};
 use crate::sync::{Ordering, soon};
+use crate::tree::{Seek, Trying};
 use crate::types::Lsn;
 
 impl Shared {
@@ -38,6 +39,27 @@ impl Transaction {
         if let Some(tree) = self.trees.get(name) {
             return Some(*tree);
         }
+        let tree = match self.known_tree(name) {
+            Some(tree) => tree,
+            None => self.look_tree_up(name)?,
+        };
+        self.trees.insert(name.to_owned(), tree);
+        Some(tree)
+    }
+
+    /// A tree whose record in the catalogue need not be read.
+    fn known_tree(&mut self, name: &str) -> Option<TreeRef> {
+        if self.isolation() == Isolation::Serializable || self.ensure_usable().is_err() {
+            return None;
+        }
+        let (tree, at) = self.shared.known_trees.get(name)?;
+        self.try_lock_tree(tree, Mode::IntentionShared)?;
+        // It may have been dropped before the lock was there.
+        (self.shared.known_trees.changes() == at).then_some(tree)
+    }
+
+    fn look_tree_up(&mut self, name: &str) -> Option<TreeRef> {
+        let before = self.shared.known_trees.changes();
         let key = CatalogueKind::Tree.key(name);
         let value = self.try_get(CATALOGUE_REF, &key)?.ok()??;
         let tree = CatalogueEntry::decode(&key, value).ok()?.tree;
@@ -52,8 +74,22 @@ impl Transaction {
         if !known {
             self.shared.roots.try_write()?.insert(tree.id, tree.root);
         }
-        self.trees.insert(name.to_owned(), tree);
+        if self.is_settled(&key) {
+            self.shared.known_trees.note(name, tree, before);
+        }
         Some(tree)
+    }
+
+    /// True where a record of the catalogue is the same to everybody, whenever they began.
+    fn is_settled(&self, key: &[u8]) -> bool {
+        let Ok(Some((leaf, Ok(slot)))) =
+            self.tree_at(CATALOGUE_REF).leaf_and_place::<Trying>(Seek::At(key))
+        else {
+            return false;
+        };
+        let writer = leaf.record(slot).stamp.txn;
+        // In this order: a snapshot that does not see it began before its end, and is counted.
+        !self.shared.txns.is_active(writer) && self.shared.txns.is_seen_by_all(writer)
     }
 
     /// See [`Transaction::lock_tree`].

@@ -111,3 +111,44 @@ fn a_transaction_that_the_store_ends_is_not_committed_beside_it() {
     assert_eq!(store.close().unwrap(), 1);
     assert!(store.shared().try_begin(Isolation::RepeatableRead, false).is_none());
 }
+
+fn finds(store: &Store, name: &str) -> bool {
+    let mut txn = try_begin(store, Isolation::ReadCommitted);
+    let tried = txn.try_tree(name);
+    let found = txn.tree(name, false).unwrap();
+    assert!(tried.is_none() || tried == found, "what is known is what the catalogue tells");
+    let finds = tried.is_some();
+    txn.try_commit().unwrap();
+    finds
+}
+
+#[test]
+fn a_tree_that_is_known_is_what_the_catalogue_tells() {
+    let (_, store) = store(SyncMode::Off);
+    let known = |name: &str| store.shared().known_trees.get(name).is_some();
+    assert!(!known("t") && finds(&store, "t") && known("t"));
+    let mut old = store.begin(Isolation::RepeatableRead, true).unwrap();
+    let mut maker = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let made = maker.tree("u", true).unwrap();
+    assert!(!known("t") && maker.try_tree("u") == made && !known("u"), "it is not committed");
+    maker.commit().unwrap();
+    assert!(finds(&store, "u") && !known("u"), "a snapshot does not see it");
+    assert!(old.try_tree("u").is_none() && old.tree("u", false).unwrap().is_none());
+    old.commit().unwrap();
+    assert!(finds(&store, "u") && known("u") && finds(&store, "t") && known("t"));
+
+    let mut dropper = store.begin(Isolation::ReadCommitted, false).unwrap();
+    dropper.drop_tree(super::CatalogueKind::Tree, "t").unwrap();
+    assert!(!known("t"));
+    dropper.abort().unwrap();
+    assert!(finds(&store, "t") && known("t"), "the drop was taken back");
+    let mut dropper = store.begin(Isolation::ReadCommitted, false).unwrap();
+    dropper.drop_tree(super::CatalogueKind::Tree, "t").unwrap();
+    dropper.commit().unwrap();
+    assert!(!finds(&store, "t") && !known("t"));
+    let mut maker = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let again = maker.tree("t", true).unwrap().unwrap();
+    maker.commit().unwrap();
+    assert!(finds(&store, "t"));
+    assert_eq!(store.shared().known_trees.get("t").map(|(tree, _)| tree), Some(again));
+}

@@ -9,7 +9,7 @@ use crate::sync::Ordering;
 use super::ending::Ending;
 use super::{Counts, Garbage, Isolation, Shared, Status, TxnState};
 use crate::buffer::PageWrite;
-use crate::core::Author;
+use crate::core::{Author, CATALOGUE};
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::log::{Entry, Op, undo_room};
@@ -222,6 +222,9 @@ fn apply_compensation(
     change: Change<'_>,
     next: Lsn,
 ) -> Result<()> {
+    if leaf.tree() == CATALOGUE {
+        shared.known_trees.changing();
+    }
     leaf.begin_change();
     if shared.skip_compensation.load(Ordering::Relaxed) {
         let mark = crate::page::EntryMark { txn: state.id, lsn: leaf.lsn(), end: leaf.lsn() };

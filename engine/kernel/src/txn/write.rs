@@ -6,6 +6,7 @@ use crate::sync::Ordering;
 use super::undo::room_of_record;
 use super::{Garbage, Isolation, Transaction, TreeRef};
 use crate::buffer::PageWrite;
+use crate::core::CATALOGUE;
 use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
 use crate::log::Op;
@@ -305,6 +306,9 @@ impl Transaction {
         };
         let undo = room_of_record(old.map(|old| old.version.value.len()));
         let (state, tree) = (&self.state, leaf.tree());
+        if tree == CATALOGUE {
+            self.shared.known_trees.changing();
+        }
         let author = self.author(op, undo);
         leaf.begin_change();
         let part = [leaf.part(Change::Put { slot, key, new, old })];
