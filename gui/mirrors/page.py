@@ -93,7 +93,7 @@ class MirrorsPage(Page):
 
     def add_actions(self, actions: Actions) -> None:
         for action_id, words, handler, keys, drawing in (
-            ("mirrors.add", self.tr("Add a mirror…"), self.add_mirror, "Ctrl+Alt+K", "plus"),
+            ("mirrors.add", self.tr("Add a mirror…"), self.add_mirror, "Ctrl+Alt+Y", "plus"),
             (
                 "mirrors.prove",
                 self.tr("Prove the chosen mirror"),
