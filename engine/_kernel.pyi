@@ -169,7 +169,10 @@ class Store:
     def flush(self) -> None: ...
     def status(self) -> dict[str, Any]:
         """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, splits, log {...}, checkpoint {...},
-        cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}}."""
+        cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}},
+        recovery (None, or what is left of the one that opened it: stage
+        (redo|undo|checkpoint|check|done|stuck), pages, pages_left, losers, losers_left,
+        damaged [{page, reason}], log_bytes, applied, seconds, problems (None before the check))."""
     def transactions(self) -> list[dict[str, Any]]:
         """Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks, waiting_for (txn id or None),
         first_lsn, undo_bytes."""
@@ -507,6 +510,11 @@ class Recovery:
     def analyse(self, job: Job) -> dict[str, Any]:
         """Keys: start_lsn, end_lsn, records, bytes, losers [{txn, started_at, changes, first_lsn}], dirty_pages,
         redo_lsn, committed, seconds."""
+    def can_open_early(self) -> bool:
+        """Whether `open_early` may follow `analyse`: in place, and the index of the log fits its memory."""
+    def open_early(self) -> Store:
+        """In place of `redo`, `undo` and `finish`, after `restore_doublewrite`: the open store redoes
+        pages when they are first needed, and the rest in the background. Nothing is taken back any more."""
     def redo(self, job: Job) -> dict[str, Any]:
         """Keys: records, applied, skipped, pages, bytes, seconds."""
     def undo(self, job: Job) -> dict[str, Any]:

@@ -13,15 +13,18 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::mirror::{MirrorOptions, Mirrors, Source};
-use crate::recovery::{Opening, OpeningOptions, Progress};
+use crate::recovery::{Opening, OpeningOptions, Parts, Progress};
 use crate::repair::OnDamage;
 use crate::txn::{Isolation, Shared, Transaction, collect, tidy};
 use crate::types::DatabaseId;
-use crate::verify::{self, CheckOptions, CheckReport};
+use crate::verify::CheckReport;
 
 mod recovering;
+mod rest;
 
 pub use recovering::{Ground, Recovering, Unfinished};
+pub use rest::RecoveryStanding;
+use rest::Rest;
 
 /// Present only after a clean shutdown.
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
@@ -58,7 +61,7 @@ impl Default for StoreOptions {
                 redo_workers: 2,
                 on_damage: OnDamage::Repair,
                 limits: crate::txn::LogLimits::default(),
-                redo_index_bytes: 8 << 20,
+                redo_index_bytes: 16 << 20,
             },
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 256 << 20,
@@ -74,6 +77,8 @@ impl Default for StoreOptions {
 struct Work {
     shared: Arc<Shared>,
     checkpointer: Arc<Checkpointer>,
+    /// What was left of the recovery that opened the store.
+    rest: Option<Rest>,
     interval: Duration,
     log_bytes: u64,
     stop: AtomicBool,
@@ -136,18 +141,14 @@ impl Store {
 
     /// Turns a finished opening into a store and starts its background work.
     pub fn finish(disk: Arc<dyn Disk>, opening: Opening, options: &StoreOptions) -> Result<Store> {
-        let (shared, checkpointer) = opening.finish()?;
-        shared.read_only.store(options.read_only, Ordering::Release);
+        let parts = opening.finish()?;
+        parts.shared.read_only.store(options.read_only, Ordering::Release);
         creating::forget_creation(&*disk)?;
-        Self::start(disk, shared, checkpointer, options)
+        Self::start(disk, parts, options)
     }
 
-    fn start(
-        disk: Arc<dyn Disk>,
-        shared: Arc<Shared>,
-        checkpointer: Checkpointer,
-        options: &StoreOptions,
-    ) -> Result<Store> {
+    fn start(disk: Arc<dyn Disk>, parts: Parts, options: &StoreOptions) -> Result<Store> {
+        let Parts { shared, checkpointer, on_demand } = parts;
         let page_size = shared.core.pool.page_size();
         let checkpointer = Arc::new(checkpointer);
         // Before anybody may cut the log.
@@ -158,6 +159,7 @@ impl Store {
         };
         let mirrors = Mirrors::new(source, options.mirrors, options.background)?;
         let work = Arc::new(Work {
+            rest: on_demand.map(|on_demand| Rest::of(on_demand, &disk, &shared)),
             shared,
             checkpointer,
             interval: options.checkpoint_interval,
@@ -219,12 +221,14 @@ impl Store {
     /// Checks every invariant, or only the checksums in the file where `is_quick`. The database
     /// may be in use; see [`verify`].
     pub fn check(&self, is_quick: bool, progress: &Progress) -> Result<CheckReport> {
-        let checkpointer = &self.work.checkpointer;
-        let (pin, redo_lsn) = checkpointer.pin();
-        let options = CheckOptions { is_quick, redo_lsn: Some(redo_lsn), reports_leaks: true };
-        let report = verify::check(&self.work.shared, progress, options);
-        checkpointer.unpin(pin);
-        report
+        self.finish_redo(progress)?;
+        self.work.check(is_quick, true, progress)
+    }
+
+    /// As [`Store::check`], but pages that are in use and that nothing leads to are no problem.
+    pub fn check_in_use(&self, is_quick: bool, progress: &Progress) -> Result<CheckReport> {
+        self.finish_redo(progress)?;
+        self.work.check(is_quick, false, progress)
     }
 
     /// What the background threads do, once: for stores without them.
@@ -234,11 +238,14 @@ impl Store {
         }
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
-        self.work.give_back(&mut || true)
+        self.work.redo_some(1)?;
+        self.work.give_back(&mut || true)?;
+        self.work.complete_recovery()
     }
 
     /// Rolls back the transactions still active, writes everything out and marks the shutdown
-    /// clean. Returns how many were rolled back. A failed store is closed without the mark.
+    /// clean. Returns how many were rolled back. A failed store is closed without the mark, and so
+    /// is one with pages that its recovery could not redo: the next open recovers it again.
     pub fn close(&self) -> Result<usize> {
         let shared = &self.work.shared;
         if shared.closed.swap(true, Ordering::SeqCst) {
@@ -250,15 +257,22 @@ impl Store {
             let _ = shared.core.log.close();
             return Err(error);
         }
-        let mut aborted = shared.end_all(&|_| Error::new(Code::StoreClosed))?;
-        // Those are left that their owners are ending themselves.
-        while !shared.txns.is_idle() {
-            crate::sync::sleep(Duration::from_micros(100));
-            aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
-        }
+        let is_redone = self.redo_before_close()?;
+        let aborted = match self.end_transactions() {
+            Ok(aborted) => aborted,
+            // A loser that needs a page which could not be redone waits for the next recovery.
+            Err(error) if !is_redone && !shared.core.log.has_failed() => {
+                drop(error);
+                return self.close_unfinished();
+            }
+            Err(error) => return Err(error),
+        };
         if self.is_view() {
             self.mirrors.close(false);
             return shared.core.log.close().map(|_| aborted);
+        }
+        if !is_redone {
+            return self.close_unfinished().map(|_| aborted);
         }
         self.work.checkpointer.take(shared, true, &mut || true)?;
         shared.core.pool.write_out_all()?;
@@ -268,11 +282,28 @@ impl Store {
         self.mirrors.close(closed.is_ok());
         let end = closed?;
         self.work.checkpointer.close(end)?;
+        if self.work.rest.is_some() {
+            remove_marker(&*self.disk, RECOVERY_MARKER)?;
+        }
         put_marker(&*self.disk, CLEAN_MARKER)?;
+        self.note_recovered();
+        Ok(aborted)
+    }
+
+    /// Rolls back every transaction in flight; returns how many.
+    fn end_transactions(&self) -> Result<usize> {
+        let shared = &self.work.shared;
+        let mut aborted = shared.end_all(&|_| Error::new(Code::StoreClosed))?;
+        // Those are left that their owners are ending themselves.
+        while !shared.txns.is_idle() {
+            crate::sync::sleep(Duration::from_micros(100));
+            aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
+        }
         Ok(aborted)
     }
 
     fn stop_threads(&self) {
+        self.stop_checking();
         self.work.stop.store(true, Ordering::Release);
         self.work.wake.notify_all();
         for thread in self.threads.lock().drain(..) {
@@ -296,7 +327,10 @@ impl Work {
             ("holdfast-checkpoint", Work::checkpoint_if_due),
             ("holdfast-collector", Work::collect_garbage),
         ];
+        let rest: Option<(&str, Job)> =
+            work.rest.is_some().then_some(("holdfast-recovery", Work::recover_rest));
         jobs.into_iter()
+            .chain(rest)
             .filter_map(|(name, job)| {
                 let work = Arc::clone(work);
                 std::thread::Builder::new().name(name.to_owned()).spawn(move || work.run(job)).ok()
@@ -305,7 +339,7 @@ impl Work {
     }
 
     fn run(&self, job: Job) {
-        while !self.stop.load(Ordering::Acquire) {
+        while self.is_going() {
             let done = catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
                 Err(self.shared.core.log.fail(Error::internal("a thread of the store's own panicked")))
             });
@@ -313,7 +347,9 @@ impl Work {
                 self.shared.wake_if_failed();
                 return;
             }
-            if let Err(error) = done {
+            if let Err(error) = done
+                && error.code != Code::Cancelled
+            {
                 self.shared.events.push("background_error", vec![("error", error.to_string().into())]);
                 self.pause(Duration::from_secs(1));
             }

@@ -76,6 +76,12 @@ pub(crate) fn current_page(
     is_used: bool,
 ) -> Result<Option<Page>> {
     let pool = &shared.core.pool;
+    if pool.is_overdue(id) {
+        // What lies in its place may be torn: it is redone here.
+        let mut page = pool.read(id)?.clone();
+        page.seal();
+        return Ok(Some(page));
+    }
     let mut page = Page::zeroed(pool.page_size());
     page.bytes_mut().copy_from_slice(raw);
     let mut look = 0;

@@ -94,12 +94,15 @@ pub fn take_to(store: &Store, target: &dyn Disk, progress: &Progress) -> Result<
     take_with(store, target, Taken::default(), progress)
 }
 
-/// As [`take_to`], full or incremental.
+/// As [`take_to`], full or incremental. What a recovery has left to redo is redone first; the error
+/// of a page that cannot be redone is raised.
 pub fn take_with(store: &Store, target: &dyn Disk, how: Taken, progress: &Progress) -> Result<Summary> {
     let started = Instant::now();
     if let Some(base) = &how.base {
         ensure_history(store, &base.manifest)?;
     }
+    // Pages are copied from their places.
+    store.ensure_redone(progress)?;
     let mut found = if how.resumable { find_unfinished(store, target, &how)? } else { None };
     let (locks, seal) = sealing(&how, &mut found)?.unzip();
     refresh(store, how.base.is_some(), progress)?;

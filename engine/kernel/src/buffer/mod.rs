@@ -23,6 +23,9 @@
 //! frame (`rec_lsn != 0`) is never unmapped; only the writer makes it clean, after the log up to
 //! its page LSN, a double-write copy, and the data file itself are synced. `rec_lsn` is set,
 //! under the page latch, before the entry is appended: it is never later than the first change.
+//!
+//! Nobody sees a page that lacks a change: one that is overdue for redo (`overdue.rs`) is redone
+//! while it is fetched, under the latch of its frame, before the frame can be had by anybody else.
 
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
@@ -41,6 +44,7 @@ mod doublewrite;
 mod frame;
 mod guard;
 mod hints;
+mod overdue;
 mod redone;
 mod victims;
 mod writeout;
@@ -52,6 +56,7 @@ pub use doublewrite::{DoubleWrite, PATH as DOUBLEWRITE_PATH, SLOTS as DOUBLEWRIT
 use frame::Frame;
 pub use guard::{PageRead, PageWrite};
 use hints::Hints;
+pub use overdue::Overdue;
 pub use redone::Redone;
 
 const SHARDS: usize = 64;
@@ -128,6 +133,7 @@ pub struct Pool {
     file_pages: AtomicU32,
     incarnation: Incarnation,
     mender: OnceLock<Arc<dyn Mender>>,
+    overdue: OnceLock<Arc<dyn Overdue>>,
     pub counters: PoolCounters,
 }
 
@@ -159,6 +165,7 @@ impl Pool {
             file_pages: AtomicU32::new(u32::try_from(file_pages).unwrap_or(u32::MAX - 1)),
             incarnation: options.incarnation,
             mender: OnceLock::new(),
+            overdue: OnceLock::new(),
             counters: PoolCounters::default(),
         })
     }
@@ -274,8 +281,14 @@ impl Pool {
         (frame.page() == page).then_some(guard)
     }
 
-    /// A frame for a page that is about to be written in full: what the file holds is not read.
+    /// A frame for a page that is about to be written in full: what the file holds is not read,
+    /// unless the page is yet to be redone, which must not be forgotten before it is written.
     pub fn fresh(&self, page: PageId) -> Result<PageWrite<'_>> {
+        if self.is_overdue(page) { self.write(page) } else { self.place_of(page) }
+    }
+
+    /// As [`Pool::fresh`], also for a page that cannot be redone, by whoever puts a whole one there.
+    pub fn place_of(&self, page: PageId) -> Result<PageWrite<'_>> {
         self.ensure(page)?;
         loop {
             let cached = self.pin(page);
@@ -317,13 +330,39 @@ impl Pool {
                 .with("page_id", page.0)
                 .with("available_pages", available));
         }
+        let Some((mut guard, read)) = self.fetch(page)? else { return Ok(None) };
+        let read = match self.overdue_of(page) {
+            None => read,
+            Some(overdue) => overdue.redo(&mut guard, page, read),
+        };
+        self.settle_fetched(guard, page, read).map(Some)
+    }
+
+    /// Takes a frame for the page and reads what the file holds of it; `None` where another thread
+    /// was quicker. To be followed by [`Pool::settle_fetched`].
+    pub(crate) fn fetch(&self, page: PageId) -> Result<Option<(PageWrite<'_>, Result<()>)>> {
         let Some(mut guard) = self.map(page)? else { return Ok(None) };
         self.counters.misses.fetch_add(1, Ordering::Relaxed);
         let read = self.fill(page, guard.bytes_mut());
         let read = read.and_then(|()| guard.validate(page, self.log.end()));
+        Ok(Some((guard, read)))
+    }
+
+    /// Gives the page to its readers where it is whole, or could be mended; else the frame holds
+    /// nothing, as before.
+    pub(crate) fn settle_fetched<'p>(
+        &'p self,
+        mut guard: PageWrite<'p>,
+        page: PageId,
+        read: Result<()>,
+    ) -> Result<PageWrite<'p>> {
         match read.or_else(|error| self.mend(&mut guard, page, error)) {
-            Ok(()) => Ok(Some(guard)),
+            Ok(()) => {
+                self.note_redone(&guard, page);
+                Ok(guard)
+            }
             Err(error) => {
+                guard.end_redo();
                 self.shard(page).lock().remove(&page);
                 guard.forget_page();
                 Err(error)
@@ -359,8 +398,11 @@ impl Pool {
         (frame.page() == page).then_some(guard)
     }
 
-    /// True where memory holds changes of the page that the file lacks.
+    /// True where memory, or the log before the last recovery, holds changes that the file lacks.
     pub fn is_dirty(&self, page: PageId) -> bool {
+        if self.is_overdue(page) {
+            return true;
+        }
         let table = self.shard(page).lock();
         table.get(&page).is_some_and(|index| self.frames[*index].is_dirty())
     }
@@ -409,15 +451,15 @@ impl Pool {
         }
     }
 
-    /// The dirty page table: pages with changes that the data file lacks, and since when.
+    /// The dirty page table: pages with changes that the data file lacks, and since when. Those
+    /// that are yet to be redone come first: one that is redone meanwhile is in both, never in none.
     pub fn dirty_pages(&self) -> Vec<(PageId, Lsn)> {
-        self.frames
-            .iter()
-            .filter_map(|frame| {
-                let rec_lsn = frame.rec_lsn();
-                (rec_lsn != 0).then(|| (frame.page(), Lsn(rec_lsn)))
-            })
-            .collect()
+        let mut pages = self.overdue_pages();
+        pages.extend(self.frames.iter().filter_map(|frame| {
+            let rec_lsn = frame.rec_lsn();
+            (rec_lsn != 0).then(|| (frame.page(), Lsn(rec_lsn)))
+        }));
+        pages
     }
 
     /// Frames in use and dirty frames.

@@ -70,14 +70,7 @@ impl Store {
         job: Option<&Bound<'py, Job>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let progress = progress_of(job);
-        let found = self.working(py, &progress, |open| {
-            let store = &open.store;
-            // The log that is checked must not be cut meanwhile.
-            let (pin, redo_lsn) = store.checkpointer().pin();
-            let found = verify::check(store.shared(), &progress, options(detailed, redo_lsn));
-            store.checkpointer().unpin(pin);
-            found
-        })?;
+        let found = self.working(py, &progress, |open| open.store.check_in_use(!detailed, &progress))?;
         report(py, &found)
     }
 }

@@ -272,6 +272,21 @@ impl Recovery {
         })
     }
 
+    /// Whether the database can be opened before redo: after `analyse`, in place.
+    fn can_open_early(&self, py: Python<'_>) -> PyResult<bool> {
+        self.step(py, |opening| Ok(opening.can_redo_on_demand()))
+    }
+
+    /// In place of `redo`, `undo` and `finish`: gives the store, open, which redoes pages when they
+    /// are first needed and the rest in the background. From here on nothing is taken back.
+    fn open_early(&self, py: Python<'_>) -> PyResult<Store> {
+        detached(py, || {
+            let (recovering, lock) = self.take()?;
+            let opened = recovering.finish_on_demand()?;
+            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+        })
+    }
+
     /// Carries a rehearsal to its end, drops it and releases the lock.
     fn rehearsed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let bytes = detached(py, || {

@@ -11,6 +11,7 @@ use crate::events::Event;
 use crate::lock::{Edge, LockCounters, LockInfo};
 use crate::log::{LogStatus, SyncMode};
 use crate::stats::Latency;
+use crate::store::RecoveryStanding;
 use crate::sync::{Arc, Ordering};
 use crate::txn::TxnState;
 use crate::types::{Lsn, TxnId};
@@ -58,6 +59,7 @@ pub struct Sample {
     active: Vec<Arc<TxnState>>,
     locks: LockCounters,
     latencies: Vec<(&'static str, Latency)>,
+    recovery: Option<RecoveryStanding>,
 }
 
 impl Sample {
@@ -88,6 +90,7 @@ impl Sample {
             active: shared.txns.active(),
             locks: shared.locks.counters(),
             latencies: shared.stats.latencies(),
+            recovery: open.store.recovery(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Sample {
             "transactions": self.transactions(py)?,
             "locks": dict!(py, { "waiters": self.locks.waiting_now, "timeouts": self.locks.timeouts }),
             "latency": latency,
+            "recovery": self.recovery.as_ref().map(|recovery| recovery_dict(py, recovery)).transpose()?,
         }))
     }
 
@@ -162,6 +166,26 @@ impl Sample {
         }
         Ok(dict)
     }
+}
+
+fn recovery_dict<'py>(py: Python<'py>, recovery: &RecoveryStanding) -> PyResult<Bound<'py, PyDict>> {
+    let standing = &recovery.standing;
+    let damaged = PyList::empty(py);
+    for (page, error) in &standing.damaged {
+        damaged.append(dict!(py, { "page": page.0, "reason": reason(error) }))?;
+    }
+    Ok(dict!(py, {
+        "stage": recovery.stage,
+        "pages": standing.pages,
+        "pages_left": standing.pages_left,
+        "losers": standing.losers,
+        "losers_left": standing.losers_left,
+        "damaged": damaged,
+        "log_bytes": standing.log_bytes,
+        "applied": standing.applied,
+        "seconds": recovery.seconds,
+        "problems": recovery.problems,
+    }))
 }
 
 /// The log that a recovery would have to read if the power failed now.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::claims::Claims;
 use super::{Analysis, Loser, Progress};
 use crate::buffer::PageMap;
 use crate::checkpoint::Tables;
@@ -30,7 +31,8 @@ pub(super) struct Analyser {
     begin: Lsn,
     /// The pages come from a backup: what was written out after they were copied is not in them.
     pages_lag: bool,
-    active: HashMap<TxnId, Loser>,
+    /// With what they have done to trees since the checkpoint.
+    active: HashMap<TxnId, (Loser, Claims)>,
     /// Those that ended before the checkpoint's end record, which may still name them.
     ended: HashSet<TxnId>,
     has_tables: bool,
@@ -120,11 +122,11 @@ impl Analyser {
             return Ok(());
         }
         let started_at = self.quiet.get(&id).copied().unwrap_or(0);
-        let new = Loser { id, first: lsn, last: lsn, started_at, changes: 0 };
-        let loser = self.active.entry(id).or_insert(new);
+        let begun = || (Loser { id, first: lsn, last: lsn, started_at, changes: 0 }, Claims::default());
+        let (loser, claims) = self.active.entry(id).or_insert_with(begun);
         loser.last = loser.last.max(lsn);
         loser.changes += u64::from(matches!(entry.header.op, Op::Insert | Op::Update | Op::Delete));
-        Ok(())
+        claims.take(&entry.header, entry.body)
     }
 
     fn add_counts(&mut self, counts: Counts) {
@@ -193,8 +195,9 @@ impl Analyser {
             if self.ended.contains(&txn.id) {
                 continue;
             }
-            let new = Loser { id: txn.id, first: txn.first, last: txn.last, started_at: 0, changes: 0 };
-            let loser = self.active.entry(txn.id).or_insert(new);
+            let (id, first, last) = (txn.id, txn.first, txn.last);
+            let begun = || (Loser { id, first, last, started_at: 0, changes: 0 }, Claims::default());
+            let (loser, _) = self.active.entry(id).or_insert_with(begun);
             loser.first = loser.first.min(txn.first);
             loser.last = loser.last.max(txn.last);
             loser.started_at = txn.started_at;
@@ -203,7 +206,7 @@ impl Analyser {
         }
         for (id, started_at) in tables.quiet {
             if let Some(loser) = self.active.get_mut(&id) {
-                loser.started_at = started_at;
+                loser.0.started_at = started_at;
             }
             self.quiet.insert(id, started_at);
         }
@@ -230,7 +233,10 @@ impl Analyser {
     pub fn finish(mut self, end: Lsn) -> Analysis {
         let mut result = self.result;
         result.end = end;
-        result.losers = self.active.into_values().collect();
+        for (loser, claims) in self.active.into_values() {
+            result.losers.push(loser);
+            result.claims.insert(loser.id, claims);
+        }
         result.losers.sort_by_key(|loser| loser.id);
         result.redo_lsn = self.dirty.values().map(|dirty| dirty.rec_lsn).min().unwrap_or(end);
         result.dirty = self.dirty.into_iter().map(|(page, dirty)| (page, dirty.rec_lsn)).collect();

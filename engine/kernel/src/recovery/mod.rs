@@ -4,8 +4,11 @@
 //! log, what analysis found, and from redo on the parts of a store. Until redo nothing on the
 //! disk has been changed, except by `restore_doublewrite`, which puts whole pages in the place
 //! of torn ones and can be repeated.
+//!
+//! Redo and undo come before the store opens, or after: see [`ondemand`] for what then holds.
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -16,10 +19,14 @@ use crate::txn::{Counts, Pending};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 mod analysis;
+mod claims;
 mod cut;
 mod following;
 mod index;
 mod indexed;
+mod ondemand;
+#[cfg(test)]
+mod ondemand_tests;
 mod opening;
 mod passes;
 mod redo;
@@ -29,10 +36,12 @@ mod survey;
 mod tests;
 mod undo;
 
+pub use claims::Claims;
 pub use cut::{Beyond, Cut};
 pub use following::Advance;
 pub use index::{LogIndex, group_of};
-pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, build};
+pub use ondemand::{OnDemand, Standing};
+pub use opening::{DATA_PATH, LogSurvey, LogValidity, Opening, OpeningOptions, Parts, build};
 pub use undo::UndoReport;
 
 /// Progress and cancellation of one long work; shared between who does it and who watches it.
@@ -119,6 +128,8 @@ pub struct Analysis {
     pub bytes: u64,
     pub committed: u64,
     pub losers: Vec<Loser>,
+    /// What losers held of trees, as far as their entries since `start` tell.
+    pub claims: HashMap<TxnId, Claims>,
     /// The dirty page table: from which entry on each page may lack changes. Where a later entry
     /// holds the page in full, what came before that does not matter, and it begins there.
     pub dirty: PageMap<Lsn>,

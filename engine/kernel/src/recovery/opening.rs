@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::analysis::{self, Analyser};
 use super::index::LogIndex;
 use super::survey::{Takers, survey};
-use super::{Analysis, Beyond, Cut, Progress, RedoReport, UndoReport, cut, redo, undo};
+use super::{Analysis, Beyond, Cut, OnDemand, Progress, RedoReport, UndoReport, cut, redo, undo};
 use crate::buffer::{DOUBLEWRITE_PATH, DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
@@ -26,6 +26,8 @@ use crate::space::{Space, is_used, map_page_of};
 use crate::stats::Stats;
 use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
 use crate::types::{Incarnation, Lsn, PageId};
+
+mod early;
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
 const CACHE_AT_MOST: u64 = 48 << 20;
@@ -64,6 +66,14 @@ pub struct LogValidity {
     pub reason: TailReason,
 }
 
+/// What a store is made of.
+pub struct Parts {
+    pub shared: Arc<Shared>,
+    pub checkpointer: Checkpointer,
+    /// What is left to do of the recovery that opened it.
+    pub on_demand: Option<Arc<OnDemand>>,
+}
+
 /// A database on its way to being open.
 pub struct Opening {
     disk: Arc<dyn Disk>,
@@ -74,6 +84,7 @@ pub struct Opening {
     index: LogIndex,
     shared: Option<Arc<Shared>>,
     cut: Option<Cut>,
+    on_demand: Option<Arc<OnDemand>>,
     /// A salvage takes what redo can give.
     is_lenient: bool,
     /// Where reading the log is to end, though it may go on.
@@ -96,6 +107,7 @@ impl Opening {
             index: LogIndex::none(),
             shared: None,
             cut: None,
+            on_demand: None,
             is_lenient: false,
             stop: Lsn::MAX,
         })
@@ -295,6 +307,18 @@ impl Opening {
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
+        let shared = self.open_log(analysis)?;
+        let mut report = self.redo_pages(&shared, analysis, progress)?;
+        let damaged: Vec<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
+        let repairs = Arc::clone(Repairs::of(&shared)?);
+        let repaired = repairs.repair_after_redo(&damaged, analysis.end, progress)?;
+        report.damaged.retain(|(page, _)| !repaired.contains(page));
+        self.shared = Some(shared);
+        Ok(report)
+    }
+
+    /// The parts of a store around the log, which is open for writing, as a new incarnation.
+    fn open_log(&mut self, analysis: &Analysis) -> Result<Arc<Shared>> {
         let found = segments::discover(&*self.disk, self.control().database)?;
         let mut highest = segments::highest_incarnation(&found).max(self.control().incarnation);
         highest = self.cut.as_ref().map_or(highest, |cut| highest.max(cut.incarnation));
@@ -307,14 +331,7 @@ impl Opening {
             self.cut.as_ref().map_or(analysis.end, |cut| cut.start),
         )?;
         self.control.write(ControlData { incarnation, clean_end: Lsn::NONE, ..self.control.data() })?;
-        let shared = self.assemble(log, analysis)?;
-        let mut report = self.redo_pages(&shared, analysis, progress)?;
-        let damaged: Vec<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
-        let repairs = Arc::clone(Repairs::of(&shared)?);
-        let repaired = repairs.repair_after_redo(&damaged, analysis.end, progress)?;
-        report.damaged.retain(|(page, _)| !repaired.contains(page));
-        self.shared = Some(shared);
-        Ok(report)
+        self.assemble(log, analysis)
     }
 
     fn redo_pages(
@@ -418,11 +435,12 @@ impl Opening {
         Ok(())
     }
 
-    /// The open parts; after `undo` or `resume`.
-    pub fn finish(self) -> Result<(Arc<Shared>, Checkpointer)> {
+    /// The open parts; after `undo`, `redo_on_demand` or `resume`.
+    pub fn finish(self) -> Result<Parts> {
         let shared = self.shared.ok_or_else(|| Error::internal("finished before redo"))?;
         shared.core.pool.limit_frames(usize::MAX);
-        Ok((shared, Checkpointer::new(self.control)))
+        let checkpointer = Checkpointer::new(self.control);
+        Ok(Parts { shared, checkpointer, on_demand: self.on_demand })
     }
 }
 

@@ -2,7 +2,8 @@
 //! them out.
 //!
 //! An entry may change one page more than once (a space map loses several runs of pages). Such
-//! parts are applied as one: the page LSN can only say that all of them are there.
+//! parts are applied as one: the page LSN can only say that all of them are there. What an entry
+//! does to one page ([`redo_page`]) is the same where pages are redone on demand.
 
 use std::collections::hash_map::Entry;
 
@@ -10,7 +11,7 @@ use super::redo::Redo;
 use crate::buffer::{PageMap, Pool, Redone};
 use crate::error::{Code, Error, Result};
 use crate::log::EntryHeader;
-use crate::page::{Change, EntryMark, Part, PartReader};
+use crate::page::{Change, EntryMark, Page, Part, PartReader};
 use crate::types::{Lsn, PageId};
 
 #[derive(Default)]
@@ -53,8 +54,7 @@ impl<'p> Replay<'p> {
         Worked { damaged: self.damaged.into_iter().collect(), ..self.worked }
     }
 
-    /// Redoes what an entry does to the pages of which `is_ours` says so; those parts of it that
-    /// change one page together, whatever lies between.
+    /// Redoes what an entry does to the pages of which `is_ours` says so.
     pub fn take(
         &mut self,
         entry: &EntryHeader,
@@ -62,34 +62,14 @@ impl<'p> Replay<'p> {
         is_ours: impl Fn(PageId) -> bool,
     ) -> Result<()> {
         self.worked.records += 1;
-        let mark = EntryMark { txn: entry.txn, lsn: entry.lsn, end: entry.end() };
-        let mut parts = PartReader::new(body)?;
-        let mut next = || -> Result<Option<Part<'_>>> {
-            while let Some((page, previous, change)) = parts.next_raw()? {
-                if is_ours(page) {
-                    let change = PartReader::decode_change(change)?;
-                    return Ok(Some(Part { page, previous, change }));
-                }
-            }
-            Ok(None)
-        };
-        let Some(first) = next()? else { return Ok(()) };
-        let Some(second) = next()? else { return self.redo(mark, &[first]) };
-        let mut changes = vec![first, second];
-        while let Some(more) = next()? {
-            changes.push(more);
-        }
-        // Stable: the changes of one page stay in their order.
-        changes.sort_by_key(|part| part.page);
-        changes.chunk_by(|a, b| a.page == b.page).try_for_each(|changes| self.redo(mark, changes))
+        each_page(entry, body, is_ours, |mark, changes| self.redo(mark, changes))
     }
 
-    /// Applies the changes of one entry to one page unless the page has them already. A page that
-    /// cannot be read, that lacks an earlier change, or that a change did not fit, is rebuilt by
-    /// the next full image of it, or told as damaged.
+    /// Applies the changes of one entry to one page, held from now on. A page that cannot be read,
+    /// and that no image in the log rebuilds, is told as damaged.
     fn redo(&mut self, mark: EntryMark, changes: &[Part<'_>]) -> Result<()> {
-        let (id, previous) = (changes[0].page, changes[0].previous);
-        let is_image = matches!(changes[0].change, Change::Image { .. });
+        let id = changes[0].page;
+        let is_image = is_image(changes);
         if !is_image && !self.damaged.is_empty() && self.damaged.contains_key(&id) {
             return Ok(());
         }
@@ -103,35 +83,20 @@ impl<'p> Replay<'p> {
             }
             Err(error) => return Err(error),
         };
-        let page = &mut held.redone.page;
         // Also where it has the changes: what the system's cache shows after a failed sync need
         // not be on the medium, so every page of the dirty page table is written out again.
-        page.begin_redo(mark.lsn);
-        if page.lsn() >= mark.end {
-            worked.skipped += changes.len() as u64;
-            return Ok(());
-        }
-        if !is_image && page.lsn() != previous {
-            let has = page.lsn();
-            let why =
-                format!("its last change is of LSN {has}; the one up to {previous} never reached it");
-            let error = Error::new(Code::PageDamaged).with("page_id", id.0);
-            damaged.insert(id, error.with("tree", i64::from(page.tree().0)).with("detail", why));
-            return Ok(());
-        }
-        match changes.iter().try_for_each(|part| page.redo(id, &part.change, mark)) {
-            Ok(()) => {
+        held.redone.page.begin_redo(mark.lsn);
+        let mut damage = damaged.remove(&id);
+        match redo_page(&mut held.redone.page, mark, changes, &mut damage) {
+            Effect::Skipped => worked.skipped += changes.len() as u64,
+            Effect::Applied => {
                 worked.applied += changes.len() as u64;
                 worked.pages += u64::from(!held.is_changed);
                 held.is_changed = true;
-                if is_image {
-                    damaged.remove(&id);
-                }
             }
-            Err(error) => {
-                damaged.insert(id, error);
-            }
+            Effect::Lost => {}
         }
+        damaged.extend(damage.map(|error| (id, error)));
         Ok(())
     }
 
@@ -161,6 +126,92 @@ impl<'p> Replay<'p> {
         damaged.into_iter().for_each(|redone| self.pool.discard_redone(redone));
         self.worked.written.extend(pages.iter().map(|redone| (redone.id, redone.page.lsn())));
         self.pool.write_redone(pages)
+    }
+}
+
+fn is_image(changes: &[Part<'_>]) -> bool {
+    matches!(changes[0].change, Change::Image { .. })
+}
+
+/// Gives `each` the changes that an entry makes, by page, those of one page together whatever lies
+/// between them, for the pages of which `is_ours` says so.
+pub(super) fn each_page(
+    entry: &EntryHeader,
+    body: &[u8],
+    is_ours: impl Fn(PageId) -> bool,
+    mut each: impl FnMut(EntryMark, &[Part<'_>]) -> Result<()>,
+) -> Result<()> {
+    let mark = EntryMark { txn: entry.txn, lsn: entry.lsn, end: entry.end() };
+    let mut parts = PartReader::new(body)?;
+    let mut next = || -> Result<Option<Part<'_>>> {
+        while let Some((page, previous, change)) = parts.next_raw()? {
+            if is_ours(page) {
+                let change = PartReader::decode_change(change)?;
+                return Ok(Some(Part { page, previous, change }));
+            }
+        }
+        Ok(None)
+    };
+    let Some(first) = next()? else { return Ok(()) };
+    let Some(second) = next()? else { return each(mark, &[first]) };
+    let mut changes = vec![first, second];
+    while let Some(more) = next()? {
+        changes.push(more);
+    }
+    // Stable: the changes of one page stay in their order.
+    changes.sort_by_key(|part| part.page);
+    changes.chunk_by(|a, b| a.page == b.page).try_for_each(|changes| each(mark, changes))
+}
+
+/// What redoing an entry did to a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The page has the changes.
+    Skipped,
+    Applied,
+    /// The page is damaged: the changes did not fit, or were not tried.
+    Lost,
+}
+
+/// Applies the changes that one entry makes to one page, unless the page has them already.
+///
+/// A page that lacks an earlier change, or that a change did not fit, is damaged from there on, as
+/// is one that begins with `damage`; the next full image of it makes it whole.
+pub(super) fn redo_page(
+    page: &mut Page,
+    mark: EntryMark,
+    changes: &[Part<'_>],
+    damage: &mut Option<Error>,
+) -> Effect {
+    let (id, previous) = (changes[0].page, changes[0].previous);
+    let is_image = is_image(changes);
+    if damage.is_some() {
+        if !is_image {
+            return Effect::Lost;
+        }
+        page.bytes_mut().fill(0);
+    }
+    if page.lsn() >= mark.end {
+        return Effect::Skipped;
+    }
+    if !is_image && page.lsn() != previous {
+        let has = page.lsn();
+        let why = format!("its last change is of LSN {has}; the one up to {previous} never reached it");
+        let error = Error::new(Code::PageDamaged).with("page_id", id.0);
+        *damage = Some(error.with("tree", i64::from(page.tree().0)).with("detail", why));
+        return Effect::Lost;
+    }
+    match changes.iter().try_for_each(|part| page.redo(id, &part.change, mark)) {
+        Ok(()) => {
+            if is_image {
+                *damage = None;
+            }
+            Effect::Applied
+        }
+        Err(error) => {
+            *damage = Some(error);
+            Effect::Lost
+        }
     }
 }
 

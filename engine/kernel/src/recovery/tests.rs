@@ -17,7 +17,7 @@ use crate::store::{Store, StoreOptions};
 use crate::txn::{Isolation, Range, Transaction, TreeRef};
 use crate::types::{DatabaseId, PageId};
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// Redo takes several shares, and passes.
 const SMALL_CACHE: u64 = 48 * PAGE as u64;
 /// Nothing is written out for want of room: redo has all of it to do.
@@ -26,7 +26,7 @@ const LARGE_CACHE: u64 = 2048 * PAGE as u64;
 /// Every way to redo: with whole passes, with the index; one worker, several.
 const WAYS: [(usize, usize); 4] = [(0, 1), (0, 3), (1 << 20, 1), (1 << 20, 3)];
 
-fn options() -> StoreOptions {
+pub(super) fn options() -> StoreOptions {
     let mut options = StoreOptions {
         page_size: PAGE,
         background: false,
@@ -47,16 +47,16 @@ fn filling() -> StoreOptions {
     options
 }
 
-fn value(i: u64) -> Vec<u8> {
+pub(super) fn value(i: u64) -> Vec<u8> {
     let length = if i.is_multiple_of(97) { 9000 } else { 20 + (i % 90) as usize };
     vec![i as u8; length]
 }
 
-fn key(i: u64) -> Vec<u8> {
+pub(super) fn key(i: u64) -> Vec<u8> {
     format!("{:06}", i.wrapping_mul(7919) % 5000).into_bytes()
 }
 
-fn put(store: &Store, range: std::ops::Range<u64>) {
+pub(super) fn put(store: &Store, range: std::ops::Range<u64>) {
     let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
     let at = txn.tree("t", true).unwrap().unwrap();
     for i in range {
@@ -70,7 +70,7 @@ fn put(store: &Store, range: std::ops::Range<u64>) {
 
 /// A database that lost power: pages that came, changed, were given back and taken again before
 /// and after a checkpoint; some were written out, most were not.
-fn cut_off(rows_after: u64) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn cut_off(rows_after: u64) -> BTreeMap<String, Vec<u8>> {
     let disk = MemoryDisk::new(5);
     let store = Store::create(disk.clone(), &filling()).unwrap();
     (0..8).for_each(|i| put(&store, 400 * i..400 * (i + 1)));
@@ -218,7 +218,7 @@ fn a_recovery_keeps_to_its_share_of_a_large_cache() {
 }
 
 /// Every row of the table, in order.
-fn content(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn content(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut txn = store.begin(Isolation::ReadCommitted, true).unwrap();
     let at = txn.tree("t", false).unwrap().unwrap();
     let (mut found, mut from) = (Vec::new(), None::<Vec<u8>>);

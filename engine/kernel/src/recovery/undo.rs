@@ -45,7 +45,8 @@ pub(super) fn undo(
     Ok(report)
 }
 
-fn adopt(shared: &Shared, loser: &Loser) -> Arc<TxnState> {
+/// Takes a loser up as an active transaction, which holds what it changed.
+pub(super) fn adopt(shared: &Shared, loser: &Loser) -> Arc<TxnState> {
     let state = shared.txns.adopt(loser.id, loser.first, loser.last, loser.started_at);
     let work: Arc<TxnState> = Arc::clone(&state);
     shared.locks.register(loser.id, work);

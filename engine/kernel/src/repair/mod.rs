@@ -210,8 +210,9 @@ impl Repairs {
         };
         let started = Instant::now();
         let is_kept = self.keep_damaged(shared, &damaged, id);
-        let mut place = pool.fresh(id)?;
+        let mut place = pool.place_of(id)?;
         Self::install(shared, &mut place, page)?;
+        pool.note_redone(&place, id);
         drop(place);
         self.tell_repaired(shared, &remedy, is_kept, started);
         Ok(remedy)

@@ -17,7 +17,7 @@ use crate::events::unix_micros;
 use crate::lockfile;
 use crate::log::{Log, segments};
 use crate::page::{Kind, Page, Shape, is_page_size};
-use crate::recovery::{Analysis, DATA_PATH, build};
+use crate::recovery::{Analysis, DATA_PATH, Parts, build};
 use crate::repair::Repairs;
 use crate::txn::{Shared, format_catalogue};
 use crate::types::{DatabaseId, Incarnation, Lsn, PageId, TreeId};
@@ -95,7 +95,8 @@ impl Store {
             },
         )?;
         remove_marker(&*disk, CREATING_MARKER)?;
-        let store = Self::start(disk, shared, Checkpointer::new(control), options)?;
+        let parts = Parts { shared, checkpointer: Checkpointer::new(control), on_demand: None };
+        let store = Self::start(disk, parts, options)?;
         store.checkpoint()?;
         Ok(store)
     }

@@ -125,6 +125,31 @@ impl Recovering {
         }
     }
 
+    /// Opens the store after analysis: pages are redone when they are first needed, losers rolled
+    /// back in the background. In place only, and nothing is taken back from here on. Where that
+    /// would take more memory than it may, the recovery is carried out before the store opens.
+    pub fn open_on_demand(mut self, progress: &Progress) -> Result<Store> {
+        if self.overlay.is_some() {
+            return Err(Error::internal("redo on demand is for recoveries in place"));
+        }
+        self.opening.validate_log(progress)?;
+        self.opening.analyse(progress)?;
+        progress.ensure_going()?;
+        self.restore_doublewrite(progress)?;
+        if self.opening.can_redo_on_demand() {
+            return self.finish_on_demand();
+        }
+        self.opening.redo(progress)?;
+        self.opening.undo(progress)?;
+        self.finish_in_place()
+    }
+
+    /// The last step of [`Recovering::open_on_demand`], for who takes the steps one by one.
+    pub fn finish_on_demand(mut self) -> Result<Store> {
+        self.opening.redo_on_demand()?;
+        Store::finish(self.disk, self.opening, &self.options)
+    }
+
     fn finish_in_place(self) -> Result<Store> {
         let store = Store::finish(Arc::clone(&self.disk), self.opening, &self.options)?;
         store.checkpoint()?;
@@ -214,6 +239,23 @@ impl Store {
         progress: &Progress,
     ) -> Result<Store> {
         Self::open_recovering_on(disk, options, Ground::InPlace, progress)
+    }
+
+    /// As [`Store::open_recovering`], but open after analysis; see [`Store::recovery`].
+    pub fn open_on_demand(
+        disk: Arc<dyn Disk>,
+        options: &StoreOptions,
+        progress: &Progress,
+    ) -> Result<Store> {
+        if options.read_only {
+            return Self::open(disk, options);
+        }
+        let recovering = Recovering::begin(Arc::clone(&disk), options, Ground::InPlace)?;
+        if is_clean(&*disk, &recovering.opening.control())? {
+            recovering.abandon()?;
+            return Self::open(disk, options);
+        }
+        recovering.open_on_demand(progress)
     }
 
     /// As [`Store::open_recovering`], the recovery on this ground; not for rehearsals.

@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::disk::{Disk, OpenMode, overlay};
 use crate::error::{Code, Error, Result};
 use crate::mirror::standing;
-use crate::recovery::Opening;
+use crate::recovery::{Opening, Parts};
 
 impl Store {
     /// Opens a cleanly closed database without changing it; `RecoveryNeeded` where it was not
@@ -27,7 +27,8 @@ impl Store {
         ensure_clean(&*disk, &control.data())?;
         let shared = Opening::view(Arc::clone(&disk), &control, options.opening.clone())?;
         shared.read_only.store(true, Ordering::Release);
-        Self::start(disk, shared, Checkpointer::new(control), options)
+        let parts = Parts { shared, checkpointer: Checkpointer::new(control), on_demand: None };
+        Self::start(disk, parts, options)
     }
 
     /// True where the database was opened for reading only: it stays so until it is closed.

@@ -132,6 +132,7 @@ fn write_root(
 }
 
 /// A record of the catalogue, copied out of its leaf.
+#[derive(Debug)]
 pub struct RawRow {
     key: Vec<u8>,
     is_long: bool,
@@ -139,6 +140,10 @@ pub struct RawRow {
 }
 
 impl RawRow {
+    pub fn new(key: &[u8], is_long: bool, value: &[u8]) -> RawRow {
+        RawRow { key: key.to_vec(), is_long, value: value.to_vec() }
+    }
+
     /// `None` for a ghost.
     pub fn of(record: Record<'_>) -> Option<RawRow> {
         (!record.is_ghost()).then(|| RawRow {

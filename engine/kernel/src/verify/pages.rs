@@ -56,7 +56,9 @@ impl Check<'_> {
         self.report.pages = sweep.pages.into_inner();
         self.report.bytes = sweep.bytes.into_inner();
         let mut suspects = sweep.suspects.into_inner();
+        suspects.extend(self.shared.core.pool.overdue_pages().into_iter().map(|(page, _)| page));
         suspects.sort_unstable();
+        suspects.dedup();
         for page in suspects {
             if let Some(error) = self.confirm_page(page)? {
                 self.note_error(page, None, error)?;
@@ -115,6 +117,9 @@ impl Check<'_> {
     fn confirm_page(&self, id: PageId) -> Result<Option<Error>> {
         let pool = &self.shared.core.pool;
         let mut found = None;
+        if pool.is_overdue(id) {
+            return Ok(pool.read(id).err());
+        }
         for look in 0..LOOKS {
             if look > 0 {
                 crate::sync::sleep(Duration::from_millis(2));

@@ -93,7 +93,9 @@ impl<'s> Check<'s> {
         if let Some(page) = pool.read_cached(id).map(|guard| guard.clone()) {
             return self.sound(page, id, tree);
         }
-        if let Ok(raw) = pool.read_raw(id)
+        // What the file has of a page that is yet to be redone is not the page.
+        if !pool.is_overdue(id)
+            && let Ok(raw) = pool.read_raw(id)
             && raw.validate(id, pool.log().end()).is_ok()
         {
             return Ok(Some(raw));

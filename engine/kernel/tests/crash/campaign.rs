@@ -31,6 +31,8 @@ pub struct Figures {
     pub clean_closes: u64,
     pub recoveries: u64,
     pub crashed_recoveries: u64,
+    /// Lives that began before their recovery was through, with pages or losers left.
+    pub early_lives: u64,
     pub evictions: u64,
     pub pages_written: u64,
     pub checkpoints: u64,
@@ -56,6 +58,7 @@ impl Figures {
             (&mut self.clean_closes, other.clean_closes),
             (&mut self.recoveries, other.recoveries),
             (&mut self.crashed_recoveries, other.crashed_recoveries),
+            (&mut self.early_lives, other.early_lives),
             (&mut self.evictions, other.evictions),
             (&mut self.pages_written, other.pages_written),
             (&mut self.checkpoints, other.checkpoints),
@@ -82,6 +85,8 @@ pub struct Course {
     pub sabotage: Option<Sabotage>,
     /// Recoveries run on an overlay, not in place.
     pub is_on_overlay: bool,
+    /// Databases open after analysis; the rest of a recovery is part of the next life.
+    pub is_on_demand: bool,
 }
 
 /// Runs one seed; the error says what the kernel did wrong.
@@ -130,6 +135,9 @@ impl Run {
     }
 
     fn open(&self) -> Result<Store> {
+        if self.course.is_on_demand {
+            return Store::open_on_demand(self.disk(), &self.options, &Progress::default());
+        }
         let ground = if self.course.is_on_overlay { Ground::Overlay } else { Ground::InPlace };
         Store::open_recovering_on(self.disk(), &self.options, ground, &Progress::default())
     }
@@ -215,7 +223,11 @@ impl Run {
                 self.disk.crash_after(self.dice.between(1, bound));
                 crashes -= 1;
             }
-            match self.open() {
+            let opened = self.open().and_then(|store| {
+                self.go_on(&store)?;
+                Ok(store)
+            });
+            match opened {
                 Ok(store) => {
                     self.disk.crash_after(u64::MAX);
                     self.figures.recoveries += 1;
@@ -229,8 +241,32 @@ impl Run {
         }
     }
 
-    /// Holds the database against the states that are allowed, then checks its structure.
+    /// Does some of what a recovery has left, a checkpoint in the middle of it too; the power may
+    /// go meanwhile.
+    fn go_on(&mut self, store: &Store) -> Result<()> {
+        if store.recovery().is_none() {
+            return Ok(());
+        }
+        for _ in 0..self.dice.below(6) {
+            match self.dice.below(5) {
+                0 => store.checkpoint().map(|_| ())?,
+                1 => store.shared().core.pool.write_out_cold().map(|_| ())?,
+                2 => store.maintain()?,
+                _ => store.redo_some(self.dice.below(3) as usize)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the database against the states that are allowed, then checks its structure, unless
+    /// the next life is to begin before the recovery is through.
     fn compare(&mut self, store: &Store) -> std::result::Result<(), String> {
+        let is_through = store.recovery().is_none_or(|recovery| recovery.standing.is_complete);
+        if !is_through && self.history.possible(Lsn::NONE).count() == 1 && self.dice.percent(40) {
+            // What is left to redo is redone where the next life needs it.
+            self.figures.early_lives += 1;
+            return Ok(());
+        }
         let found = contents(store).map_err(|error| format!("reading back: {}", chain(&error)))?;
         let states: Vec<Rc<World>> = self.history.possible(Lsn::NONE).cloned().collect();
         let Some(state) = states.iter().find(|state| ***state == found) else {
@@ -241,6 +277,12 @@ impl Run {
             ));
         };
         self.history = History::of(vec![Rc::clone(state)]);
+        if !is_through && self.dice.percent(50) {
+            self.figures.early_lives += 1;
+            return Ok(());
+        }
+        let finished = store.finish_recovery(&Progress::default());
+        finished.map_err(|error| format!("the rest of a recovery: {}", chain(&error)))?;
         store.maintain().map_err(|error| format!("maintenance after recovery: {}", chain(&error)))?;
         audit(store)?;
         check(store)

@@ -98,6 +98,13 @@ fn recoveries_on_an_overlay_survive_crashes_at_any_step_too() {
     run_campaign(from_environment("HOLDFAST_SEEDS", 400), course);
 }
 
+#[test]
+fn databases_that_open_before_their_recovery_is_through_survive_crashes_at_any_step_too() {
+    let sabotage = std::env::var("HOLDFAST_SABOTAGE").ok().map(|name| named(&name));
+    let course = Course { is_on_demand: true, sabotage, ..Course::default() };
+    run_campaign(from_environment("HOLDFAST_SEEDS", 300), course);
+}
+
 /// Runs with a safeguard left out until somebody notices.
 fn assert_noticed(sabotage: Sabotage) {
     const MOST: u64 = 400;
