@@ -17,8 +17,9 @@ use super::{Row, Value};
 use crate::error::Result;
 use crate::txn::{Transaction, TreeRef};
 
-/// How many records are read at once.
+/// How many records are read at once, and about how many bytes of them: where values are long, fewer.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// One side of a comparison: a tree in a transaction of its database.
 pub struct Side<'t> {
@@ -33,7 +34,8 @@ pub struct Portion<'k> {
     pub after: Option<&'k [u8]>,
     /// Stop once so many records were looked at.
     pub records: usize,
-    /// Stop once so many differences were found; they are handed out. None is, where it is 0.
+    /// Stop once so many differences were found, or [`BATCH_BYTES`] of them; they are handed out. None is,
+    /// where it is 0.
     pub keep: usize,
 }
 
@@ -43,6 +45,13 @@ pub struct Difference {
     pub key: Vec<u8>,
     pub then: Option<Vec<u8>>,
     pub now: Option<Vec<u8>>,
+}
+
+impl Difference {
+    fn bytes(&self) -> usize {
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        self.key.len() + bytes(&self.then) + bytes(&self.now)
+    }
 }
 
 /// What a portion came to.
@@ -73,6 +82,8 @@ impl Compared {
 struct Reader {
     ahead: VecDeque<Record>,
     range: KeyRange,
+    /// How many records to read next.
+    batch: usize,
     is_over: bool,
 }
 
@@ -82,14 +93,17 @@ impl Reader {
         if let Some(key) = key {
             range.go_on_after(key.to_vec());
         }
-        Reader { ahead: VecDeque::new(), range, is_over: false }
+        Reader { ahead: VecDeque::new(), range, batch: BATCH / 16, is_over: false }
     }
 
     fn fill(&mut self, side: &mut Side<'_>, records: usize) -> Result<()> {
         if !self.ahead.is_empty() || self.is_over {
             return Ok(());
         }
-        let batch = TreeAccess::scan(side.txn, side.tree, &self.range, BATCH.min(records.max(1)))?;
+        let batch = TreeAccess::scan(side.txn, side.tree, &self.range, self.batch.min(records.max(1)))?;
+        let bytes: usize = batch.iter().map(|(_, value)| value.len()).sum();
+        self.batch =
+            if bytes > BATCH_BYTES { (self.batch / 4).max(1) } else { BATCH.min(self.batch * 2) };
         match batch.last() {
             Some((key, _)) => self.range.go_on_after(key.clone()),
             None => self.is_over = true,
@@ -104,8 +118,10 @@ pub fn compare(then: &mut Side<'_>, now: &mut Side<'_>, portion: &Portion<'_>) -
     let (mut old, mut new) = (Reader::after(portion.after), Reader::after(portion.after));
     let mut done = Compared::default();
     let mut last = None;
-    let mut looked = 0;
-    while looked < portion.records && (portion.keep == 0 || done.found.len() < portion.keep) {
+    let (mut looked, mut kept) = (0, 0);
+    while looked < portion.records
+        && (portion.keep == 0 || done.found.len() < portion.keep && kept < BATCH_BYTES)
+    {
         old.fill(then, portion.records)?;
         new.fill(now, portion.records)?;
         let Some(difference) = step(&mut old.ahead, &mut new.ahead) else { return Ok(done) };
@@ -113,6 +129,7 @@ pub fn compare(then: &mut Side<'_>, now: &mut Side<'_>, portion: &Portion<'_>) -
         done.count(&difference);
         if portion.keep > 0 && difference.then != difference.now {
             last = Some(difference.key.clone());
+            kept += difference.bytes();
             done.found.push(difference);
         } else {
             last = Some(difference.key);

@@ -166,3 +166,37 @@ fn a_table_of_other_columns_is_not_taken_for_the_same_one() {
     let error = with((&mut old, &mut new), |one, other, _| compare(one, other, &ALL)).unwrap_err();
     assert_eq!(error.code, Code::SchemaInvalid, "{error}");
 }
+
+#[test]
+fn long_values_are_compared_and_put_back_a_few_at_a_time() {
+    let ((_, then), (_, now)) = (store(), store());
+    for store in [&then, &now] {
+        let mut txn = begin(store);
+        tables::create(&mut txn, &people()).unwrap();
+        txn.commit().unwrap();
+    }
+    let long = "x".repeat(1 << 20);
+    let mut txn = begin(&then);
+    let table = tables::open(&mut txn, "people").unwrap();
+    for id in 0..12 {
+        table.insert(&mut txn, person(id, &format!("{id} {long}"), 30)).unwrap();
+    }
+    txn.commit().unwrap();
+    let (mut old, mut new) = (begin(&then), begin(&now));
+    let (mut after, mut parts, mut filled) = (None::<Vec<u8>>, 0, 0);
+    loop {
+        let portion = Portion { after: after.as_deref(), ..ALL };
+        let done = with((&mut old, &mut new), |one, other, table| {
+            put_back(one, other, Some(table), Pass::Fill, &portion)
+        })
+        .unwrap();
+        (parts, filled) = (parts + 1, filled + done.filled);
+        match done.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(filled, 12);
+    assert!(parts >= 3, "{parts}");
+    assert_eq!(compared(&mut old, &mut new).same, 12);
+}
