@@ -1,5 +1,7 @@
 //! Taking a snapshot: a checkpoint, the moment, the log that belongs to it, its name.
 
+use std::ops::Range;
+
 use super::chain::{Chain, Snapshot};
 use super::frames::{self, FileHead, Frames, MOST_RAW};
 use super::manifest::{Moment, Piece};
@@ -121,7 +123,9 @@ impl LogCopy<'_> {
         for extent in extents.iter().filter(|extent| extent.start < end) {
             let file = source.open(&extent.path, OpenMode::Read)?;
             let bytes = HEADER_BYTES + extent.limit.min(end).0 - extent.start.0;
-            self.file(&*file, &extent.path, bytes, file.size()?)?;
+            // A segment may be old: what lies before the start of redo is neither read nor kept.
+            let unused = HEADER_BYTES..extent.offset(from.max(extent.start));
+            self.file(&*file, &extent.path, (bytes, file.size()?), &unused)?;
         }
         if extents.last().is_none_or(|last| last.limit < end) {
             return Err(Error::new(Code::WalCorrupted)
@@ -136,11 +140,17 @@ impl LogCopy<'_> {
         Control::create(&*disk, data)?;
         let file = disk.open(control::PATH, OpenMode::Read)?;
         let size = file.size()?;
-        self.file(&*file, control::PATH, size, size)
+        self.file(&*file, control::PATH, (size, size), &(0..0))
     }
 
-    /// Copies the first `bytes` of a file.
-    fn file(&mut self, file: &dyn File, path: &str, bytes: u64, size: u64) -> Result<()> {
+    /// Copies the first `bytes` of a file of `size` bytes; parts that are all `unused` as zeros.
+    fn file(
+        &mut self,
+        file: &dyn File,
+        path: &str,
+        (bytes, size): (u64, u64),
+        unused: &Range<u64>,
+    ) -> Result<()> {
         self.pieces.push(Piece { path: path.to_owned(), bytes, first: self.next, size });
         let mut compressor = frames::compressor()?;
         let mut chunk = vec![0; MOST_RAW];
@@ -153,7 +163,10 @@ impl LogCopy<'_> {
                     break;
                 }
                 self.progress.ensure_going()?;
-                if file.read_at(&mut chunk[..count], at)? < count {
+                let part = &mut chunk[..count];
+                if unused.start <= at && at + count as u64 <= unused.end {
+                    part.fill(0);
+                } else if file.read_at(part, at)? < count {
                     return Err(Error::new(Code::WalCorrupted)
                         .with("details", "a segment is shorter than its content")
                         .with("segment", path));

@@ -310,3 +310,23 @@ fn a_database_that_was_not_closed_does_not_go_back() {
     let error = revert(&disk, &chain, "then", &options(false), &Progress::default()).unwrap_err();
     assert_eq!(error.code, Code::RecoveryNeeded);
 }
+
+#[test]
+fn log_from_before_the_start_of_redo_is_not_kept() {
+    let base: Arc<dyn Disk> = MemoryDisk::new(13);
+    let (store, chain, tree) = kept_bank(&base, false);
+    for number in 0..60u64 {
+        // Nothing that could be compressed.
+        let mut value = vec![0; 9000];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut value);
+        let mut txn = begin(&store);
+        txn.put(tree, &number.to_le_bytes(), &value).unwrap();
+        txn.commit().unwrap();
+    }
+    let log = store.shared().core.log.end();
+    assert!(log.0 > 400_000, "{log}");
+    let then = contents(&store);
+    let snapshot = taken(&store, &chain, "then");
+    assert!(snapshot.bytes < 140_000, "{} bytes", snapshot.bytes);
+    assert!(contents(&seen(&chain, "then").unwrap()) == then);
+}
