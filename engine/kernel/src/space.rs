@@ -168,6 +168,15 @@ impl Space {
         if pages <= FIRST_MAP.0 { 0 } else { (pages - FIRST_MAP.0 - 1) / GROUP + 1 }
     }
 
+    /// Ends the file before the groups at its end whose maps are zeros: what was emptied there had
+    /// come after a point that recovery goes back to.
+    pub fn drop_empty_groups(&self) -> Result<()> {
+        while self.groups() > 1 && self.map(self.groups() - 1)?.is_none() {
+            self.pool.shrink(PageId((self.groups() - 1) * GROUP))?;
+        }
+        Ok(())
+    }
+
     pub fn used_pages(&self) -> u64 {
         u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
     }

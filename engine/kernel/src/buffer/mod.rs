@@ -451,6 +451,14 @@ impl Pool {
         }
     }
 
+    /// Ends the data file before `page`. None of the pages from there on is in memory or in use.
+    pub fn shrink(&self, page: PageId) -> Result<()> {
+        let _growing = self.growth.lock();
+        self.file.truncate(u64::from(page.0) * self.page_size as u64)?;
+        self.file_pages.store(page.0, Ordering::Release);
+        Ok(())
+    }
+
     /// The dirty page table: pages with changes that the data file lacks, and since when. Those
     /// that are yet to be redone come first: one that is redone meanwhile is in both, never in none.
     pub fn dirty_pages(&self) -> Vec<(PageId, Lsn)> {

@@ -285,6 +285,14 @@ impl Opening {
         let (Some(analysis), false) = (&self.analysis, self.is_lenient) else { return Ok(Vec::new()) };
         let pool = &shared.core.pool;
         let told: HashSet<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
+        let repairs = Repairs::of(shared)?;
+        let is_empty = |page: PageId| looking_only(|| pool.read(page).is_err());
+        // Maps first: those that no source reaches were made after the cut, with all they speak of.
+        // Were one of them lost, the check after recovery would find what refers to its pages.
+        let maps = cut.pages.iter().copied().filter(|page| *page == map_page_of(*page));
+        let maps: Vec<PageId> = maps.filter(|page| !told.contains(page) && is_empty(*page)).collect();
+        repairs.repair_after_redo(&maps, analysis.end, progress)?;
+        looking_only(|| shared.core.space.drop_empty_groups())?;
         let is_in_use = |page: PageId| {
             page == map_page_of(page)
                 || pool.read(map_page_of(page)).map_or(true, |map| is_used(&map, page))
@@ -292,11 +300,10 @@ impl Opening {
         let mut empty = Vec::new();
         for page in cut.pages.iter().filter(|page| !told.contains(page)) {
             progress.ensure_going()?;
-            if is_in_use(*page) && looking_only(|| pool.read(*page).is_err()) {
+            if page.0 < pool.file_pages() && is_in_use(*page) && is_empty(*page) {
                 empty.push(*page);
             }
         }
-        let repairs = Repairs::of(shared)?;
         let rebuilt: HashSet<PageId> =
             repairs.repair_after_redo(&empty, analysis.end, progress)?.into_iter().collect();
         let lost = empty.into_iter().filter(|page| !rebuilt.contains(page)).map(|page| {
