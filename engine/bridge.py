@@ -126,7 +126,20 @@ def status(store: _kernel.Store, at: float) -> types.StoreStatus:
         waiters=raw["locks"]["waiters"],
         splits=raw["splits"],
         latency={name: _value(types.Latency, figures) for name, figures in raw["latency"].items()},
+        recovery=_recovery(raw["recovery"]),
     )
+
+
+def recovery_standing(store: _kernel.Store) -> types.RecoveryStanding | None:
+    """How far the recovery of an open database has come; also after its close."""
+    return _recovery(store.status()["recovery"])
+
+
+def _recovery(raw: Mapping[str, Any] | None) -> types.RecoveryStanding | None:
+    if raw is None:
+        return None
+    damaged = tuple((entry["page"], entry["reason"]) for entry in raw["damaged"])
+    return _value(types.RecoveryStanding, raw, damaged=damaged)
 
 
 def transactions(store: _kernel.Store) -> tuple[types.TransactionInfo, ...]:

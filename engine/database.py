@@ -40,6 +40,7 @@ from engine.integrity.service import Integrity
 from engine.mirrors.guard import MirrorGuard
 from engine.mirrors.mirrors import Mirrors
 from engine.recovery import detection
+from engine.recovery.early import EarlyRecovery, open_early
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import rehearsal_folder
 from engine.recovery.manager import RecoveryManager
@@ -63,6 +64,7 @@ T = TypeVar("T")
 RecoveryChoice = Literal["auto", "ask", "never"]
 
 PAGE_FILE = "database.holdfast"
+_RECOVERED = ("recovery_completed", "recovery_checked")
 
 # A conflict is over when the other transaction is, so the pauses are those of transactions,
 # not those of failing devices.
@@ -82,7 +84,9 @@ def open_database(
     """Open the database in the directory `path`; create it where it is missing.
 
     `recovery` says what happens to a database that was not closed: "auto" recovers it before
-    this returns (unless `auto_recovery_enabled` is off), "ask" and "never" raise
+    this returns (unless `auto_recovery_enabled` is off), or, with `recover_on_demand`, opens it
+    after analysis and recovers it in the background, which cannot be taken back (`status` and
+    `recovery_report` tell how far it is); "ask" and "never" raise
     `RecoveryNeeded` (-60) with the `indicators` found. Recovery writes, so a read-only open
     raises it too. `config` takes the place of the database's `reliability.toml`.
 
@@ -105,6 +109,10 @@ def open_database(
         return Database(directory, store, settings)
     if read_only or recovery != "auto" or not settings.auto_recovery_enabled:
         raise recovery_needed(directory, found)
+    if settings.recover_on_demand:
+        early = open_early(directory, facts, settings)
+        if early is not None:
+            return Database(directory, early.store, settings, early=early)
     return recover_task(directory, config).run()
 
 
@@ -211,6 +219,7 @@ class Database:
         config: Config,
         report: RecoveryReport | None = None,
         *,
+        early: EarlyRecovery | None = None,
         on_close: Callable[[], object] = lambda: None,
     ) -> None:
         """Takes over `store`; `on_close` is called once that is closed.
@@ -220,9 +229,11 @@ class Database:
         self.path = path
         self.store = store
         self.config = config
-        self.recovery_report = report
-        """What the recovery did that opened this database; None where none was needed."""
+        self._report = report
+        self._early = early
         self.events = EventBus(store.drain_events)
+        if early is not None:
+            self.events.subscribe(lambda _: early.note_progress(), kinds=_RECOVERED)
         self.tables = Tables(self)
         self.backups = Backups(self)
         self.keeper = BackupKeeper(self)
@@ -246,6 +257,14 @@ class Database:
         if config.mirror_fail_over == "automatic":
             self.guard.start()
         _OPEN.add(self)
+
+    @property
+    def recovery_report(self) -> RecoveryReport | None:
+        """What the recovery did that opened this database; None where none was needed.
+
+        Of one that is still going on, how far it is: `outcome` is None and `recovered` is False.
+        """
+        return self._report if self._early is None else self._early.report
 
     @classmethod
     def recovered(cls, manager: RecoveryManager) -> Self:
@@ -387,6 +406,8 @@ class Database:
                 self.integrity.scrubber.stop()
                 self.snapshots.close()
                 self._aborted = int(self.store.close()["aborted"])
+                if self._early is not None:
+                    self._early.note_closed()
                 self.events.publish("database_closed", aborted=self._aborted)
             finally:
                 self.events.close()

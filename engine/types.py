@@ -115,6 +115,32 @@ class TransactionCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryStanding:
+    """How far the recovery of an open database has come that was opened before it was through."""
+
+    stage: str
+    """redo | undo | checkpoint | check | done; stuck where pages are left that could not be redone."""
+    pages: int
+    pages_left: int
+    losers: int
+    """Transactions that the crash cut off; what they changed is locked until they are undone."""
+    losers_left: int
+    damaged: tuple[tuple[int, str], ...]
+    """Pages that could not be redone, with the reason that their readers get."""
+    log_bytes: int
+    applied: int
+    seconds: float
+    """Since the database was opened, and until the recovery was complete."""
+    problems: int | None
+    """What the check after it found; None before that has ended."""
+
+    @property
+    def is_through(self) -> bool:
+        """True once everything is redone, undone and on the disk; the check may still run."""
+        return self.stage in ("check", "done")
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
     """One immutable sample of a running engine."""
 
@@ -134,6 +160,8 @@ class StoreStatus:
     """Pages of trees that were split since the database was opened."""
     latency: dict[str, Latency] = field(default_factory=dict)
     """By operation: get, put, commit, sync, lock_wait, checkpoint, page_read."""
+    recovery: RecoveryStanding | None = None
+    """Of a database that was opened before its recovery was through; None for any other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,13 @@ def open_existing(path: str, out: Output) -> Database:
     """Open a database that must exist; where it needs recovery that is done first, and said."""
     database = _quiet(open_database(path, create=False))
     report = database.recovery_report
-    if report is not None:
+    if report is not None and report.outcome is None:
+        out.note(
+            f"The database had not been closed. It was opened after {report.redo['opened_after_s']:.2f} s; "
+            f"its recovery goes on, which cannot be taken back: {report.redo['pages_left']} pages to redo, "
+            f"{report.undo['transactions_left']} unfinished transactions to undo."
+        )
+    elif report is not None:
         undone = len(report.analysis.get("losers", ()))
         out.note(
             f"The database had not been closed. It was recovered in {report.seconds:.2f} s: "

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from engine import bridge
@@ -60,11 +61,15 @@ class Execution:
         beside: Path | None = None,
         plan_hash: str = "",
         fallback: str = "",
+        on_demand: bool = False,
     ) -> None:
         rollback = Rollback(path)
         self._lock = threading.Lock()
         self._report = RecoveryReport(
-            indicators=indicators, stages=pending_stages(), rehearsal=ground is Ground.REHEARSAL
+            indicators=indicators,
+            stages=pending_stages(),
+            rehearsal=ground is Ground.REHEARSAL,
+            on_demand=on_demand,
         )
         self._spent = 0.0
         self._standstill = Standstill(settings.recovery_timeout)
@@ -91,15 +96,20 @@ class Execution:
         """How things stand now."""
         return self._report
 
-    def carry_out(self, numbers: Iterable[int], task: Task[RecoveryReport] | None) -> None:
+    def carry_out(
+        self,
+        numbers: Iterable[int],
+        task: Task[Any] | None,
+        instead: Mapping[int, Stage] = MappingProxyType({}),
+    ) -> None:
         """Run these stages (0 to 11). Where one fails, take everything back and raise.
 
-        Raises an error of -70 to -83, or `Cancelled`.
+        `instead` has stages that are done in another way. Raises an error of -70 to -83, or `Cancelled`.
         """
         began = time.monotonic()
         try:
             for number in numbers:
-                self._run_stage(number, STAGES[number], task)
+                self._run_stage(number, instead.get(number, STAGES[number]), task)
         except HoldfastError as error:
             self._spent += time.monotonic() - began
             told = self._end(error)
@@ -107,6 +117,8 @@ class Execution:
                 raise
             raise told from error
         self._spent += time.monotonic() - began
+        with self._lock:
+            self._report = replace(self._report, seconds=self._spent)
 
     def succeed(self) -> RecoveryReport:
         """Complete the report of a recovery whose last stage has succeeded."""
@@ -149,7 +161,7 @@ class Execution:
             raise told
         return self._report
 
-    def _run_stage(self, number: int, stage: Stage, task: Task[RecoveryReport] | None) -> None:
+    def _run_stage(self, number: int, stage: Stage, task: Task[Any] | None) -> None:
         job = bridge.Job()
         began, used = time.monotonic(), time.process_time()
         self._peak.take()

@@ -125,6 +125,8 @@ class RecoveryReport:
     """Written beside the originals before they were replaced."""
     rolled_back: tuple[str, ...] = ()
     """The stages that were taken back after a failure or on request, the last one first."""
+    on_demand: bool = False
+    """The database was opened after analysis; the rest was done, or is, while it is in use."""
     remaining_s: float | None = None
     """While it runs: how long the rest will take; None while that cannot be told."""
 
@@ -150,6 +152,7 @@ class RecoveryReport:
         return {
             "recovered": self.recovered,
             "rehearsal": self.rehearsal,
+            "on_demand": self.on_demand,
             "plan_hash": self.plan_hash or None,
             "outcome": self.outcome.value if self.outcome else None,
             "seconds": round(self.seconds, 6),

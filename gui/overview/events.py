@@ -34,8 +34,11 @@ _LOOK: dict[str, tuple[str, Tone | str]] = {
     "moment_removed": ("pin", Tone.NEUTRAL),
     "rows_rescued": ("undo", Tone.GOOD),
     "background_error": ("error", Tone.BAD),
+    "recovery_opened": ("recovery", Tone.WARN),
+    "recovery_completed": ("recovery", Tone.GOOD),
+    "recovery_checked": ("integrity", Tone.ACCENT),
 }
-_SILENT = ("checkpoint_started",)
+_SILENT = ("checkpoint_started", "recovery_progress")
 
 
 class EventsCard(Card):
@@ -106,6 +109,10 @@ _SENTENCES = {
     "moment_marked": "This moment is named “{name}”",
     "moment_removed": "No moment is named “{name}” any more",
     "rows_rescued": "Rescued from the past: {rows} rows",
+    "recovery_opened": "Opened before its recovery is through: {pages} pages and {losers} unfinished "
+    "transactions left, from {log_bytes} of log",
+    "recovery_completed": "Recovery complete after {seconds}: {pages} pages, {losers} transactions undone",
+    "recovery_checked": "Checked after the recovery: {problems} problems, {seconds}",
     "background_error": "The engine reports: {error}",
     "events_missed": "{count} events were too many to show",
 }

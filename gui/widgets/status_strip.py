@@ -10,7 +10,7 @@ import time
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
-from engine.types import BackupStanding, StoreStatus
+from engine.types import BackupStanding, RecoveryStanding, StoreStatus
 from gui.theme import Space, Tone, icon
 from gui.widgets import formats
 from gui.widgets.basics import button, label, row, set_look
@@ -123,10 +123,22 @@ class StatusStrip(QFrame):
     def _show_state(self, status: StoreStatus) -> None:
         if status.state == "open" and status.read_only:
             self._put(self._state, "lock", self.tr("Read-only"), Tone.WARN)
+        elif status.state == "open" and status.recovery is not None and status.recovery.stage != "done":
+            self._put(self._state, "recovery", self._recovering(status.recovery), Tone.WARN)
         elif status.state == "open":
             self._put(self._state, "success", self.tr("Open"), Tone.GOOD)
         else:
             self._put(self._state, "error", self.tr("Stopped: {why}").format(why=status.reason), Tone.BAD)
+
+    def _recovering(self, standing: RecoveryStanding) -> str:
+        """What is left of the recovery of a database that is open already."""
+        if standing.stage == "stuck":
+            return self.tr("Recovery: {n} pages cannot be redone").format(n=len(standing.damaged))
+        if standing.stage == "redo":
+            return self.tr("Recovering: {n} pages left").format(n=standing.pages_left)
+        if standing.stage == "undo":
+            return self.tr("Recovering: {n} transactions left").format(n=standing.losers_left)
+        return self.tr("Recovered, being checked") if standing.is_through else self.tr("Recovered")
 
     def _check_age(self) -> None:
         age = time.time() - self._sampled_at

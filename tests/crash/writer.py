@@ -238,16 +238,18 @@ def figures(database: Database) -> dict[str, int]:
     }
 
 
-def open_and_tell(path: str, channel: Channel) -> tuple[Database, dict[int, int]]:
+def open_and_tell(path: str, seed: int, channel: Channel) -> tuple[Database, dict[int, int]]:
     """Open the database, recovering it, and say all that it holds; where each thread stands."""
     channel.tell("opening")
     began = time.monotonic()
-    database = engine.open(path, config=CONFIG, recovery="auto")
+    # Half of them open before the recovery is through, and are killed in the middle of it too.
+    settings = CONFIG.changed(recover_on_demand=seed % 2 == 1)
+    database = engine.open(path, config=settings, recovery="auto")
     report = database.recovery_report
     recovery = None
     if report is not None:
         losers = len(report.analysis["losers"])
-        undone = report.undo["records"]
+        undone = report.undo.get("records", 0)
         recovery = {"seconds": report.seconds, "losers": losers, "undone": undone}
     channel.tell("opened", time.monotonic() - began, recovery)
     contents.prepare(database)
@@ -266,7 +268,7 @@ def main(path: str, seed: int) -> None:
     faulthandler.enable()
     channel = Channel()
     try:
-        database, stands = open_and_tell(path, channel)
+        database, stands = open_and_tell(path, seed, channel)
         writer = Writer(database, seed, channel)
         for line in sys.stdin:
             if line == "go\n":

@@ -22,6 +22,15 @@ from gui.overview.health import HealthCard
             "Deadlock: transaction 1042 was rolled back (youngest)",
         ),
         (Event("import_finished", 0, {"rows": 20216, "path": "x", "tables": []}), "Import: 20,216 rows"),
+        (
+            Event("recovery_opened", 0, {"pages": 1310, "losers": 2, "log_bytes": 2048}),
+            "Opened before its recovery is through: 1,310 pages and 2 unfinished transactions left, "
+            "from 2.00 KiB of log",
+        ),
+        (
+            Event("recovery_completed", 0, {"pages": 1310, "losers": 2, "applied": 9, "seconds": 2.0}),
+            "Recovery complete after 2.00 s: 1,310 pages, 2 transactions undone",
+        ),
         (Event("something_new", 0, {"bytes": 2048}), "Something new: bytes 2.00 KiB"),
         (Event("deadlock", 0, {}), "Deadlock"),
     ],

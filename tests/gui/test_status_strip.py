@@ -1,0 +1,42 @@
+"""The strip below every page says what state the engine is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.types import RecoveryStanding
+from gui.widgets.status_strip import StatusStrip
+
+
+def standing(stage: str, **figures: Any) -> RecoveryStanding:
+    values: dict[str, Any] = {
+        "pages": 1310,
+        "pages_left": 0,
+        "losers": 2,
+        "losers_left": 0,
+        "damaged": (),
+        "log_bytes": 1 << 20,
+        "applied": 5,
+        "seconds": 1.5,
+        "problems": None,
+    }
+    return RecoveryStanding(stage=stage, **{**values, **figures})
+
+
+@pytest.mark.parametrize(
+    ("recovery", "text"),
+    [
+        (standing("redo", pages_left=1204, losers_left=2), "Recovering: 1204 pages left"),
+        (standing("undo", losers_left=1), "Recovering: 1 transactions left"),
+        (standing("checkpoint"), "Recovered"),
+        (standing("check"), "Recovered, being checked"),
+        (standing("stuck", pages_left=1, damaged=((7, "torn"),)), "Recovery: 1 pages cannot be redone"),
+    ],
+    ids=lambda value: value.stage if isinstance(value, RecoveryStanding) else "",
+)
+def test_what_is_left_of_a_recovery_is_said_until_it_is_through(qtbot, theme, recovery, text):
+    strip = StatusStrip()
+    qtbot.addWidget(strip)
+    assert strip._recovering(recovery) == text
