@@ -14,6 +14,7 @@ from engine.errors import (
     HoldfastError,
     InvalidArgument,
     IoError,
+    NotADatabase,
     PermissionDenied,
 )
 from engine.recovery import detection, failures, fingerprint
@@ -240,11 +241,15 @@ class RecoveryManager:
         return execution
 
     def _look(self) -> Mapping[str, Any]:
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADatabase(path=str(self.path), detail="it is a file, and a database is a directory")
         try:
             facts = bridge.inspect(str(self.path))
         except (IoError, PermissionDenied) as error:
             raise failures.stage_error(error, "Initialization") from error
         if not facts.get("exists"):
+            if self.path.is_dir():
+                raise NotADatabase(path=str(self.path), detail="the directory holds no database")
             raise DatabaseNotFound(path=str(self.path))
         return facts
 

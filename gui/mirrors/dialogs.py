@@ -29,7 +29,7 @@ class AddMirrorDialog(QDialog):
         self.place = QLineEdit()
         self.place.setAccessibleName(self.tr("Directory of the mirror"))
         self.place.textChanged.connect(lambda _text: self._say())
-        self.waits = QCheckBox(self.tr("Commits wait until the mirror has them: nothing can be lost"))
+        self.waits = QCheckBox(self.tr("Commits wait until the mirror has them"))
         self.waits.toggled.connect(lambda _on: self._say())
         self._cost = label("", "caption", wrap=True)
         self.command = CommandLine()
@@ -56,8 +56,9 @@ class AddMirrorDialog(QDialog):
     def _say(self) -> None:
         if self.waits.isChecked():
             cost = self.tr(
-                "Each commit takes as long as the slower of the two disks. A mirror that does not answer "
-                "in time is gone on without, unless the settings say otherwise."
+                "Nothing is lost while the mirror answers; each commit takes as long as the slower of the "
+                "two disks. A mirror that does not answer in time is gone on without, unless the settings "
+                "say otherwise."
             )
         else:
             cost = self.tr(

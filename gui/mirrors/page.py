@@ -158,9 +158,8 @@ class MirrorsPage(Page):
         tone = Tone.GOOD if level == len(found) else Tone.WARN
         self._level.show_value(f"{level} / {len(found)}", self.tr("mirrors"), tone)
         worst = max(found, key=lambda info: (info.lag_s, info.lag_bytes))
-        self._lag.show_value(
-            formats.size(worst.lag_bytes), self.tr("for {time}").format(time=since_word(worst))
-        )
+        lasts = self.tr("for {time}").format(time=since_word(worst))
+        self._lag.show_value(formats.size(worst.lag_bytes), lasts if worst.lag_bytes else self.tr("no lag"))
         held = sum(info.held for info in found)
         words = self.tr("catch up without a copy")
         self._held.show_value(f"{held} / {len(found)}", words, Tone.GOOD if held == len(found) else Tone.WARN)

@@ -281,9 +281,11 @@ impl Recovery {
     /// are first needed and the rest in the background. From here on nothing is taken back.
     fn open_early(&self, py: Python<'_>) -> PyResult<Store> {
         detached(py, || {
-            let (recovering, lock) = self.take()?;
+            let (recovering, chain, lock) = self.take()?;
             let opened = recovering.finish_on_demand()?;
-            Ok(Store::new(OpenStore::new(opened, self.options.opening.log.clone(), lock)))
+            opened.mirrors().attach_known(&self.path, &self.holder)?;
+            let log = self.options.opening.log.clone();
+            Ok(Store::new(OpenStore::new(opened, log, Some(chain), lock)))
         })
     }
 

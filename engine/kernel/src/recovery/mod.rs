@@ -24,6 +24,7 @@ mod cut;
 mod following;
 mod index;
 mod indexed;
+mod lost_end;
 mod ondemand;
 #[cfg(test)]
 mod ondemand_tests;

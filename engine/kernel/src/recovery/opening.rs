@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::analysis::{self, Analyser};
 use super::index::LogIndex;
 use super::survey::{Takers, survey};
-use super::{Analysis, Beyond, Cut, OnDemand, Progress, RedoReport, UndoReport, cut, redo, undo};
+use super::{
+    Analysis, Beyond, Cut, OnDemand, Progress, RedoReport, UndoReport, cut, lost_end, redo, undo,
+};
 use crate::buffer::{DOUBLEWRITE_PATH, DoubleWrite, Pool, PoolOptions};
 use crate::checkpoint::Checkpointer;
 use crate::control::{Control, ControlData};
@@ -21,12 +23,13 @@ use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::mirror::standing;
 use crate::page::Page;
-use crate::repair::{OnDamage, Repairs, looking_only};
-use crate::space::{Space, is_used, map_page_of};
+use crate::repair::{OnDamage, Repairs};
+use crate::space::Space;
 use crate::stats::Stats;
 use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
 use crate::types::{Incarnation, Lsn, PageId};
 
+mod beyond;
 mod early;
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
@@ -196,6 +199,9 @@ impl Opening {
             index: LogIndex::new(from, self.options.redo_index_bytes),
         };
         let (validity, takers) = survey(&mut reader, takers, progress)?;
+        if self.cut.is_none() {
+            lost_end::refuse(&*self.disk, control.page_size, control.incarnation, validity.end)?;
+        }
         self.validity = Some(validity);
         if let Ok(Takers { analyser, index }) = takers {
             (self.analysis, self.index) = (Some(analyser.finish(validity.end)), index);
@@ -275,42 +281,6 @@ impl Opening {
             .with("description", format!("{} pages could not be redone", diagnostics.len()))
             .with("diagnostics", diagnostics)
             .with("recovery_suggestions", suggestions.map(str::to_owned).to_vec()))
-    }
-
-    /// Pages in use that were emptied, for what they held came from beyond the cut, and of which
-    /// the log has no image. All of them are looked for in one pass over the log: most of what was
-    /// emptied was taken after the cut, and is in use no more.
-    fn lost_beyond_cut(&self, report: &RedoReport, progress: &Progress) -> Result<Vec<(PageId, Error)>> {
-        let (Some(cut), Some(shared)) = (&self.cut, &self.shared) else { return Ok(Vec::new()) };
-        let (Some(analysis), false) = (&self.analysis, self.is_lenient) else { return Ok(Vec::new()) };
-        let pool = &shared.core.pool;
-        let told: HashSet<PageId> = report.damaged.iter().map(|(page, _)| *page).collect();
-        let repairs = Repairs::of(shared)?;
-        let is_empty = |page: PageId| looking_only(|| pool.read(page).is_err());
-        // Maps first: those that no source reaches were made after the cut, with all they speak of.
-        // Were one of them lost, the check after recovery would find what refers to its pages.
-        let maps = cut.pages.iter().copied().filter(|page| *page == map_page_of(*page));
-        let maps: Vec<PageId> = maps.filter(|page| !told.contains(page) && is_empty(*page)).collect();
-        repairs.repair_after_redo(&maps, analysis.end, progress)?;
-        looking_only(|| shared.core.space.drop_empty_groups())?;
-        let is_in_use = |page: PageId| {
-            page == map_page_of(page)
-                || pool.read(map_page_of(page)).map_or(true, |map| is_used(&map, page))
-        };
-        let mut empty = Vec::new();
-        for page in cut.pages.iter().filter(|page| !told.contains(page)) {
-            progress.ensure_going()?;
-            if page.0 < pool.file_pages() && is_in_use(*page) && is_empty(*page) {
-                empty.push(*page);
-            }
-        }
-        let rebuilt: HashSet<PageId> =
-            repairs.repair_after_redo(&empty, analysis.end, progress)?.into_iter().collect();
-        let lost = empty.into_iter().filter(|page| !rebuilt.contains(page)).map(|page| {
-            let why = "it was written after the cut, and no image of it is left";
-            (page, Error::new(Code::PageDamaged).with("page_id", page.0).with("detail", why))
-        });
-        Ok(lost.collect())
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
