@@ -114,7 +114,7 @@ class FindingDetail(QFrame):
         super().resizeEvent(event)
 
     def _fit(self) -> None:
-        self.setMinimumHeight(self.heightForWidth(self.width()))
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
 
     def show_extent(self, finding: Finding, extent: Extent | None) -> None:
         """Show which rows a finding keeps from being read."""

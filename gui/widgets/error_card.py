@@ -109,7 +109,7 @@ class ErrorCard(QFrame):
 
     def fit(self) -> None:
         """Be as high as the words are at this width."""
-        self.setMinimumHeight(self.heightForWidth(self.width()))
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
 
     def _technical(self) -> str:
         lines = [f"{name}: {value}" for name, value in self.words.details]
