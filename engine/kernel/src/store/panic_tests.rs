@@ -46,11 +46,14 @@ fn panic_at(place: &'static str) {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| work_until_refused(&store));
         let panicked = scope.spawn(|| {
-            let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
-            let at = tree(&mut txn, "t");
+            // The other one may flush for both, again and again: sooner or later the turn is here.
             trips::arm(place);
-            txn.put(at, &key(3000), b"half").unwrap();
-            txn.commit().unwrap();
+            for number in 0.. {
+                let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+                let at = tree(&mut txn, "t");
+                txn.put(at, &key(3000 + number % 10), b"half").unwrap();
+                txn.commit().unwrap();
+            }
         });
         assert!(panicked.join().is_err(), "{place}: nobody panicked");
         assert_eq!(other.join().unwrap().code, Code::StoreFailed, "{place}");
