@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPen, QPixmap, QPolygonF
 
 from gui.theme import Tone, colors, tone_color
 
 RADIUS = 7.0
 BAND = 12.0
 """The height of the band that stands for the log."""
+_SIDE = 2 * RADIUS + 4
+"""Of the picture of a mark."""
+_CROWD = 3
+"""Pixels within which marks cover one another."""
 
 
 def draw_state(painter: QPainter, point: QPointF, tone: Tone, radius: float = RADIUS) -> None:
@@ -33,6 +37,30 @@ def draw_state(painter: QPainter, point: QPointF, tone: Tone, radius: float = RA
     elif tone is Tone.ACCENT:
         painter.setBrush(tone_color(tone))
         painter.drawEllipse(point, radius * 0.35, radius * 0.35)
+
+
+def draw_states(painter: QPainter, marks: Iterable[tuple[QPointF, Tone]], floor: float) -> None:
+    """Each mark with its line down to `floor`. Of those that cover one another the last is drawn: so the
+    work is bounded, however many there are."""
+    seen = {(round(point.x() / _CROWD), point.y()): (point, tone) for point, tone in marks}
+    painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1))
+    painter.drawLines([QLineF(p.x(), p.y() + RADIUS, p.x(), floor) for p, _ in seen.values()])
+    ratio = painter.device().devicePixelRatio()
+    pictures = {tone: _picture(tone, ratio) for tone in {tone for _, tone in seen.values()}}
+    half = QPointF(_SIDE / 2, _SIDE / 2)
+    for point, tone in seen.values():
+        painter.drawPixmap(point - half, pictures[tone])
+
+
+def _picture(tone: Tone, ratio: float) -> QPixmap:
+    made = QPixmap(round(_SIDE * ratio), round(_SIDE * ratio))
+    made.setDevicePixelRatio(ratio)
+    made.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(made)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    draw_state(painter, QPointF(_SIDE / 2, _SIDE / 2), tone)
+    painter.end()
+    return made
 
 
 def spans_of(commits: Iterable[tuple[float, float, bool]]) -> list[tuple[int, int, bool]]:

@@ -29,6 +29,7 @@ from gui.backups.line_paint import (
     draw_handle,
     draw_log,
     draw_state,
+    draw_states,
     spans_of,
 )
 from gui.backups.moments import Moments, Stop, StopKind
@@ -325,9 +326,10 @@ class BackupTimeLine(QWidget):
         band = self._band()
         painter.setClipRect(QRectF(band.left() - RADIUS - 4, 0, band.width() + 2 * RADIUS + 8, self.height()))
         self._draw_past(painter, band)
-        for point, kept in self.marks():
-            self._draw_mark(painter, point, kept)
-        stop = self.current()
+        stop, marks = self.current(), self.marks()
+        draw_states(painter, [(point, proof_tone(kept)) for point, kept in marks], band.top())
+        if stop is not None and stop.kind is StopKind.BACKUP:
+            self._draw_chosen(painter, [point for point, kept in marks if kept.info.path == stop.name])
         if stop is not None:
             draw_handle(painter, self._x(stop.at), 20, band)
         painter.restore()
@@ -388,14 +390,10 @@ class BackupTimeLine(QWidget):
             else:
                 painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
 
-    def _draw_mark(self, painter: QPainter, point: QPointF, kept: KeptBackup) -> None:
-        stop = self.current()
-        painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1))
-        painter.drawLine(QPointF(point.x(), point.y() + RADIUS), QPointF(point.x(), self._band().top()))
-        draw_state(painter, point, proof_tone(kept))
-        if stop is not None and stop.kind is StopKind.BACKUP and kept.info.path == stop.name:
-            painter.setPen(QPen(tone_color(Tone.ACCENT), 2))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
+    def _draw_chosen(self, painter: QPainter, points: Sequence[QPointF]) -> None:
+        painter.setPen(QPen(tone_color(Tone.ACCENT), 2))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for point in points:
             painter.drawEllipse(point, RADIUS + 3, RADIUS + 3)
 
     def _draw_next(self, painter: QPainter) -> None:

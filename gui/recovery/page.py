@@ -162,7 +162,8 @@ class RecoveryPage(Page):
             self._show_part(QUIET)
         else:
             of = ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED
-            self._turns.add(lambda: self.show_proof(report, of))
+            self._turns.add(partial(self.proof.show_report, report, of))
+            self._turns.add(partial(self._turn_to_proof, of))
 
     def detach(self) -> None:
         super().detach()
@@ -204,10 +205,10 @@ class RecoveryPage(Page):
         self.work.look_at(path, trouble)
 
     def _show_signs(self, manager: Any) -> None:
-        self.evidence.show_indicators(manager.indicators)
+        self._turns.add(partial(self.evidence.show_indicators, manager.indicators))
         for stepper in (self.theatre.stepper, self.proof.stepper, self.failure.stepper):
             self._turns.add(partial(stepper.reserve, len(manager.report.stages)))
-        warm(self._parts, self._turns)
+        self._turns.add(partial(warm, self._parts, self._turns))
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
@@ -390,6 +391,10 @@ class RecoveryPage(Page):
 
     def show_proof(self, report: RecoveryReport, of: ProofOf = ProofOf.RECOVERED) -> None:
         """Show what a recovery or a rehearsal has done."""
+        self.proof.show_report(report, of)
+        self._turn_to_proof(of)
+
+    def _turn_to_proof(self, of: ProofOf) -> None:
         self._proof_of = of
         states = {
             ProofOf.RECOVERED: (self.tr("recovered"), Tone.GOOD),
@@ -399,7 +404,6 @@ class RecoveryPage(Page):
             ProofOf.RESTORED: (self.tr("restored"), Tone.GOOD),
         }
         self.header.set_subtitle(self.tr("What was done, what was checked, and what was lost, if anything"))
-        self.proof.show_report(report, of)
         self._show_part(PROOF)
         self.header.state.show_state(*states[of])
         self.header.state.show()
