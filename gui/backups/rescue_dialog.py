@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QStackedWidget, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
 
 from engine.errors import Cancelled
 from gui.backups.moments import Stop
@@ -16,9 +16,8 @@ from gui.backups.rescue_steps import ChooseStep, DoneStep, PreviewStep, Wanted
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
-from gui.tasks.job_bar import JobBar
-from gui.theme import Space, Tone
-from gui.widgets import CommandLine, Pill, button, column, formats, label, row
+from gui.tasks.step_dialog import StepDialog
+from gui.widgets import column, formats, label
 
 if TYPE_CHECKING:
     # At run time the kernel is loaded on a worker, after the window was drawn.
@@ -48,7 +47,7 @@ class _Holder:
             self._shell.run(past.close)
 
 
-class RescueDialog(QDialog):
+class RescueDialog(StepDialog):
     """Brings rows or tables of the past back into the open database, in one transaction."""
 
     rescued = Signal()
@@ -57,28 +56,21 @@ class RescueDialog(QDialog):
     def __init__(
         self, shell: Shell, session: EngineSession, folder: Path, stop: Stop, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         moment = formats.moment(stop.at)
-        self.setWindowTitle(self.tr("The past of {name}: {moment}").format(name=session.name, moment=moment))
+        title = self.tr("The past of {name}: {moment}").format(name=session.name, moment=moment)
+        names = (self.tr("1 Look"), self.tr("2 Choose"), self.tr("3 Preview"), self.tr("4 Rescue"))
+        errors = ErrorSlot(lambda action: action in ("retry", "wait"))
+        super().__init__(title, (*names, self.tr("5 Done")), _SHOWN, errors, parent)
         self.resize(1060, 640)
         self.shell = shell
         self._session, self._folder, self._stop = session, folder, stop
         self._held = _Holder(shell)
         self._job: Any = None
         self._counts: tuple[RescuedTable, ...] = ()
-        self.step = LOOK
         self.choose, self.preview, self.outcome = ChooseStep(moment), PreviewStep(), DoneStep()
-        self.errors = ErrorSlot(lambda action: action in ("retry", "wait"))
+        parts = (self._look_part(moment), self.choose, self.preview, self.outcome)
+        self.lay_out(parts, self._go_back, self._go_on)
         self.errors.action_requested.connect(lambda _action: self._retry())
-        self.bar, self.command = JobBar(), CommandLine()
-        self.back = button(self.tr("Back"), self._go_back)
-        self.close_button = button(self.tr("Close"), self.close)
-        self.go = button("", self._go_on, "primary")
-        self.go.setDefault(True)
-        names = (self.tr("1 Look"), self.tr("2 Choose"), self.tr("3 Preview"), self.tr("4 Rescue"))
-        self._marks = [Pill(name) for name in (*names, self.tr("5 Done"))]
-        self._build()
         self.choose.changed.connect(self._show_buttons)
         self.choose.rows_wanted.connect(self._fetch_rows)
         self.preview.changed.connect(lambda _way: self.count())
@@ -86,39 +78,18 @@ class RescueDialog(QDialog):
         self._show_step(LOOK)
         self.look()
 
-    def _build(self) -> None:
+    def _look_part(self, moment: str) -> QWidget:
         told = QWidget()
         words = self.tr(
             "The database as it was on {moment} is rebuilt in a scratch folder, beside the one that is open, "
             "and compared with it row by row. Nothing of yours is written; the scratch folder goes when this "
             "window is closed."
         )
-        told.setLayout(
-            column(label(words.format(moment=formats.moment(self._stop.at)), "muted", wrap=True), None)
-        )
-        self._stack = QStackedWidget()
-        for part in (told, self.choose, self.preview, self.outcome):
-            self._stack.addWidget(part)
-        whole = column(
-            label(self.windowTitle(), "title"),
-            row(*self._marks, None),
-            self.errors,
-            gap=Space.M,
-            margin=Space.XL,
-        )
-        whole.addWidget(self._stack, 1)
-        whole.addWidget(self.bar)
-        whole.addWidget(self.command)
-        whole.addLayout(row(self.back, None, self.close_button, self.go))
-        self.setLayout(whole)
+        told.setLayout(column(label(words.format(moment=moment), "muted", wrap=True), None))
+        return told
 
     def _show_step(self, step: int) -> None:
-        self.step = step
-        self._stack.setCurrentIndex(_SHOWN[step])
-        for place, mark in enumerate(self._marks):
-            tone = Tone.GOOD if place < step else Tone.ACCENT if place == step else Tone.NEUTRAL
-            mark.show_state(mark.text(), tone)
-        self._marks[step].setAccessibleName(self.tr("Step {name}, now").format(name=self._marks[step].text()))
+        self.turn_to(step)
         self._show_buttons()
 
     def _show_buttons(self) -> None:

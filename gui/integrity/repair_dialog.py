@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QFileDialog, QStackedWidget, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.errors import Cancelled
 from engine.integrity.advice import Option, Source, options
@@ -16,9 +16,7 @@ from gui.integrity.repair_steps import AdviceStep, ListStep, OutcomeStep, Previe
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
-from gui.tasks.job_bar import JobBar
-from gui.theme import Space, Tone
-from gui.widgets import CommandLine, Pill, button, column, label, row
+from gui.tasks.step_dialog import StepDialog
 
 if TYPE_CHECKING:
     from engine.integrity.repair import RepairPlan, RepairReport
@@ -28,7 +26,7 @@ _SHOWN = {LIST: 0, ADVISE: 1, PREVIEW: 2, REPAIR: 2, VERIFY: 2, CLOSE: 3}
 """The part of the dialog that shows each step: while it repairs, the plan stays in view."""
 
 
-class RepairDialog(QDialog):
+class RepairDialog(StepDialog):
     """Guides through the repair of findings. The work is a job; closing the dialog does not stop it."""
 
     repaired = Signal()
@@ -44,34 +42,6 @@ class RepairDialog(QDialog):
         chosen: Finding | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(self.tr("Repair {name}").format(name=session.name))
-        self.resize(900, 600)
-        self.shell = shell
-        self._session = session
-        self._plan: RepairPlan | None = None
-        self.step = LIST
-        self.list = ListStep(findings, chosen)
-        self.advice = AdviceStep()
-        self.preview = PreviewStep()
-        self.outcome = OutcomeStep()
-        self.errors = ErrorSlot()
-        self.bar = JobBar()
-        self.command = CommandLine()
-        self.back = button(self.tr("Back"), self._go_back)
-        self.close_button = button(self.tr("Close"), self.close)
-        self.go = button("", self._go_on, "primary")
-        self.go.setDefault(True)
-        self._marks = self._make_marks()
-        self._build()
-        self.advice.restore_wanted.connect(self.restore_wanted)
-        self.advice.option_shown.connect(self._show_command)
-        self.preview.rehearsal_wanted.connect(self.rehearse)
-        self.outcome.export_wanted.connect(self._ask_export)
-        self._show_step(LIST)
-
-    def _make_marks(self) -> list[Pill]:
         names = (
             self.tr("1 List"),
             self.tr("2 Advise"),
@@ -80,24 +50,20 @@ class RepairDialog(QDialog):
             self.tr("5 Verify"),
             self.tr("6 Close"),
         )
-        return [Pill(name) for name in names]
-
-    def _build(self) -> None:
-        self._stack = QStackedWidget()
-        for part in (self.list, self.advice, self.preview, self.outcome):
-            self._stack.addWidget(part)
-        whole = column(
-            label(self.windowTitle(), "title"),
-            row(*self._marks, None),
-            self.errors,
-            gap=Space.M,
-            margin=Space.XL,
-        )
-        whole.addWidget(self._stack, 1)
-        whole.addWidget(self.bar)
-        whole.addWidget(self.command)
-        whole.addLayout(row(self.back, None, self.close_button, self.go))
-        self.setLayout(whole)
+        title = self.tr("Repair {name}").format(name=session.name)
+        super().__init__(title, names, _SHOWN, ErrorSlot(), parent)
+        self.resize(900, 600)
+        self.shell = shell
+        self._session = session
+        self._plan: RepairPlan | None = None
+        self.list = ListStep(findings, chosen)
+        self.advice, self.preview, self.outcome = AdviceStep(), PreviewStep(), OutcomeStep()
+        self.lay_out((self.list, self.advice, self.preview, self.outcome), self._go_back, self._go_on)
+        self.advice.restore_wanted.connect(self.restore_wanted)
+        self.advice.option_shown.connect(self._show_command)
+        self.preview.rehearsal_wanted.connect(self.rehearse)
+        self.outcome.export_wanted.connect(self._ask_export)
+        self._show_step(LIST)
 
     def _show_command(self, option: Option | None = None) -> None:
         """Show what does the same as the source that is looked at, else as the repair."""
@@ -112,14 +78,9 @@ class RepairDialog(QDialog):
             self.command.show_command("repair", path)
 
     def _show_step(self, step: int) -> None:
-        self.step = step
+        self.turn_to(step)
         if step != ADVISE:
             self._show_command()
-        self._stack.setCurrentIndex(_SHOWN[step])
-        for place, mark in enumerate(self._marks):
-            tone = Tone.GOOD if place < step else Tone.ACCENT if place == step else Tone.NEUTRAL
-            mark.show_state(mark.text(), tone)
-        self._marks[step].setAccessibleName(self.tr("Step {name}, now").format(name=self._marks[step].text()))
         self.back.setVisible(step in (ADVISE, PREVIEW))
         self.preview.rehearse.setVisible(step == PREVIEW)
         words = {

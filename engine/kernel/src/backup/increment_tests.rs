@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::chain::Link;
 use super::restore::{Pass, restore_links};
@@ -107,24 +106,8 @@ fn a_chain_under_eight_writers_is_the_committed_state_at_the_end_of_each_of_its_
     let folder = Folder::new("chain-writers");
     let (store, tree) = bank(MemoryDisk::new(1), true);
     fill(&store, "cold", 0..4000, 1);
-    let stop = AtomicBool::new(false);
     let mut taken = Vec::new();
-    let commits: Vec<Vec<(Lsn, u64)>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let (store, stop) = (&store, &stop);
-                scope.spawn(move || {
-                    let (mut commits, mut step) = (Vec::new(), 1);
-                    while step < 3000 && !stop.load(Ordering::Acquire) {
-                        let counted = if step % 11 == 5 { step + 1 } else { step };
-                        commits.push((transfer(store, tree, writer, step), counted));
-                        step = counted + 1;
-                    }
-                    commits
-                })
-            })
-            .collect();
-        let working = StopOnDrop(&stop);
+    let commits = while_writers_transfer(&store, tree, 3000, || {
         let full = folder.full(&store, "full-0").unwrap();
         taken.push(("full-0".to_owned(), full));
         for round in 1..6 {
@@ -136,19 +119,13 @@ fn a_chain_under_eight_writers_is_the_committed_state_at_the_end_of_each_of_its_
             );
             taken.push((name, summary));
         }
-        drop(working);
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (name, summary) in taken {
         folder.verify(&name).unwrap();
         let restored = folder.restored(&name);
         assert_eq!(total(&restored, tree), ACCOUNTS * START, "{name}");
         let mut txn = begin(&restored);
-        for (writer, commits) in commits.iter().enumerate() {
-            let before = commits.iter().filter(|(lsn, _)| *lsn < summary.end_lsn);
-            let expected = before.map(|(_, step)| *step).max().unwrap_or(0);
-            assert_eq!(number(&mut txn, tree, &writer_key(writer as u64)), expected, "{name}");
-        }
+        assert_as_committed_before(&mut txn, tree, &commits, summary.end_lsn, &name);
         let cold = txn.tree("cold", false).unwrap().unwrap();
         assert_eq!(rows(&mut txn, cold).len(), 4000);
         drop(txn);

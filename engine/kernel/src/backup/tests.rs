@@ -115,19 +115,22 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-#[test]
-fn a_backup_during_work_is_the_committed_state_at_its_end() {
-    let (store, tree) = bank(MemoryDisk::new(1), true);
+/// What eight threads committed, at most `steps` steps each, while `work` went on: LSN and step, by writer.
+pub(crate) fn while_writers_transfer(
+    store: &Store,
+    tree: TreeRef,
+    steps: u64,
+    work: impl FnOnce(),
+) -> Vec<Vec<(Lsn, u64)>> {
     let stop = AtomicBool::new(false);
-    let mut taken = Vec::new();
-    let commits: Vec<Vec<(Lsn, u64)>> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let (store, stop) = (&store, &stop);
+                let stop = &stop;
                 scope.spawn(move || {
                     let (mut commits, mut step) = (Vec::new(), 1);
-                    // Bounded: on a busy machine the writers would outrun the backups without end.
-                    while step < 2000 && !stop.load(Ordering::Acquire) {
+                    // Bounded: on a busy machine the writers would outrun the work without end.
+                    while step < steps && !stop.load(Ordering::Acquire) {
                         let counted = if step % 11 == 5 { step + 1 } else { step };
                         commits.push((transfer(store, tree, writer, step), counted));
                         step = counted + 1;
@@ -136,15 +139,39 @@ fn a_backup_during_work_is_the_committed_state_at_its_end() {
                 })
             })
             .collect();
-        // Also where a backup fails: the writers must not go on for ever.
+        // Also where the work fails: the writers must not go on for ever.
         let working = StopOnDrop(&stop);
+        work();
+        drop(working);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Each writer has come as far as it had committed before `end`, and no farther.
+pub(crate) fn assert_as_committed_before(
+    txn: &mut Transaction,
+    tree: TreeRef,
+    commits: &[Vec<(Lsn, u64)>],
+    end: Lsn,
+    what: &str,
+) {
+    for (writer, commits) in commits.iter().enumerate() {
+        let before = commits.iter().filter(|(lsn, _)| *lsn < end);
+        let expected = before.map(|(_, step)| *step).max().unwrap_or(0);
+        assert_eq!(number(txn, tree, &writer_key(writer as u64)), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_backup_during_work_is_the_committed_state_at_its_end() {
+    let (store, tree) = bank(MemoryDisk::new(1), true);
+    let mut taken = Vec::new();
+    let commits = while_writers_transfer(&store, tree, 2000, || {
         for round in 0..6 {
             let target = MemoryDisk::new(100 + round);
             let summary = take_to(&store, &*target, &Progress::default()).unwrap();
             taken.push((target, summary));
         }
-        drop(working);
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(store.checkpointer().status().count > 1);
     for (target, summary) in taken {
@@ -157,11 +184,7 @@ fn a_backup_during_work_is_the_committed_state_at_its_end() {
         let restored = recovered(disk);
         assert_eq!(total(&restored, tree), ACCOUNTS * START);
         let mut txn = begin(&restored);
-        for (writer, commits) in commits.iter().enumerate() {
-            let before = commits.iter().filter(|(lsn, _)| *lsn < summary.end_lsn);
-            let expected = before.map(|(_, step)| *step).max().unwrap_or(0);
-            assert_eq!(number(&mut txn, tree, &writer_key(writer as u64)), expected);
-        }
+        assert_as_committed_before(&mut txn, tree, &commits, summary.end_lsn, "");
         drop(txn);
         assert_sound(&restored);
         transfer(&restored, tree, 0, 1);

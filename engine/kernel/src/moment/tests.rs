@@ -1,12 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
 use crate::backup::increment_tests::contents;
 use crate::backup::tests::{
-    ACCOUNTS, START, StopOnDrop, WRITERS, assert_sound, bank, begin, number, options, total, transfer,
-    writer_key,
+    ACCOUNTS, START, WRITERS, assert_as_committed_before, assert_sound, bank, begin, options, total,
+    transfer, while_writers_transfer,
 };
 use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
@@ -73,39 +71,18 @@ pub(super) fn kept_bank(
 fn a_snapshot_is_what_was_committed_at_its_moment_while_writers_go_on() {
     let base: Arc<dyn Disk> = MemoryDisk::new(1);
     let (store, chain, tree) = kept_bank(&base, true);
-    let stop = AtomicBool::new(false);
-    let commits: Vec<Vec<(crate::types::Lsn, u64)>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let (store, stop) = (&store, &stop);
-                scope.spawn(move || {
-                    let (mut commits, mut step) = (Vec::new(), 1);
-                    while step < 1500 && !stop.load(Ordering::Acquire) {
-                        let counted = if step % 11 == 5 { step + 1 } else { step };
-                        commits.push((transfer(store, tree, writer, step), counted));
-                        step = counted + 1;
-                    }
-                    commits
-                })
-            })
-            .collect();
-        let working = StopOnDrop(&stop);
+    let commits = while_writers_transfer(&store, tree, 1500, || {
         for round in 0..6 {
             taken(&store, &chain, &format!("round {round}"));
         }
-        drop(working);
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for snapshot in chain.snapshots() {
         let seen = seen(&chain, &snapshot.moment.name).unwrap();
         assert_sound(&seen);
         assert_eq!(total(&seen, tree), ACCOUNTS * START);
         let mut txn = seen.begin(Isolation::ReadCommitted, true).unwrap();
-        for (writer, commits) in commits.iter().enumerate() {
-            let before = commits.iter().rfind(|(lsn, _)| *lsn < snapshot.moment.end_lsn);
-            let step = number(&mut txn, tree, &writer_key(writer as u64));
-            assert_eq!(step, before.map_or(0, |(_, step)| *step), "{}", snapshot.moment.name);
-        }
+        let (end, name) = (snapshot.moment.end_lsn, &snapshot.moment.name);
+        assert_as_committed_before(&mut txn, tree, &commits, end, name);
     }
 }
 

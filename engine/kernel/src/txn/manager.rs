@@ -116,6 +116,29 @@ impl Drop for AtWork {
 }
 
 impl TxnState {
+    /// An active transaction that has changed nothing.
+    fn new(id: TxnId, isolation: Isolation, started_at: i64, snapshot: Snapshot, pin: Lsn) -> TxnState {
+        TxnState {
+            id,
+            isolation,
+            started_at,
+            began: Instant::now(),
+            snapshot,
+            pin,
+            status: AtomicU8::new(Status::Active as u8),
+            first_lsn: AtomicU64::new(0),
+            last_lsn: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+            undo_reserved: AtomicU64::new(0),
+            is_condemned: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            at_work: AtomicU32::new(0),
+            fate: Mutex::new(None),
+            told: AtomicU8::new(0),
+        }
+    }
+
     pub fn status(&self) -> Status {
         Status::from_byte(self.status.load(Ordering::Acquire))
     }
@@ -310,25 +333,8 @@ impl TxnManager {
         let oldest = table.active.values().map(|txn| txn.first_lsn()).filter(|lsn| !lsn.is_none()).min();
         let snapshot = Snapshot::new(id, active, Arc::clone(&table.counts));
         let reads_snapshot = isolation == Isolation::RepeatableRead;
-        let state = Arc::new(TxnState {
-            id,
-            isolation,
-            started_at: unix_micros(),
-            began: Instant::now(),
-            snapshot,
-            pin: if reads_snapshot { oldest.unwrap_or(end).min(end) } else { Lsn::NONE },
-            status: AtomicU8::new(Status::Active as u8),
-            first_lsn: AtomicU64::new(0),
-            last_lsn: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
-            log_bytes: AtomicU64::new(0),
-            undo_reserved: AtomicU64::new(0),
-            is_condemned: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            at_work: AtomicU32::new(0),
-            fate: Mutex::new(None),
-            told: AtomicU8::new(0),
-        });
+        let pin = if reads_snapshot { oldest.unwrap_or(end).min(end) } else { Lsn::NONE };
+        let state = Arc::new(TxnState::new(id, isolation, unix_micros(), snapshot, pin));
         table.active.insert(id, Arc::clone(&state));
         self.note_oldest(table);
         state
@@ -345,25 +351,10 @@ impl TxnManager {
     pub fn adopt(&self, id: TxnId, first: Lsn, last: Lsn, started_at: i64) -> Arc<TxnState> {
         let mut table = self.table.write();
         let snapshot = Snapshot::new(id, Box::new([]), Arc::clone(&table.counts));
-        let state = Arc::new(TxnState {
-            id,
-            isolation: Isolation::ReadCommitted,
-            started_at,
-            began: Instant::now(),
-            snapshot,
-            pin: Lsn::NONE,
-            status: AtomicU8::new(Status::Active as u8),
-            first_lsn: AtomicU64::new(first.0),
-            last_lsn: AtomicU64::new(last.0),
-            changes: AtomicU64::new(0),
-            log_bytes: AtomicU64::new(0),
-            undo_reserved: AtomicU64::new(0),
-            is_condemned: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            at_work: AtomicU32::new(0),
-            fate: Mutex::new(None),
-            told: AtomicU8::new(0),
-        });
+        let state = TxnState::new(id, Isolation::ReadCommitted, started_at, snapshot, Lsn::NONE);
+        state.first_lsn.store(first.0, Ordering::Release);
+        state.last_lsn.store(last.0, Ordering::Release);
+        let state = Arc::new(state);
         table.active.insert(id, Arc::clone(&state));
         state
     }
