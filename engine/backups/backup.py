@@ -128,6 +128,20 @@ class Backups:
         except BackupLocked:
             return None
 
+    def key_for(self, source: str | Path, given: BackupKey | None = None) -> BackupKey | None:
+        """What opens backups of this database in `source`: the key that was given, else the key file that
+        is noted with them, else the one that the settings name; None where there is none of these.
+
+        Reads small files. Raises `BackupLocked` (-93) where none of those that are named can be read.
+        """
+        try:
+            return key_of(source, given) or self._set_key()
+        except BackupLocked:
+            # The file may have moved since, and the settings say where to.
+            if (found := self._set_key()) is not None:
+                return found
+            raise
+
     def _set_key(self) -> BackupKey | None:
         """The key that the settings name."""
         path = self._database.config.backup_key_file

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from engine import bridge
 from engine.backups.backup import newest
+from engine.backups.keys import BackupKey
 from engine.backups.point import Point, Reached, restore_point_task
 from engine.backups.rehearsal import scratch_place
 from engine.config import Config
@@ -121,13 +122,15 @@ def past_task(
     logs: Iterable[str | Path] = (),
     *,
     scratch: str | Path | None = None,
+    key: BackupKey | None = None,
 ) -> Task[Past]:
     """Restore a database to a point, in a scratch folder, and open it there.
 
     Start the task, or run it; close what it gives. `source` is a folder of backups. `scratch` is where the
     scratch folder is made; else it is the system's place for temporary files, or the folder of the
-    backups, whichever has room. Raises `DiskFull` (-11) beforehand, `PointNotReached` (-91), and what a
-    restore raises. After an error, or a cancel, nothing is left.
+    backups, whichever has room. Encrypted ones need `key`, or the key file that is noted with them. Raises
+    `DiskFull` (-11) beforehand, `PointNotReached` (-91), `BackupLocked` (-93), and what a restore raises.
+    After an error, or a cancel, nothing is left.
     """
     chain = Path(source).expanduser().absolute()
 
@@ -138,7 +141,7 @@ def past_task(
             with ExitStack() as stack:
                 folder = stack.enter_context(scratch_folder(parent, _PREFIX))
                 restored, reached = task.carry(
-                    restore_point_task(chain, folder / "past.holdfast", point, logs)
+                    restore_point_task(chain, folder / "past.holdfast", point, logs, key=key)
                 )
                 store = bridge.open_store(restored.path, Config(), read_only=True)
                 stack.callback(store.close)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from getpass import getpass
 from typing import Any
 
 from engine.backups.emergency import (
@@ -13,10 +12,10 @@ from engine.backups.emergency import (
     restore_emergency_task,
     verify_emergency_task,
 )
-from engine.backups.keys import BackupKey, key_file, make_key_file, passphrase
 from engine.backups.point import AT_BACKUP, preview_task, restore_point_task
 from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
+from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
@@ -41,7 +40,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--bytes-per-second", type=int, default=0, metavar="N", help="read the database no faster than this"
     )
-    _add_key(parser)
+    add_key_arguments(parser)
     parser.add_argument(
         "--make-key-file", metavar="FILE", help="write a new key into FILE first, and encrypt with that"
     )
@@ -53,7 +52,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         help="restore it into a scratch folder, check that, count its rows, and remove it again",
     )
     parser.add_argument("--scratch", metavar="DIR", help="where the scratch folder goes")
-    _add_key(parser)
+    add_key_arguments(parser)
     parser = add_verb(verbs, "restore", restore, "Restore a backup into a new directory", path=False)
     parser.add_argument("target", metavar="TARGET", help="the backup")
     parser.add_argument("path", metavar="PATH", help="the new directory")
@@ -62,7 +61,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--accept-incomplete", action="store_true", help="restore an emergency backup with what it lacks"
     )
-    _add_key(parser)
+    add_key_arguments(parser)
 
 
 def backup(args: argparse.Namespace, out: Output) -> int:
@@ -71,7 +70,7 @@ def backup(args: argparse.Namespace, out: Output) -> int:
         return _emergency(args, out)
     if args.bytes_per_second < 0:
         raise InvalidArgument(argument="--bytes-per-second", issue="it cannot be negative")
-    key = _key(args, is_new=not args.incremental)
+    key = key_from(args, is_new=not args.incremental)
     with open_existing(args.path, out) as database:
         backups = database.backups
         task = backups.increment_task if args.incremental else backups.full_task
@@ -81,28 +80,6 @@ def backup(args: argparse.Namespace, out: Output) -> int:
         lines.append(f"{info.resumed_pages:,} pages were there from an attempt that was cut off.")
     out.result({"backup": asdict(info)}, lines)
     return FINE
-
-
-def _add_key(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--key-file", metavar="FILE", help="the key file that backups are encrypted with")
-    which.add_argument(
-        "--passphrase", action="store_true", help="ask for the passphrase that backups are encrypted with"
-    )
-
-
-def _key(args: argparse.Namespace, *, is_new: bool = False) -> BackupKey | None:
-    """The key that the arguments name; a passphrase is asked for, twice where it is a new one."""
-    if getattr(args, "make_key_file", None):
-        return make_key_file(args.make_key_file)
-    if args.key_file:
-        return key_file(args.key_file)
-    if not args.passphrase:
-        return None
-    text = getpass("Passphrase of the backups: ")
-    if is_new and getpass("Once more: ") != text:
-        raise InvalidArgument(argument="the passphrase", issue="the two are not the same")
-    return passphrase(text)
 
 
 def _emergency(args: argparse.Namespace, out: Output) -> int:
@@ -130,9 +107,9 @@ def verify(args: argparse.Namespace, out: Output) -> int:
             return FINE
         if args.restore:
             return _rehearsed(
-                out.follow(rehearse_task(args.target, scratch=args.scratch, key=_key(args))), out
+                out.follow(rehearse_task(args.target, scratch=args.scratch, key=key_from(args))), out
             )
-        info = out.follow(checksum_task(args.target, _key(args)))
+        info = out.follow(checksum_task(args.target, key_from(args)))
     except (BackupDamaged, RehearsalFailed) as error:
         # Damage is what this verb looks for: it is a finding, not a failure to look.
         out.result({"ok": False, "backup": None, "error": error.to_dict()}, [])
@@ -174,7 +151,7 @@ def restore(args: argparse.Namespace, out: Output) -> int:
     if is_emergency(args.target):
         return _restore_emergency(args, out)
     point = point_of(args, args.target)
-    key = _key(args)
+    key = key_from(args)
     if args.preview:
         reached = out.follow(preview_task(args.target, point or AT_BACKUP, args.log, key=key))
         out.result({"restored": False, **reached_value(reached)}, reached_lines(reached))

@@ -22,6 +22,7 @@ from engine.backups.rescue import (
     rescue_preview_task,
     rescue_task,
 )
+from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, Output, columns
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
@@ -43,6 +44,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = add_verb(verbs, "difference", difference, "Count the rows that differ from a point in the past")
     _add_backups(parser)
     add_point_arguments(parser, required=True)
+    add_key_arguments(parser)
     parser = add_verb(verbs, "rescue", rescue, "Put rows or tables of the past back, in one transaction")
     _add_backups(parser)
     add_point_arguments(parser, required=True)
@@ -61,6 +63,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         "exact, which also removes rows added since",
     )
     parser.add_argument("--preview", action="store_true", help="only count what would be written")
+    add_key_arguments(parser)
 
 
 def _add_backups(parser: argparse.ArgumentParser) -> None:
@@ -239,6 +242,7 @@ def _folder(args: argparse.Namespace, database: Database) -> Path:
 def _past(args: argparse.Namespace, database: Database, out: Output) -> Iterator[Past]:
     folder = _folder(args, database)
     logs = [database.path, *args.log]
+    key = database.backups.key_for(folder, key_from(args))
     database.flush()
-    with out.follow(past_task(folder, point_of(args, folder) or AT_END, logs)) as past:
+    with out.follow(past_task(folder, point_of(args, folder) or AT_END, logs, key=key)) as past:
         yield past

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QDialog, QFileDialog, QLineEdit, QWidget
 
-from engine.errors import Cancelled, IncrementRefused
+from engine.errors import BackupLocked, Cancelled, IncrementRefused
 from engine.types import BackupInfo, ProofStep
 from gui.backups.key_choice import KeyFileChoice
+from gui.backups.key_question import GivenKey, KeyQuestion, key_on
 from gui.backups.words import proof_steps
 from gui.page import Shell
 from gui.tasks import EngineSession
@@ -47,6 +48,8 @@ class WorkDialog(QDialog):
         self.shell = shell
         self.errors = ErrorSlot(lambda action: action in (*_ELSEWHERE, *_AGAIN))
         self.errors.action_requested.connect(self._act)
+        self.lock = KeyQuestion()
+        self.lock.given.connect(self._has_key)
         self.words = label("", "muted", wrap=True)
         self.place = QLineEdit()
         self.place.setAccessibleName(place_name)
@@ -62,7 +65,7 @@ class WorkDialog(QDialog):
         self._target = QWidget()
         self._target.setLayout(row(label(place_name, "caption"), self.place, browse, gap=Space.M))
         self.middle = column(gap=Space.S)
-        whole = column(label(title, "title"), self.words, self.errors, self._target)
+        whole = column(label(title, "title"), self.words, self.errors, self.lock, self._target)
         whole.addLayout(self.middle)
         for part in (self.banner, self.proof, self.bar):
             whole.addWidget(part)
@@ -107,13 +110,25 @@ class WorkDialog(QDialog):
         self._target.setEnabled(True)
         self.close_button.setText(self.tr("Close"))
         self.changed.emit()
-        if not isinstance(error, Cancelled):
-            self.bar.hide()
-            self.errors.show_error(error, self.windowTitle())
+        self.show_failure(error)
+
+    def show_failure(self, error: BaseException) -> None:
+        """Show the card and, where it is a key that is wanted, ask for one."""
+        if isinstance(error, Cancelled):
+            return
+        self.bar.hide()
+        self.errors.show_error(error, self.windowTitle())
+        if isinstance(error, BackupLocked):
+            self.lock.ask()
+
+    def _has_key(self) -> None:
+        self.errors.clear()
+        self.changed.emit()
 
     def has_succeeded(self) -> None:
         """Leave room for the proof."""
         self.bar.hide()
+        self.lock.hide()
         self._target.hide()
         self.go.hide()
         self.close_button.setText(self.tr("Done"))
@@ -164,6 +179,7 @@ class BackupDialog(WorkDialog):
         self.middle.addWidget(self.rehearses)
         self.key = KeyFileChoice(folder.with_name(f"{session.name}.key"))
         self.key.changed.connect(self.show_state)
+        self.lock.given.connect(self._rehearse_again)
         self.middle.addWidget(self.key)
         self.place.setText(str(folder))
 
@@ -182,6 +198,8 @@ class BackupDialog(WorkDialog):
         more: tuple[str | Path, ...] = ("--incremental",) if self._is_increment() else ()
         if (key := self.key.path()) is not None:
             more = (*more, "--key-file", key)
+        else:
+            more = (*more, *self.lock.command_words())
         self.command.show_command("backup", self._session.path, self.path(), *more)
 
     def _is_increment(self) -> bool:
@@ -189,11 +207,14 @@ class BackupDialog(WorkDialog):
 
     def start(self) -> None:
         folder, adds, key = self.path(), self._is_increment(), self.key.path()
+        given = self.lock.key()
         self.adds.hide()
         self.rehearses.hide()
         self.key.hide()
         self.shell.preferences.keep_backup_folder(self._session.path, folder)
-        answer = self._session.run(lambda db: _backup_task(db, folder, adds, key), self, channel="files")
+        answer = self._session.run(
+            lambda db: _backup_task(db, folder, adds, key, given), self, channel="files"
+        )
         answer.done(lambda task: self.follow(task, self._has_taken)).failed(self.has_failed)
 
     def has_failed(self, error: BaseException) -> None:
@@ -218,10 +239,18 @@ class BackupDialog(WorkDialog):
             self._look(self._show_proof)
             return
         self._look(lambda kept: self.proof.set_steps(proof_steps(kept, ProofStep.RESTORED)))
-        path = Path(info.path)
-        answer = self._session.run(lambda _db: _rehearse_task(path), self, channel="files")
+        self._rehearse(Path(info.path))
+
+    def _rehearse(self, path: Path) -> None:
+        given = self.lock.key()
+        answer = self._session.run(lambda db: _rehearse_task(db, path, given), self, channel="files")
         answer.done(lambda task: self.follow(task, lambda _found: self._look(self._show_proof)))
         answer.failed(self.has_failed)
+
+    def _rehearse_again(self) -> None:
+        """A key was given for the backup that was just taken, where its rehearsal asked for it."""
+        if self._info is not None:
+            self._rehearse(Path(self._info.path))
 
     def _look(self, show: Callable[[KeptBackup], object]) -> None:
         assert self._info is not None
@@ -246,10 +275,12 @@ class BackupDialog(WorkDialog):
         self.ended.emit()
 
 
-def _backup_task(database: Any, folder: Path, adds: bool, key_path: Path | None) -> Any:
+def _backup_task(
+    database: Any, folder: Path, adds: bool, key_path: Path | None, given: GivenKey | None
+) -> Any:
     from engine.backups.keys import key_file, make_key_file
 
-    key = None
+    key = None if given is None else given.read()
     if key_path is not None:
         key = key_file(key_path) if adds or key_path.exists() else make_key_file(key_path)
     backups = database.backups
@@ -260,11 +291,11 @@ def _backup_task(database: Any, folder: Path, adds: bool, key_path: Path | None)
     return task
 
 
-def _rehearse_task(path: Path) -> Any:
+def _rehearse_task(database: Any, path: Path, given: GivenKey | None) -> Any:
     # Imported here: the kernel is loaded on the worker.
     from engine.backups.rehearsal import rehearse_task
 
-    return rehearse_task(path)
+    return rehearse_task(path, key=key_on(database, path, given))
 
 
 def _look_again(database: Any, path: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +9,18 @@ from PySide6.QtCore import QCoreApplication, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
 
-from engine.errors import Cancelled, HoldfastError
-from engine.types import BackupInfo, BackupStanding, Event
+from engine.errors import BackupLocked, Cancelled, HoldfastError
+from engine.types import BackupInfo, Event
 from gui.actions import Actions
 from gui.backups.detail import BackupDetail
 from gui.backups.dialogs import BackupDialog
 from gui.backups.keeping import RetentionCard, ScheduleCard
+from gui.backups.key_question import KeyQuestion
 from gui.backups.past_part import PastPart
 from gui.backups.restore_dialog import RestoreDialog
 from gui.backups.retention_dialog import RetentionDialog
 from gui.backups.snapshot_part import SnapshotPart
+from gui.backups.tiles import BackupTiles
 from gui.backups.words import origin_word, proof_tone, proof_word
 from gui.backups.worker import Look, look, task_of
 from gui.models.record_view import RecordView
@@ -34,7 +35,6 @@ from gui.widgets import (
     ConfirmBar,
     ElidedLabel,
     EmptyState,
-    StatTile,
     button,
     column,
     formats,
@@ -86,11 +86,15 @@ class BackupsPage(Page):
         self._chosen = ""
         self._told = ""
         self.errors = self._make_errors()
+        self.lock = KeyQuestion()
+        """What was given here opens the backups in the dialogs too."""
+        self.lock.given.connect(self._work_again)
+        self._worked = ("", "")
         self.model = RecordModel(backup_fields(), lambda b: b.info.path, limit=500, parent=self)
         self.view = RecordView(self.model, self.tr("Backups"), (184, 98, 118, 84))
         self.view.record_chosen.connect(self._show_chosen)
         self.view.clicked.connect(lambda _index: self._show_chosen(self.view.current()))
-        self.past = PastPart(self)
+        self.past = PastPart(self, self.lock)
         self.time_line = self.past.line
         self.time_line.chosen.connect(self._choose)
         self.past.moment_shown.connect(self._show_moment)
@@ -107,10 +111,7 @@ class BackupsPage(Page):
         self._question.confirmed.connect(self._remove)
         self._bar = JobBar()
         self._folder = ElidedLabel("", "mono")
-        self._proved = StatTile(self.tr("Last proved"))
-        self._last = StatTile(self.tr("Last backup"))
-        self._next = StatTile(self.tr("Next by the schedule"))
-        self._count = StatTile(self.tr("In this folder"))
+        self.tiles = BackupTiles()
         self._connect_detail()
         self._build()
 
@@ -155,8 +156,7 @@ class BackupsPage(Page):
         lower.addWidget(self.schedule, 1)
         lower.addWidget(self.retention, 1)
         lower.addWidget(self.snapshots.card, 1)
-        tiles = row(self._proved, self._last, self._next, self._count, gap=Space.M)
-        whole = column(self._question, self.errors, tiles, gap=Space.M)
+        whole = column(self._question, self.errors, self.lock, self.tiles, gap=Space.M)
         whole.addLayout(upper, 1)
         whole.addLayout(lower)
         self.body.addLayout(whole, 1)
@@ -222,6 +222,7 @@ class BackupsPage(Page):
         self._shown, self._chosen, self._told = None, "", ""
         self._question.hide()
         self.errors.clear()
+        self.lock.take(None)
         self._bar.hide()
         super().detach()
 
@@ -250,7 +251,7 @@ class BackupsPage(Page):
         line = self.model.line_of(chosen) if chosen else None
         if found.backups:
             self.view.choose_line(0 if line is None else line)
-        self._show_tiles(found)
+        self.tiles.show_look(found)
         self.time_line.show_backups(found.backups, found.standing.next_at)
         if self.time_line.current() is None:
             self.time_line.choose(self._chosen)
@@ -271,36 +272,10 @@ class BackupsPage(Page):
         else:
             self.errors.show_error(failure, self.tr("take the scheduled backup"))
 
-    def _show_tiles(self, found: Look) -> None:
-        now, within = time.time(), found.config.proved_backup_within
-        standing = found.standing
-        last, proved = standing.taken_at, standing.proved_at
-        self._last.show_value(formats.ago(last), formats.moment(last) if last else "")
-        self._proved.show_value(
-            formats.ago(proved),
-            self.tr("restored, checked, counted") if proved else self.tr("none was restored yet"),
-            Tone.WARN if now - proved > within else Tone.GOOD,
-        )
-        words = self.tr("{size} in all").format(size=formats.size(sum(b.info.bytes for b in found.backups)))
-        if found.emergencies:
-            words += self.tr(", and {n} emergency").format(n=found.emergencies)
-        self._count.show_value(formats.count(len(found.backups)), words)
-        self._show_next(standing)
-
-    def _show_next(self, standing: BackupStanding) -> None:
-        if standing.is_running:
-            self._next.show_value(self.tr("now"), self.tr("it is being taken"), Tone.ACCENT)
-        elif standing.next_at is None:
-            self._next.show_value("–", self.tr("no schedule is set"))
-        else:
-            left = max(0.0, standing.next_at - time.time())
-            words = self.tr("in a moment") if left < 1 else formats.duration(left)
-            self._next.show_value(words, formats.moment(standing.next_at))
-
     def _show_sample(self, sample: Sample) -> None:
         standing = None if sample.health is None else sample.health.backups
         if standing is not None and self.isVisible():
-            self._show_next(standing)
+            self.tiles.show_next(standing)
             self.schedule.show_standing(standing)
 
     def _hear(self, events: list[Event]) -> None:
@@ -359,6 +334,7 @@ class BackupsPage(Page):
         )
         newest = self._shown.backups[0] if self._shown is not None and self._shown.backups else None
         dialog = BackupDialog(self.shell, self.session, folder, self, newest)
+        dialog.lock.take(self.lock.key())
         dialog.taken.connect(self._has_taken)
         dialog.ended.connect(self.refresh)
         dialog.open()
@@ -380,10 +356,15 @@ class BackupsPage(Page):
         kept = self.view.current()
         if self.session is None or kept is None:
             return
-        path = Path(kept.info.path)
+        path, given = Path(kept.info.path), self.lock.key()
+        self._worked = (kind, words)
         self.errors.clear()
-        answer = self.session.run(lambda _db: task_of(kind, path), self, channel="files")
+        answer = self.session.run(lambda db: task_of(db, kind, path, given), self, channel="files")
         answer.done(lambda task: self._follow(task, words)).failed(self._show_error)
+
+    def _work_again(self) -> None:
+        """With the key that was given now."""
+        self._work(*self._worked)
 
     def _follow(self, task: Any, words: str) -> None:
         job = self.shell.jobs.start(task, self)
@@ -400,7 +381,9 @@ class BackupsPage(Page):
         if self.session is None or kept is None:
             return
         beside = self.session.path.with_name(f"{self.session.path.stem} restored.holdfast")
-        RestoreDialog(self.shell, Path(kept.info.path), beside, self, self.session).open()
+        dialog = RestoreDialog(self.shell, Path(kept.info.path), beside, self, self.session)
+        dialog.lock.take(self.lock.key())
+        dialog.open()
 
     def show_retention(self) -> None:
         """Open the dialog that shows which backups would go."""
@@ -465,6 +448,8 @@ class BackupsPage(Page):
         self.refresh_quietly()
         if not isinstance(error, Cancelled):
             self.errors.show_error(error, self.tr("work on a backup"))
+            if isinstance(error, BackupLocked) and self._worked[0]:
+                self.lock.ask()
 
     def refresh_quietly(self) -> None:
         """Look again after a failure, without a second card where that fails too."""

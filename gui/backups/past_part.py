@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Qt, Signal
 
 from engine.errors import Cancelled
+from gui.backups.key_question import KeyQuestion
 from gui.backups.moments import Stop, StopKind
 from gui.backups.point_card import PointCard
 from gui.backups.point_dialog import PointDialog
@@ -31,9 +32,10 @@ class PastPart(QObject):
     """The slider stands at a moment that is no backup; False where it is one, or nothing."""
     failed = Signal(object)
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, lock: KeyQuestion) -> None:
+        """`lock` knows the key of encrypted backups that was given on the page."""
         super().__init__(page)
-        self._page = page
+        self._page, self._lock = page, lock
         self.line = BackupTimeLine()
         self.card = PointCard()
         self._session: EngineSession | None = None
@@ -138,17 +140,21 @@ class PastPart(QObject):
 
     def restore(self) -> None:
         """Open the dialog that restores the moment into a new database."""
-        self._open(
-            lambda session, folder, stop: PointDialog(
-                self._page.shell, session, folder, stop, self.line.moments.rows_at(stop), self._page
-            ).open()
-        )
+
+        def show(session: EngineSession, folder: Any, stop: Stop) -> None:
+            rows = self.line.moments.rows_at(stop)
+            dialog = PointDialog(self._page.shell, session, folder, stop, rows, self._page)
+            dialog.lock.take(self._lock.key())
+            dialog.open()
+
+        self._open(show)
 
     def rescue(self) -> None:
         """Open the guide that compares the moment with now and brings rows back."""
 
         def show(session: EngineSession, folder: Any, stop: Stop) -> None:
-            dialog = RescueDialog(self._page.shell, session, folder, stop, self._page)
+            key = self._lock.key()
+            dialog = RescueDialog(self._page.shell, session, folder, stop, self._page, key)
             dialog.rescued.connect(self.refresh)
             dialog.open()
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtWidgets import QWidget
 
+from gui.backups.key_question import GivenKey, key_on
 from gui.backups.moments import Stop, StopKind
 from gui.backups.restore_dialog import RestoreDialog
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.theme import Tone
-from gui.widgets import formats, set_look
+from gui.widgets import formats
 
 if TYPE_CHECKING:
     # At run time the kernel is loaded on a worker, after the window was drawn.
@@ -38,7 +39,6 @@ class PointDialog(RestoreDialog):
         self.reached: Reached | None = None
         when = formats.moment(stop.at).replace(":", "-")
         target = session.path.with_name(f"{session.path.stem} of {when}.holdfast")
-        self._live = session
         super().__init__(shell, folder, target, parent, session, shell.tr("Restore a moment"))
         self.words.setText(
             self.tr(
@@ -50,14 +50,13 @@ class PointDialog(RestoreDialog):
 
     def show_state(self) -> None:
         super().show_state()
-        self.command.show_command("restore", self._folder, self.path(), *point_words(self._stop))
+        words = (*point_words(self._stop), *self.lock.command_words())
+        self.command.show_command("restore", self._folder, self.path(), *words)
 
     def _look(self) -> None:
-        target = self.path()
-        answer = self._live.run(
-            lambda db: _preview(db, self._folder, self._stop.lsn, target), self, channel="files"
-        )
-        answer.done(lambda found: self._show_point(target, *found)).failed(self.has_failed)
+        folder, lsn, target, given = self._folder, self._stop.lsn, self.path(), self.lock.key()
+        answer = self.run(lambda db: _preview(db, folder, lsn, target, given))
+        answer.done(lambda found: self._show_point(target, *found)).failed(self._has_not_looked)
 
     def _show_point(self, target: Path, reached: Reached, found: RestorePreview) -> None:
         if target != self.path() or self.go.isHidden():
@@ -74,11 +73,7 @@ class PointDialog(RestoreDialog):
             Tone.ACCENT,
         )
         self._show_rows()
-        words, tone = self._fitness(found)
-        self._fit.setText(words)
-        set_look(self._fit, tone=str(tone))
-        has_place = bool(self.place.text().strip())
-        self.go.setEnabled(has_place and found.target.is_fit and found.has_room)
+        self._show_fitness(found)
 
     def _show_rows(self) -> None:
         if self._then is None:
@@ -90,11 +85,9 @@ class PointDialog(RestoreDialog):
         self._list.show()
 
     def start(self) -> None:
-        target = self.path()
+        folder, lsn, target, given = self._folder, self._stop.lsn, self.path(), self.lock.key()
         self._looks.stop()
-        answer = self._live.run(
-            lambda db: _restore_task(db, self._folder, self._stop.lsn, target), self, channel="files"
-        )
+        answer = self.run(lambda db: _restore_task(db, folder, lsn, target, given))
         answer.done(lambda task: self.follow(task, self._show_restored)).failed(self.has_failed)
 
     def _show_restored(self, found: tuple[Any, Reached]) -> None:
@@ -108,17 +101,21 @@ def point_words(stop: Stop) -> tuple[str, str]:
     return "--to-lsn", str(stop.lsn)
 
 
-def _preview(database: Any, folder: Path, lsn: int, target: Path) -> tuple[Reached, RestorePreview]:
+def _preview(
+    database: Any, folder: Path, lsn: int, target: Path, given: GivenKey | None
+) -> tuple[Reached, RestorePreview]:
     # Imported here, as below: the kernel is loaded on the worker.
     from engine.backups.point import at_lsn, preview_task
     from engine.backups.preview import restore_preview
 
+    key = key_on(database, folder, given)
     database.flush()
-    reached = preview_task(folder, at_lsn(lsn), [database.path]).run()
-    return reached, restore_preview(reached.backup, target)
+    reached = preview_task(folder, at_lsn(lsn), [database.path], key=key).run()
+    return reached, restore_preview(reached.backup, target, key=key)
 
 
-def _restore_task(database: Any, folder: Path, lsn: int, target: Path) -> Any:
+def _restore_task(database: Any, folder: Path, lsn: int, target: Path, given: GivenKey | None) -> Any:
     from engine.backups.point import at_lsn, restore_point_task
 
-    return restore_point_task(folder, target, at_lsn(lsn), [database.path])
+    key = key_on(database, folder, given)
+    return restore_point_task(folder, target, at_lsn(lsn), [database.path], key=key)

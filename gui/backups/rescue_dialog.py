@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
-from engine.errors import Cancelled
+from engine.errors import BackupLocked, Cancelled
+from gui.backups.key_question import GivenKey, KeyQuestion, key_on
 from gui.backups.moments import Stop
 from gui.backups.point_dialog import point_words
 from gui.backups.rescue_steps import ChooseStep, DoneStep, PreviewStep, Wanted
@@ -54,8 +55,15 @@ class RescueDialog(StepDialog):
     """Rows were written: views fetch again."""
 
     def __init__(
-        self, shell: Shell, session: EngineSession, folder: Path, stop: Stop, parent: QWidget | None = None
+        self,
+        shell: Shell,
+        session: EngineSession,
+        folder: Path,
+        stop: Stop,
+        parent: QWidget | None = None,
+        key: GivenKey | None = None,
     ) -> None:
+        """`key` opens the backups in `folder`, where they are encrypted and somebody has given it already."""
         moment = formats.moment(stop.at)
         title = self.tr("The past of {name}: {moment}").format(name=session.name, moment=moment)
         names = (self.tr("1 Look"), self.tr("2 Choose"), self.tr("3 Preview"), self.tr("4 Rescue"))
@@ -68,6 +76,9 @@ class RescueDialog(StepDialog):
         self._job: Any = None
         self._counts: tuple[RescuedTable, ...] = ()
         self.choose, self.preview, self.outcome = ChooseStep(moment), PreviewStep(), DoneStep()
+        self.lock = KeyQuestion()
+        self.lock.take(key)
+        self.lock.given.connect(self.look)
         parts = (self._look_part(moment), self.choose, self.preview, self.outcome)
         self.lay_out(parts, self._go_back, self._go_on)
         self.errors.action_requested.connect(lambda _action: self._retry())
@@ -85,7 +96,7 @@ class RescueDialog(StepDialog):
             "and compared with it row by row. Nothing of yours is written; the scratch folder goes when this "
             "window is closed."
         )
-        told.setLayout(column(label(words.format(moment=moment), "muted", wrap=True), None))
+        told.setLayout(column(self.lock, label(words.format(moment=moment), "muted", wrap=True), None))
         return told
 
     def _show_step(self, step: int) -> None:
@@ -115,7 +126,8 @@ class RescueDialog(StepDialog):
         return self.tr("Rescue {n} rows in one transaction").format(n=formats.count(total))
 
     def _show_command(self) -> None:
-        path, where = self._session.path, ("--backups", self._folder, *point_words(self._stop))
+        words = (*point_words(self._stop), *self.lock.command_words())
+        path, where = self._session.path, ("--backups", self._folder, *words)
         if self.step in (LOOK, CHOOSE):
             self.command.show_command("difference", path, *where)
             return
@@ -151,8 +163,8 @@ class RescueDialog(StepDialog):
 
     def look(self) -> None:
         """Rebuild the past in a scratch folder, then compare."""
-        folder, lsn = self._folder, self._stop.lsn
-        self._start(lambda db: _past_task(db, folder, lsn), self._compare_with)
+        folder, lsn, given = self._folder, self._stop.lsn, self.lock.key()
+        self._start(lambda db: _past_task(db, folder, lsn, given), self._compare_with)
 
     def _compare_with(self, past: Past) -> None:
         self._held.take(past)
@@ -248,6 +260,8 @@ class RescueDialog(StepDialog):
         self._show_buttons()
         if not isinstance(error, Cancelled):
             self.errors.show_error(error, self.windowTitle())
+            if isinstance(error, BackupLocked):
+                self.lock.ask()
         elif self._held.past is None:
             self.close()
 
@@ -266,13 +280,14 @@ def is_past(result: Any) -> bool:
     return isinstance(result, Past)
 
 
-def _past_task(database: Any, folder: Path, lsn: int) -> Any:
+def _past_task(database: Any, folder: Path, lsn: int, given: GivenKey | None) -> Any:
     # Imported here, as below: the kernel is loaded on the worker.
     from engine.backups.past import past_task
     from engine.backups.point import at_lsn
 
+    key = key_on(database, folder, given)
     database.flush()
-    return past_task(folder, at_lsn(lsn), [database.path])
+    return past_task(folder, at_lsn(lsn), [database.path], key=key)
 
 
 def _difference_task(database: Any, past: Past) -> Any:

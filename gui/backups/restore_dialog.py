@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,12 @@ from PySide6.QtWidgets import QWidget
 
 from engine.types import TargetState
 from gui.backups.dialogs import WorkDialog
+from gui.backups.key_question import GivenKey, key_on, known_key
 from gui.backups.words import proof_tone, proof_word, tr
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Shell
-from gui.tasks import EngineSession
+from gui.tasks import Answer, EngineSession
 from gui.theme import Space, Tone
 from gui.widgets import Pill, formats, label, row, set_look
 
@@ -86,13 +88,24 @@ class RestoreDialog(WorkDialog):
         self.go.setText(self.tr("Restore into {name}").format(name=path.name))
         # Only what was looked at can be started.
         self.go.setEnabled(False)
-        self.command.show_command("restore", self._source, path)
+        self.command.show_command("restore", self._source, path, *self.lock.command_words())
         self._looks.start(_LOOK_AFTER_MS)
 
+    def run(self, work: Callable[[Any], Any]) -> Answer:
+        """Do `work` on a worker, with the database that the backup is of, or None where it is not open."""
+        if self._session is None:
+            return self.shell.run(lambda: work(None), self)
+        return self._session.run(work, self, channel="files")
+
+    def _has_not_looked(self, error: BaseException) -> None:
+        """Nothing was started: the button waits for another place, or for a key."""
+        self.go.setEnabled(False)
+        self.show_failure(error)
+
     def _look(self) -> None:
-        source, target = self._source, self.path()
-        answer = self.shell.run(lambda: _preview(source, target), self)
-        answer.done(lambda found: self._show_preview(target, found)).failed(self.has_failed)
+        source, target, given = self._source, self.path(), self.lock.key()
+        answer = self.run(lambda database: _preview(database, source, target, given))
+        answer.done(lambda found: self._show_preview(target, found)).failed(self._has_not_looked)
 
     def _show_preview(self, target: Path, found: RestorePreview) -> None:
         if target != self.path() or self.go.isHidden():
@@ -106,11 +119,16 @@ class RestoreDialog(WorkDialog):
         )
         self._pill.show_state(proof_word(kept), proof_tone(kept))
         self._show_rows()
+        if found.is_locked and self.lock.isHidden():
+            self.lock.ask(kept.info.encryption)
+        self._show_fitness(found)
+
+    def _show_fitness(self, found: RestorePreview) -> None:
         words, tone = self._fitness(found)
         self._fit.setText(words)
         set_look(self._fit, tone=str(tone))
         has_place = bool(self.place.text().strip())
-        self.go.setEnabled(has_place and found.target.is_fit and found.has_room)
+        self.go.setEnabled(has_place and found.target.is_fit and found.has_room and not found.is_locked)
 
     def _fitness(self, found: RestorePreview) -> tuple[str, Tone]:
         if found.target is TargetState.NOT_EMPTY:
@@ -122,6 +140,8 @@ class RestoreDialog(WorkDialog):
         )
         if not found.has_room:
             return f"{room} {self.tr('Choose another disk.')}", Tone.BAD
+        if found.is_locked:
+            return f"{self.tr('It is encrypted: give its key above.')} {room}", Tone.WARN
         if found.backup.setback is not None:
             return f"{found.backup.setback.message} {room}", Tone.BAD
         return room, Tone.NEUTRAL
@@ -145,9 +165,9 @@ class RestoreDialog(WorkDialog):
         self._list.show()
 
     def start(self) -> None:
-        source, target = self._source, self.path()
+        source, target, given = self._source, self.path(), self.lock.key()
         self._looks.stop()
-        answer = self.shell.run(lambda: _restore_task(source, target), self)
+        answer = self.run(lambda database: _restore_task(database, source, target, given))
         answer.done(lambda task: self.follow(task, self._show_proof)).failed(self.has_failed)
 
     def _show_proof(self, result: Any) -> None:
@@ -207,11 +227,11 @@ def _difference_tone(line: RowLine) -> Tone | None:
     return Tone.WARN if (then or 0) != (now or 0) else None
 
 
-def _preview(source: Path, target: Path) -> RestorePreview:
+def _preview(database: Any, source: Path, target: Path, given: GivenKey | None) -> RestorePreview:
     # Imported here, as below: the kernel is loaded on the worker.
     from engine.backups.preview import restore_preview
 
-    return restore_preview(source, target)
+    return restore_preview(source, target, key=known_key(database, source, given))
 
 
 def _rows_now(database: Any) -> RowCounts:
@@ -220,7 +240,7 @@ def _rows_now(database: Any) -> RowCounts:
     return count_kept(database)
 
 
-def _restore_task(source: Path, target: Path) -> Any:
+def _restore_task(database: Any, source: Path, target: Path, given: GivenKey | None) -> Any:
     from engine.backups.restore import restore_task
 
-    return restore_task(source, target)
+    return restore_task(source, target, key=key_on(database, source, given))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config import Config
 from engine.errors import HoldfastError
 from engine.types import BackupStanding
+from gui.backups.key_question import GivenKey, key_on
 
 if TYPE_CHECKING:
     from engine.backups.history import KeptBackup
@@ -51,14 +52,15 @@ def look(database: Any) -> Look:
     )
 
 
-def task_of(kind: str, path: Path) -> Any:
-    """The task that verifies, rehearses or removes one backup."""
+def task_of(database: Any, kind: str, path: Path, given: GivenKey | None) -> Any:
+    """The task that verifies, rehearses or removes one backup; raises `BackupLocked` (-93)."""
     from engine.backups.rehearsal import checksum_task, rehearse_task
     from engine.backups.retention import remove_task
 
-    if kind == "rehearse":
-        return rehearse_task(path)
-    return remove_task(path) if kind == "remove" else checksum_task(path)
+    if kind == "remove":
+        return remove_task(path)
+    key = key_on(database, path, given)
+    return rehearse_task(path, key=key) if kind == "rehearse" else checksum_task(path, key)
 
 
 def line_of(database: Any, tasks: list[Any]) -> TimeLine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from engine.backups.backup import list_backups, verify_task
 from engine.backups.claim import UNFINISHED
 from engine.backups.keys import key_file, make_key_file, passphrase
 from engine.backups.point import AT_END, preview_task
+from engine.backups.preview import restore_preview
 from engine.backups.rehearsal import rehearse_task
 from engine.backups.restore import restore_task
 from engine.cli.__main__ import main
@@ -128,13 +130,61 @@ def test_the_command_line_encrypts_and_decrypts(
     assert holdfast("verify-backup", chain, "--key-file", moved) == 0
     assert holdfast("restore", chain, tmp_path / "one.holdfast", "--key-file", moved) == 0
     assert rows_of(tmp_path / "one.holdfast") == 500
-    monkeypatch.setattr("engine.cli.backing_up.getpass", lambda _words: "a long walk in the hills")
+    monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: "a long walk in the hills")
     other = tmp_path / "other"
     assert holdfast("backup", path, other, "--passphrase") == 0
     assert holdfast("verify-backup", other, "--passphrase") == 0
     assert main(["restore", str(other), str(tmp_path / "two.holdfast"), "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["error"]["code"] == errors.BackupLocked.code
     assert not (tmp_path / "two.holdfast").exists()
+
+
+def test_the_past_in_an_encrypted_backup_is_compared_and_rescued_with_its_key_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
+
+    def holdfast(*words: object) -> int:
+        status = main([*map(str, words), "--json"])
+        told.append(json.loads(capsys.readouterr().out))
+        return status
+
+    told: list[dict[str, Any]] = []
+    with engine.open(path) as database:
+        fill(database)
+        database.backups.full_task(chain, key=passphrase("a long walk in the hills")).run()
+        with database.transaction() as txn:
+            del txn.tree("t")[b"000007"]
+    where = (path, "--backups", chain, "--to-lsn", list_backups(chain)[0].end_lsn)
+    monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: "a long walk in the dark")
+    for more in ((), ("--passphrase",)):
+        assert holdfast("difference", *where, *more) == 3
+        assert told[-1]["error"]["code"] == errors.BackupLocked.code
+        assert holdfast("rescue", *where, "--table", "t", *more) == 3
+        assert told[-1]["error"]["code"] == errors.BackupLocked.code
+    assert rows_of(path) == 499, "nothing was touched"
+    monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: "a long walk in the hills")
+    assert holdfast("difference", *where, "--passphrase") == 0
+    assert [(table["name"], table["removed"]) for table in told[-1]["tables"]] == [("t", 1)]
+    assert holdfast("rescue", *where, "--table", "t", "--passphrase") == 0
+    assert rows_of(path) == 500
+
+
+def test_a_key_file_that_moved_is_found_where_the_settings_say(tmp_path: Path, config: Config) -> None:
+    chain, file = tmp_path / "chain", tmp_path / "backups.key"
+    key = make_key_file(file)
+    with engine.open(tmp_path / "db.holdfast", config=config) as database:
+        fill(database)
+        database.backups.full_task(chain, key=key).run()
+        moved = file.rename(tmp_path / "moved.key")
+        with pytest.raises(errors.BackupLocked):
+            database.backups.key_for(chain)
+        assert restore_preview(chain, tmp_path / "back.holdfast").is_locked
+        database.keeper.change(backup_key_file=str(moved))
+        found = database.backups.key_for(chain)
+        assert found is not None
+        assert not restore_preview(chain, tmp_path / "back.holdfast", key=found).is_locked
+        verify_task(chain, found).run()
 
 
 @pytest.mark.parametrize("text", ["", "short"])

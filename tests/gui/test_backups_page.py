@@ -194,7 +194,7 @@ def test_a_rehearsal_fills_the_four_steps(with_backup: MainWindow, until: Until,
     with watch.watching():
         page.rehearse()
         until(lambda: states(page) == [done] * 4)
-    assert page._proved.value() != "never"
+    assert page.tiles._proved.value() != "never"
 
 
 def test_a_damaged_backup_is_told_as_a_card_and_its_step_has_failed(
@@ -278,7 +278,7 @@ def test_an_emergency_backup_is_counted_beside_the_others_and_never_offered_for_
         pass
     emergency_task(tmp_path / "hurt.holdfast", page.folder).run()
     page.refresh()
-    until(lambda: "1 emergency" in page._count.accessibleName())
+    until(lambda: "1 emergency" in page.tiles._count.accessibleName())
     assert page.model.rowCount() == 1
     page.show_retention()
     dialog = page.findChildren(RetentionDialog)[0]
