@@ -6,6 +6,9 @@
     python -m tests.crash --matrix --size "1 GiB"      the validation matrix, from runs
     python -m tests.crash --scenario all               every scenario; or the names of some
 
+With `--recovery early` databases open after analysis and are recovered in the background, with
+`--recovery whole` they are recovered first; without it campaigns take turns, scenarios recover first.
+
 Exit status 0 only if nothing went wrong; with a sabotage only if it was noticed.
 """
 
@@ -36,22 +39,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.matrix or options.scenario:
-        return play(options.scenario or [], options.size, as_matrix=options.matrix)
+        opens_early = options.recovery == "early"
+        return play(options.scenario or [], options.size, as_matrix=options.matrix, opens_early=opens_early)
     simulated = (options.seeds, options.minutes, options.first, options.sabotage)
     if all(option is None for option in simulated):
         seed = secrets.randbelow(10**9) if options.seed is None else options.seed
-        return kill(10 if options.kills is None else options.kills, seed)
+        return kill(10 if options.kills is None else options.kills, seed, options.recovery)
     if options.kills is not None or options.seed is not None:
         parser.error("--kills and --seed belong to one campaign, the other options to another")
     count = options.seeds or (10**9 if options.minutes is not None else 400)
     first = secrets.randbelow(10**12) if options.first is None else options.first
-    return simulate(first, count, options.minutes, options.sabotage)
+    return simulate(first, count, options.minutes, options.sabotage, options.recovery)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.crash", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--recovery", choices=list(seeds.RECOVERIES), help="before or behind the opening")
     kills = parser.add_argument_group("processes killed at random")
     kills.add_argument("--kills", type=_positive, metavar="N", help="how many to kill (10)")
     kills.add_argument("--seed", type=int, help="what they write and when they are killed (random)")
@@ -74,10 +79,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def kill(kills: int, seed: int) -> int:
+def kill(kills: int, seed: int, recovery: str | None) -> int:
     """A campaign of kills in a directory of its own, which is kept where something went wrong."""
     directory = Path(tempfile.mkdtemp(prefix="holdfast-kills-"))
-    campaign = Campaign(directory, seed, lambda line: _console.print(line, markup=False))
+    campaign = Campaign(directory, seed, lambda line: _console.print(line, markup=False), recovery)
     _console.print(f"{kills} kills, seed {seed}")
     try:
         campaign.run(kills)
@@ -91,26 +96,28 @@ def kill(kills: int, seed: int) -> int:
     return 0
 
 
-def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool) -> int:
+def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool, opens_early: bool) -> int:
     """Play the matrix or some scenarios, and print what came of them as Markdown."""
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     if as_matrix:
-        outcomes = matrix.matrix(log_bytes, tell)
+        outcomes = matrix.matrix(log_bytes, tell, opens_early=opens_early)
         print(matrix.matrix_markdown(outcomes))
     else:
         chosen = list(SCENARIOS) if "all" in names else names
         outcomes = []
         for name in chosen:
             tell(f"{name} ...")
-            outcomes.append(matrix.play(SCENARIOS[name], log_bytes, tell))
+            outcomes.append(matrix.play(SCENARIOS[name], log_bytes, tell, opens_early=opens_early))
         print(matrix.scenarios_markdown(outcomes))
     return 0 if all(outcome.is_right for outcome in outcomes) else 1
 
 
-def simulate(first: int, count: int, minutes: float | None, sabotage: str | None) -> int:
+def simulate(
+    first: int, count: int, minutes: float | None, sabotage: str | None, recovery: str | None
+) -> int:
     """The kernel's campaign over `count` seeds from `first` on."""
     left_out = "" if sabotage is None else f", without {sabotage}"
     _console.print(f"seeds from {first} on{left_out}")
@@ -127,10 +134,13 @@ def simulate(first: int, count: int, minutes: float | None, sabotage: str | None
             if seed not in told and (sabotage is None or len(told) < _EXAMPLES):
                 told.add(seed)
                 _console.print(f"seed {seed}: {what}", markup=False)
-                _console.print(f"        again: {seeds.how_to_repeat(seed, sabotage)}")
+                _console.print(
+                    f"        again: {seeds.how_to_repeat(seed, sabotage, outcome.recoveries[seed])}"
+                )
 
     try:
-        outcome = seeds.run(seeds.build(), first, count, minutes=minutes, sabotage=sabotage, tell=tell)
+        program, options = seeds.build(), {"minutes": minutes, "sabotage": sabotage, "recovery": recovery}
+        outcome = seeds.run(program, first, count, **options, tell=tell)
     except seeds.CampaignBroken as broken:
         _console.print(str(broken), markup=False)
         return 3

@@ -105,11 +105,21 @@ def read(database: Database) -> Iterator[Part]:
             yield ["tree", name, []]
             for first in range(0, len(records), _BATCH):
                 yield ["tree", name, records[first : first + _BATCH]]
-        ledger = txn.tree(LEDGER)
-        noted = ((thread, ledger.get(ledger_key(thread))) for thread in range(THREADS))
-        yield ["stands", LEDGER, [(thread, int(number)) for thread, number in noted if number is not None]]
+        yield ["stands", LEDGER, list(_stands(txn).items())]
         for name in database.tables.names():
             yield from _read_table(txn.table(name))
+
+
+def stands(database: Database) -> dict[int, int]:
+    """For each thread the number of its newest transaction in the ledger."""
+    with database.transaction(read_only=True) as txn:
+        return _stands(txn)
+
+
+def _stands(txn: Transaction) -> dict[int, int]:
+    ledger = txn.tree(LEDGER)
+    noted = {thread: ledger.get(ledger_key(thread)) for thread in range(THREADS)}
+    return {thread: int(number) for thread, number in noted.items() if number is not None}
 
 
 def _read_table(table: Table) -> Iterator[Part]:

@@ -15,6 +15,8 @@ class Figures:
     kills: int = 0
     kills_at_work: int = 0
     kills_during_recovery: int = 0
+    kills_behind_the_opening: int = 0
+    """While pages of an open database were still to be redone, or its losers to be rolled back."""
     kills_during_clean_opening: int = 0
     kills_during_creation: int = 0
     kills_during_shutdown: int = 0
@@ -23,6 +25,9 @@ class Figures:
     visits: int = 0
     visits_refused: int = 0
     recoveries: int = 0
+    recoveries_behind_the_opening: int = 0
+    blind_lives: int = 0
+    """That wrote at once, without having read what the recovery gave."""
     recovery_seconds: float = 0.0
     longest_recovery_seconds: float = 0.0
     transactions_undone: int = 0
@@ -46,6 +51,7 @@ class Figures:
 
     def recovered(self, recovery: Mapping[str, float]) -> None:
         self.recoveries += 1
+        self.recoveries_behind_the_opening += bool(recovery["is_early"])
         self.recovery_seconds += recovery["seconds"]
         self.longest_recovery_seconds = max(self.longest_recovery_seconds, recovery["seconds"])
         self.transactions_undone += int(recovery["losers"])

@@ -3,13 +3,17 @@
 Every life is one process. It opens the database, which recovers it where the life before was
 killed, and says what it holds; that is held against the model. Then it writes until it is
 killed: at work, in its shutdown, or, before it has said anything, in its recovery.
+
+A recovery is through before the database is open, or it goes on behind that ("early"). Some of
+these lives are blind: they write at once, while pages are redone, and are killed meanwhile; the
+next life proves what they left.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ DATABASE = "Kills, größere 日本.holdfast"
 
 _MOST_TOLD = 40
 _VISITED = 0.2
+_BLIND = 0.5
 
 
 class Violation(Exception):
@@ -49,19 +54,28 @@ class Plan:
     delay_s: float
     visit: str | None = None
     """What a second program does with the database meanwhile."""
+    way: str = "whole"
+    """How the database is opened: see the writer."""
 
 
 class Campaign:
     """Kills the writers of one database and verifies what they leave."""
 
-    def __init__(self, directory: Path, seed: int, tell: Callable[[str], None]) -> None:
-        """`directory` exists; the database is made in it. `tell` takes a line for each thing that happens."""
+    def __init__(
+        self, directory: Path, seed: int, tell: Callable[[str], None], recovery: str | None = None
+    ) -> None:
+        """`directory` exists; the database is made in it. `tell` takes a line for each thing that happens.
+
+        `recovery` is "whole" or "early"; without it lives take turns at random.
+        """
         self.path = directory / DATABASE
         self.log = directory / "writers.log"
         self.figures = Figures()
         self.model = Model(seed)
         self._seed = seed
         self._dice = random.Random(seed)
+        self._recoveries = [recovery] if recovery is not None else ["whole", "early"]
+        self._way_dice = random.Random(f"ways {seed}")
         self._tell = tell
         self._recovery_s = self._opening_s = 0.05
         self._is_made = self._is_clean = False
@@ -70,10 +84,19 @@ class Campaign:
         """Kill so often, then verify once more and close. Raises `Violation`."""
         while self.figures.kills < kills:
             self._live(self._plan())
-        self._live(Plan(Moment.CLEAN, 0, 0.0))
+        self._live(Plan(Moment.CLEAN, 0, 0.0, way=self._recoveries[-1]))
         return self.figures
 
     def _plan(self) -> Plan:
+        plan, dice = self._draw(), self._way_dice
+        way = dice.choice(self._recoveries)
+        if way == "early" and dice.random() < _BLIND:
+            # Soon enough to be in the middle of what is done behind the opening.
+            delay_s = dice.uniform(0, dice.choice((0.005, 0.05)))
+            return Plan(Moment.WORK, dice.choice((0, 1, 5, 30)), delay_s, way="blind")
+        return replace(plan, way=way)
+
+    def _draw(self) -> Plan:
         moment = self._dice.choices(list(Moment), (30, 57, 8, 5))[0]
         if moment is Moment.OPENING:
             # A little longer than the last recovery took, so that every stage of it is hit.
@@ -86,7 +109,7 @@ class Campaign:
 
     def _live(self, plan: Plan) -> None:
         life = _Life(self, plan)
-        arguments = [str(self.path), str(self._seed)]
+        arguments = [str(self.path), str(self._seed), plan.way]
         with Victim("tests.crash.writer", arguments, self.log) as victim:
             try:
                 for message in victim.messages():
@@ -131,6 +154,9 @@ class Campaign:
         if life.is_closing:
             figures.kills_during_shutdown += 1
             return "in shutdown"
+        if life.is_behind:
+            figures.kills_behind_the_opening += 1
+            return "while it was redone"
         figures.kills_at_work += 1
         return "at work" if life.is_verified else "before it was verified"
 
@@ -152,6 +178,15 @@ class Campaign:
         if recovery is not None:
             self._recovery_s = seconds
             self.figures.recovered(recovery)
+
+    def settle(self, stands: dict[int, int]) -> None:
+        """A blind process has told where its threads stand. Raises `Violation`."""
+        settled = self.model.settle(stands)
+        if settled.problems:
+            raise Violation("\n".join(settled.problems))
+        self.figures.blind_lives += 1
+        self.figures.in_flight_found += settled.found
+        self.figures.in_flight_not_found += settled.not_found
 
     def verify(self, found: Contents, problems: list[Any]) -> None:
         """Hold what a process found against what must be there. Raises `Violation`."""
@@ -183,6 +218,8 @@ class _Life:
         self._messages = 0
         self.visitor: Visitor | None = None
         self.is_opened = self.is_verified = self.is_closing = self.is_closed = False
+        self.is_behind = False
+        """The recovery goes on behind the opening, as far as anybody was told."""
 
     def hear(self, message: Message, victim: Victim) -> None:
         """Take one message, and do what is due then."""
@@ -193,11 +230,16 @@ class _Life:
                     victim.kill_after(self._plan.delay_s)
             case ["opened", seconds, recovery]:
                 self.is_opened = True
+                self.is_behind = recovery is not None and recovery["is_early"]
                 if self._plan.visit is not None:
                     self.visitor = Visitor(
                         self._plan.visit, self._campaign.path, lambda: self._writes(victim)
                     )
                 self._campaign.opened(seconds, recovery)
+            case ["redone"]:
+                self.is_behind = False
+            case ["stands", stands]:
+                self._campaign.settle(dict(stands))
             case ["contents", part]:
                 self._found.add(part)
             case ["checked", problems]:

@@ -66,6 +66,9 @@ class Outcome:
             return "the disk is simulated: not timed"
         if "recovery_s" not in figures:
             return "nothing to recover"
+        if "first_query_s" in figures:
+            after = f"first query after {figures['first_query_s']} s"
+            return f"{after}, {figures['log_bytes'] / 1e6:.0f} MB of log recovered after {figures['through_s']} s"
         peak = int(figures["peak_bytes"])
         words = f"{figures['recovery_s']} s"
         if figures["log_bytes"] < _LARGE_BYTES:
@@ -73,12 +76,14 @@ class Outcome:
         return f"{words}, {figures['mb_per_s']} MB/s, {peak / 1e6:.0f} MB"
 
 
-def play(chosen: Scenario, log_bytes: int, tell: Callable[[str], object]) -> Outcome:
+def play(
+    chosen: Scenario, log_bytes: int, tell: Callable[[str], object], *, opens_early: bool = False
+) -> Outcome:
     """One scenario in a folder of its own, which is kept where it did not end as it must."""
     if chosen.missing:
         return Outcome(chosen.name, chosen.words, None, missing=chosen.missing)
     folder = Path(tempfile.mkdtemp(prefix=f"holdfast-{chosen.name}-"))
-    run = Run(folder, log_bytes)
+    run = Run(folder, log_bytes, opens_early=opens_early)
     try:
         verdict = chosen.play(run)
     except (NotAsItMustBe, AssertionError, Silent) as failure:
@@ -97,12 +102,12 @@ def _words(failure: Exception) -> str:
     return (str(failure) or "a process says nothing any more").splitlines()[0]
 
 
-def power_failures(log_bytes: int, tell: Callable[[str], object]) -> Outcome:
+def power_failures(log_bytes: int, tell: Callable[[str], object], recovery: str | None) -> Outcome:
     """The kernel's campaign on a disk that loses what was not synced, at any call."""
     count = max(20, min(_MOST_SEEDS, _SEEDS_PER_MB * log_bytes // 10**6))
     words = f"a simulated disk loses power at any call, {count} seeds"
     try:
-        outcome = seeds.run(seeds.build(), 1, count, tell=lambda _outcome: None)
+        outcome = seeds.run(seeds.build(), 1, count, recovery=recovery, tell=lambda _outcome: None)
     except seeds.CampaignBroken as broken:
         return Outcome(POWER_FAILURE, words, None, failure=str(broken).splitlines()[0])
     verdict = Verdict(lost=[f"seed {seed}: {what}" for seed, what in outcome.failed.items()])
@@ -111,15 +116,15 @@ def power_failures(log_bytes: int, tell: Callable[[str], object]) -> Outcome:
     return Outcome(POWER_FAILURE, words, verdict, {"seeds": count, **outcome.figures})
 
 
-def matrix(log_bytes: int, tell: Callable[[str], object]) -> list[Outcome]:
+def matrix(log_bytes: int, tell: Callable[[str], object], *, opens_early: bool = False) -> list[Outcome]:
     """The outcomes of the matrix, in its order."""
     outcomes = []
     for row, name in ROWS.items():
         tell(f"{row} ...")
-        outcomes.append(play(SCENARIOS[name], log_bytes, tell))
+        outcomes.append(play(SCENARIOS[name], log_bytes, tell, opens_early=opens_early))
         if row == "normal shutdown":
             tell(f"{POWER_FAILURE} ...")
-            outcomes.append(power_failures(log_bytes, tell))
+            outcomes.append(power_failures(log_bytes, tell, "early" if opens_early else None))
     return outcomes
 
 

@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import engine
+from engine.recovery.state import STATE_FILE
 from tests.crash.labourer import Orders
 from tests.crash.victim import ROOT, Message, Victim
 from tests.crash.workload import Shape, Verdict, verify
@@ -71,6 +72,8 @@ class Run:
     folder: Path
     log_bytes: int
     tell: Callable[[str], object] = lambda _line: None
+    opens_early: bool = False
+    """Recovered behind an open database, which is then closed; not by a command of its own."""
     acknowledged: dict[int, int] = field(default_factory=dict)
     """Commits, by thread."""
     shape: Shape = field(default_factory=Shape)
@@ -94,6 +97,7 @@ class Run:
         }
         path.mkdir(parents=True)
         lines = [f'{name} = "{value}"\n' for name, value in settings.items()]
+        lines.append(f"recover_on_demand = {str(self.opens_early).lower()}\n")
         (path / "reliability.toml").write_text("".join(lines), "utf-8")
         self.path = path
 
@@ -174,9 +178,24 @@ class Run:
             errors,
         )
 
+    def attempt(self, *arguments: str, **limits: Any) -> Told:
+        """A recovery, as it may end: `holdfast recover`, or a command that opens the database and closes it.
+
+        What has `arguments` of its own, as a fallback has, is always `holdfast recover`.
+        """
+        if not self.opens_early or arguments:
+            return self.holdfast("recover", str(self.path), *arguments, **limits)
+        told = self.holdfast("checkpoint", str(self.path), **limits)
+        if told.status != 0:
+            return told
+        state = json.loads((self.path / STATE_FILE).read_text("utf-8"))
+        if not state["report"]["on_demand"] or state["status"] != "completed":
+            raise AssertionError(f"the database was not recovered behind its opening: {state}")
+        return replace(told, answer=state["report"])
+
     def recover(self, *arguments: str, memory_bytes: int = 0) -> Told:
-        """`holdfast recover`, noted in the figures. Raises `AssertionError` where it fails."""
-        told = self.holdfast("recover", str(self.path), *arguments, memory_bytes=memory_bytes)
+        """A recovery, noted in the figures. Raises `AssertionError` where it fails."""
+        told = self.attempt(*arguments, memory_bytes=memory_bytes)
         if told.status != 0:
             raise AssertionError(
                 f"the recovery ended with {told.status}: {told.answer.get('error')}{told.errors}"
@@ -184,9 +203,29 @@ class Run:
         self.note(told)
         return told
 
+    def first_query(self) -> dict[str, Any]:
+        """Open the database behind its recovery in a process of its own, and ask for one record.
+
+        Returns the figures; see `tests.crash.opener`. Raises `AssertionError` where it fails.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.crash.opener", str(self.path)],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"the opening ended with {done.returncode}: {done.stderr}")
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
     def note(self, told: Told) -> None:
         """Take the figures of a recovery."""
-        analysis, seconds = told.answer["analysis"], float(told.answer["seconds"])
+        analysis, undo = told.answer["analysis"], told.answer["undo"] or {}
+        seconds = float(told.answer["seconds"])
+        changes = sum(loser["changes"] for loser in analysis.get("losers", ())) if analysis else 0
         # All that was read, from the checkpoint on; redo needs less where pages were written since.
         log_bytes = int(analysis.get("bytes", 0)) if analysis else 0
         self.figures |= {
@@ -196,7 +235,8 @@ class Run:
             "peak_bytes": told.peak_bytes,
             "taken_bytes": told.answer.get("memory_bytes", 0),
             "losers": len(analysis.get("losers", ())) if analysis else 0,
-            "undone": told.answer["undo"].get("records", 0) if told.answer.get("undo") else 0,
+            # Behind an open database a loser is rolled back as any transaction is.
+            "undone": changes if undo.get("transactions_left") == 0 else undo.get("records", 0),
         }
 
     def verify(self, *, may_lack: bool = False, path: Path | None = None) -> Verdict:

@@ -73,6 +73,16 @@ def simple_crash(run: Run) -> Verdict:
     return run.verify()
 
 
+@scenario("killed at work, opened after analysis and asked for a record while pages are redone")
+def first_query(run: Run) -> Verdict:
+    run.work(run.orders(losers=1))
+    run.figures |= run.first_query()
+    told, acknowledged = run.figures["number"] + 1, sum(run.acknowledged.values())
+    ensure(told >= acknowledged, f"the first query knew {told} commits of {acknowledged}")
+    run.figures["recovery_s"] = run.figures["through_s"]
+    return run.verify()
+
+
 @scenario("the process is killed while it takes a checkpoint, three times")
 def crash_during_a_checkpoint(run: Run) -> Verdict:
     dice = random.Random(run.log_bytes)
@@ -102,7 +112,7 @@ def corrupted_log_records(run: Run) -> Verdict:
 
 def _up_to_the_damage(run: Run) -> Verdict:
     """What cannot be recovered whole is refused, its cost told, and then taken up to the damage."""
-    refused = run.holdfast("recover", str(run.path))
+    refused = run.attempt()
     ensure(refused.code == -71, f"a damaged log was answered with {refused.code}")
     told = run.holdfast("recover", str(run.path), "--fallbacks").answer["fallbacks"][0]
     ensure(bool(told["possible"]), f"there is no last valid record: {told['why_not']}")
@@ -141,11 +151,9 @@ def cascading_failures(run: Run) -> Verdict:
     whole_s = run.holdfast("recover", str(run.path), "--rehearse").seconds
     dice = random.Random(run.log_bytes)
     for _ in range(3):
-        killed = run.holdfast("recover", str(run.path), kill_after_s=dice.uniform(0.3, 0.9) * whole_s)
+        killed = run.attempt(kill_after_s=dice.uniform(0.3, 0.9) * whole_s)
         run.figures["recoveries_killed"] = run.figures.get("recoveries_killed", 0) + (killed.status != 0)
-    stopped = run.holdfast(
-        "recover", str(run.path), interrupt_after_s=0.6 * whole_s, kill_after_s=0.6 * whole_s + 0.05
-    )
+    stopped = run.attempt(interrupt_after_s=0.6 * whole_s, kill_after_s=0.6 * whole_s + 0.05)
     run.figures["rollbacks_killed"] = int(stopped.status != 0)
     run.recover()
     verdict = run.verify()
@@ -177,7 +185,7 @@ def disk_full(run: Run) -> Verdict:
         heard = run.work(run.orders(log_bytes=1 << 60))
         codes = [message[1] for message in heard if message[0] == "refused"]
         ensure(codes == [-11], f"work on a full disk ended with {codes}")
-        refused = run.holdfast("recover", str(run.path))
+        refused = run.attempt()
         ensure(refused.code in (-72, -74, 0), f"recovery on a full disk ended with {refused.code}")
         run.figures["on_the_full_disk"] = f"{refused.code}" if refused.code else "recovered"
         if refused.code:
@@ -237,7 +245,7 @@ def log_segment_missing(run: Run) -> Verdict:
 )
 def read_only_directory(run: Run) -> Verdict:
     run.work(run.orders())
-    refused = run.holdfast("recover", str(run.path), is_stranger=True)
+    refused = run.attempt(is_stranger=True)
     ensure(refused.code == -77, f"who may not write was answered with {refused.code}")
     run.recover()
     return run.verify()

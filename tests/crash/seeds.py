@@ -7,6 +7,7 @@ is run in batches, until all seeds are done or the time is up.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,12 @@ KERNEL = ROOT / "engine" / "kernel"
 SABOTAGES = ("log-sync", "data-sync", "doublewrite", "compensation")
 """Safeguards that a campaign can leave out, which it then has to notice."""
 
-_CAMPAIGN = "every_acknowledged_commit_survives_crashes_and_nothing_else_does"
+RECOVERIES = {
+    "whole": "every_acknowledged_commit_survives_crashes_and_nothing_else_does",
+    "early": "databases_that_open_before_their_recovery_is_through_survive_crashes_at_any_step_too",
+}
+"""What opens a database after a crash, and the campaign of the kernel that does it so: a recovery that is
+through before anybody reads, or one that goes on behind an open database."""
 _BATCH = 50
 _BATCH_TIMEOUT_S = 300
 _FIGURE = re.compile(r"^\s+(\w+): (\d+),$", re.MULTILINE)
@@ -43,6 +49,8 @@ class Outcome:
     figures: Counter[str] = field(default_factory=Counter)
     failed: dict[int, str] = field(default_factory=dict)
     """What each failing seed said."""
+    recoveries: dict[int, str] = field(default_factory=dict)
+    """How the failing seeds were recovered."""
 
     def add(self, batch: Outcome) -> None:
         greatest = max(self.figures[_GREATEST], batch.figures[_GREATEST])
@@ -50,6 +58,7 @@ class Outcome:
         self.figures.update(batch.figures)
         self.figures[_GREATEST] = greatest
         self.failed.update(batch.failed)
+        self.recoveries.update(batch.recoveries)
 
 
 def build() -> Path:
@@ -72,31 +81,34 @@ def run(
     *,
     minutes: float | None = None,
     sabotage: str | None = None,
+    recovery: str | None = None,
     tell: Callable[[Outcome], None],
 ) -> Outcome:
     """Run `count` seeds from `first` on, or as many as `minutes` allow; `tell` hears after each batch.
 
+    `recovery` is one of `RECOVERIES`; without it batches take turns.
     With a sabotage it ends after the first batch in which a violation was found.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     outcome = Outcome()
+    turns = itertools.cycle(RECOVERIES if recovery is None else [recovery])
     while outcome.seeds < count and (deadline is None or time.monotonic() < deadline):
         batch = min(_BATCH, count - outcome.seeds)
-        outcome.add(_run_batch(program, first + outcome.seeds, batch, sabotage))
+        outcome.add(_run_batch(program, first + outcome.seeds, batch, sabotage, next(turns)))
         tell(outcome)
         if sabotage is not None and outcome.failed:
             break
     return outcome
 
 
-def _run_batch(program: Path, first: int, count: int, sabotage: str | None) -> Outcome:
+def _run_batch(program: Path, first: int, count: int, sabotage: str | None, recovery: str) -> Outcome:
     environment = {**os.environ, "HOLDFAST_FIRST_SEED": str(first), "HOLDFAST_SEEDS": str(count)}
     environment.pop("HOLDFAST_SABOTAGE", None)
     if sabotage is not None:
         environment["HOLDFAST_SABOTAGE"] = sabotage
     try:
         done = subprocess.run(
-            [program, _CAMPAIGN, "--exact", "--nocapture"],
+            [program, RECOVERIES[recovery], "--exact", "--nocapture"],
             cwd=KERNEL,
             env=environment,
             capture_output=True,
@@ -108,7 +120,9 @@ def _run_batch(program: Path, first: int, count: int, sabotage: str | None) -> O
     except subprocess.TimeoutExpired:
         last = first + count - 1
         raise CampaignBroken(f"seeds {first} to {last} do not end: one of them hangs") from None
-    return understand(done.stdout, count, done.returncode, done.stderr)
+    outcome = understand(done.stdout, count, done.returncode, done.stderr)
+    outcome.recoveries = dict.fromkeys(outcome.failed, recovery)
+    return outcome
 
 
 def understand(output: str, count: int, status: int, errors: str = "") -> Outcome:
@@ -120,7 +134,7 @@ def understand(output: str, count: int, status: int, errors: str = "") -> Outcom
     return Outcome(count, figures, failed)
 
 
-def how_to_repeat(seed: int, sabotage: str | None) -> str:
+def how_to_repeat(seed: int, sabotage: str | None, recovery: str) -> str:
     """The command that runs one seed again."""
     left_out = "" if sabotage is None else f" --sabotage {sabotage}"
-    return f"python -m tests.crash --from {seed} --seeds 1{left_out}"
+    return f"python -m tests.crash --from {seed} --seeds 1 --recovery {recovery}{left_out}"

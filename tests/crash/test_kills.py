@@ -73,7 +73,7 @@ def next_commit(thread: int) -> int:
 
 def test_acknowledged_commits_survive_kills_and_nothing_else_does(tmp_path: Path) -> None:
     # This seed kills at work, in recovery, and at work beside a second program.
-    campaign = Campaign(tmp_path, seed=329, tell=print)
+    campaign = Campaign(tmp_path, seed=329, tell=print, recovery="whole")
     figures = campaign.run(kills=4)
     assert figures.kills == 4
     assert figures.visits >= 1
@@ -82,6 +82,16 @@ def test_acknowledged_commits_survive_kills_and_nothing_else_does(tmp_path: Path
     assert figures.commits_acknowledged > 100
     assert figures.rotations > 0
     assert figures.splits > 0
+
+
+def test_commits_survive_kills_while_an_open_database_is_still_redone(tmp_path: Path) -> None:
+    # This seed kills at work, then twice a process that writes behind its opening, blind.
+    campaign = Campaign(tmp_path, seed=199, tell=print, recovery="early")
+    figures = campaign.run(kills=4)
+    assert figures.blind_lives == 2
+    assert figures.recoveries_behind_the_opening >= 2
+    assert figures.verifications >= 2
+    assert figures.commits_acknowledged > 50
 
 
 def test_the_same_seed_draws_the_same_transaction() -> None:

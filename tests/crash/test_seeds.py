@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.seeds import CampaignBroken, Outcome, understand
+from tests.crash.seeds import CampaignBroken, Outcome, how_to_repeat, understand
 
 PRINTED = """
 running 1 test
@@ -39,6 +39,15 @@ def test_every_failing_seed_is_kept_with_what_it_said() -> None:
     failing = PRINTED + "seed 7: life 2: none of 3 allowed states\nseed 31: recovery: [-71]\n"
     outcome = understand(failing, 50, 101)
     assert outcome.failed == {7: "life 2: none of 3 allowed states", 31: "recovery: [-71]"}
+
+
+def test_a_failing_seed_is_repeated_with_the_recovery_that_it_failed_in() -> None:
+    outcome = Outcome()
+    failing = understand(PRINTED + "seed 7: recovery: [-71]\n", 50, 101)
+    failing.recoveries = {7: "early"}
+    outcome.add(failing)
+    again = how_to_repeat(7, None, outcome.recoveries[7])
+    assert again == "python -m tests.crash --from 7 --seeds 1 --recovery early"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """The process that is killed: opens a database, says what it holds, and writes until it dies.
 
-Run as `python -m tests.crash.writer PATH SEED`. It speaks in lines of JSON on standard output,
+Run as `python -m tests.crash.writer PATH SEED WAY`. The way is "whole", "early" (it opens the database
+after analysis, and the recovery goes on meanwhile) or "blind" (early, and it writes at once, without
+having read what the database holds; the next life will). It speaks in lines of JSON on standard output,
 each a list that begins with its kind:
 
     opening                           engine.open is about to be called
     opened SECONDS RECOVERY           it returned; what the recovery did, or null
+    redone                            the recovery that went on meanwhile is through
+    stands STANDS                     blind: the newest transaction of each thread
     contents PART                     what the database holds
     checked PROBLEMS                  what the check found
     ready
@@ -238,22 +242,29 @@ def figures(database: Database) -> dict[str, int]:
     }
 
 
-def open_and_tell(path: str, seed: int, channel: Channel) -> tuple[Database, dict[int, int]]:
+def open_and_tell(path: str, way: str, channel: Channel) -> tuple[Database, dict[int, int]]:
     """Open the database, recovering it, and say all that it holds; where each thread stands."""
     channel.tell("opening")
     began = time.monotonic()
-    # Half of them open before the recovery is through, and are killed in the middle of it too.
-    settings = CONFIG.changed(recover_on_demand=seed % 2 == 1)
+    settings = CONFIG.changed(recover_on_demand=way != "whole")
     database = engine.open(path, config=settings, recovery="auto")
     report = database.recovery_report
     recovery = None
     if report is not None:
         losers = len(report.analysis["losers"])
         undone = report.undo.get("records", 0)
-        recovery = {"seconds": report.seconds, "losers": losers, "undone": undone}
+        early = report.on_demand
+        recovery = {"seconds": report.seconds, "losers": losers, "undone": undone, "is_early": early}
     channel.tell("opened", time.monotonic() - began, recovery)
+    if recovery is not None and recovery["is_early"]:
+        database.events.subscribe(lambda _: channel.tell("redone"), kinds=["recovery_completed"])
     contents.prepare(database)
-    stands: dict[int, int] = {}
+    if way == "blind":
+        stands = contents.stands(database)
+        channel.tell("stands", list(stands.items()))
+        channel.tell("ready")
+        return database, stands
+    stands = {}
     for part in contents.read(database):
         channel.tell("contents", part)
         if part[0] == "stands":
@@ -263,12 +274,12 @@ def open_and_tell(path: str, seed: int, channel: Channel) -> tuple[Database, dic
     return database, stands
 
 
-def main(path: str, seed: int) -> None:
+def main(path: str, seed: int, way: str) -> None:
     """Work as told until killed, told to close, or left alone."""
     faulthandler.enable()
     channel = Channel()
     try:
-        database, stands = open_and_tell(path, seed, channel)
+        database, stands = open_and_tell(path, way, channel)
         writer = Writer(database, seed, channel)
         for line in sys.stdin:
             if line == "go\n":
@@ -290,4 +301,4 @@ def _end(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
