@@ -67,8 +67,8 @@ class Outcome:
         if "recovery_s" not in figures:
             return "nothing to recover"
         if "first_query_s" in figures:
-            after = f"first query after {figures['first_query_s']} s"
-            return f"{after}, {figures['log_bytes'] / 1e6:.0f} MB of log recovered after {figures['through_s']} s"
+            first, through = figures["first_query_s"], figures["through_s"]
+            return f"first query after {first} s, all {figures['log_bytes'] / 1e6:.0f} MB after {through} s"
         peak = int(figures["peak_bytes"])
         words = f"{figures['recovery_s']} s"
         if figures["log_bytes"] < _LARGE_BYTES:
