@@ -256,6 +256,11 @@ class ActivityPage(Page):
         self._graph_card.hint.setText(words)
         self.inspector.show_suggestion(None if drawn.is_past else drawn.suggested)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a graph of waits is in view."""
+        return self._picture.currentIndex() == 1
+
     def _choose(self, txn: int) -> None:
         self.inspector.choose(txn)
         self.transaction_view.choose_line(self.transactions.line_of(txn))

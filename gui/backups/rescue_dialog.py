@@ -123,7 +123,7 @@ class RescueDialog(StepDialog):
 
     def _rescue_words(self) -> str:
         total = sum(table.total for table in self._counts)
-        return self.tr("Rescue {n} rows in one transaction").format(n=formats.count(total))
+        return self.tr("Rescue {rows} in one transaction").format(rows=formats.rows(total))
 
     def _show_command(self) -> None:
         words = (*point_words(self._stop), *self.lock.command_words())

@@ -52,7 +52,7 @@ class ChooseStep(QWidget):
         self._columns: tuple[str, ...] = ()
         self._after: bytes | None = None
         self.tables = RecordModel(_table_fields(), lambda t: t.name, limit=2000, parent=self)
-        self.table_view = RecordView(self.tables, self.tr("Tables then and now"), (118, 62, 62, 56, 56, 50))
+        self.table_view = RecordView(self.tables, self.tr("Tables then and now"), (100, 74, 74, 54, 54, 48))
         self.table_view.record_chosen.connect(self._show_table)
         self.rows = RecordModel(self._row_fields(), lambda r: r.key_bytes, limit=_MOST_ROWS, parent=self)
         self.row_view = RecordView(self.rows, self.tr("Rows that differ"), (84, 110, 180))
@@ -182,8 +182,8 @@ class ChooseStep(QWidget):
 
     def _has_selected(self, _new: QItemSelection | None = None, _old: QItemSelection | None = None) -> None:
         count = len(self.row_view.selectionModel().selectedRows())
-        words = self.tr("Choose this row") if count == 1 else self.tr("Choose {n} rows")
-        self.take_rows.setText(words.format(n=formats.count(count)))
+        words = self.tr("Choose this row") if count == 1 else self.tr("Choose {rows}")
+        self.take_rows.setText(words.format(rows=formats.rows(count)))
         table = self.current()
         self.take_rows.setEnabled(count > 0 and table is not None and table.then is not None)
 
@@ -217,7 +217,7 @@ class ChooseStep(QWidget):
 
     def _wanted_words(self, wanted: Wanted) -> str:
         if wanted.keys is not None:
-            return self.tr("{name}: {n} rows").format(name=wanted.name, n=formats.count(wanted.total))
+            return f"{wanted.name}: {formats.rows(wanted.total)}"
         words = self.tr("{name}: the whole table").format(name=wanted.name)
         return f"{words} → {wanted.into}" if wanted.into else words
 
@@ -281,7 +281,7 @@ class PreviewStep(QWidget):
         if not any(table.total or table.is_new for table in tables):
             words = self.tr("Nothing would be written this way: choose another one above, or other rows.")
         elif kept:
-            words = self.tr("{n} rows differ and stay as they are now.").format(n=kept) + " " + words
+            words = self.tr("{rows} that differ stay as now.").format(rows=formats.rows(kept)) + " " + words
         self._words.setText(words)
 
 
@@ -306,7 +306,7 @@ class DoneStep(QWidget):
             figures = ", ".join(words.format(n=formats.count(n)) for words, n in counts if n)
             parts.append(f"{table.name}: {figures or self.tr('nothing to do')}")
         self.banner.say(
-            Tone.GOOD, self.tr("Rescued {n} rows").format(n=formats.count(done.total)), "; ".join(parts)
+            Tone.GOOD, self.tr("Rescued {rows}").format(rows=formats.rows(done.total)), "; ".join(parts)
         )
         self._undo.setText(
             self.tr(

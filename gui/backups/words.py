@@ -65,7 +65,7 @@ def rows_words(counts: RowCounts) -> str:
         parts.append(_plural(tr("1 table"), tr("{n} tables"), len(counts.tables)))
     if counts.trees:
         parts.append(_plural(tr("1 tree"), tr("{n} trees"), len(counts.trees)))
-    rows = _plural(tr("1 row"), tr("{n} rows"), counts.total)
+    rows = formats.rows(counts.total)
     return f"{rows} · {', '.join(parts)}" if parts else rows
 
 
@@ -123,7 +123,7 @@ def _detail(kept: KeptBackup, step: ProofStep) -> str:
         return tr("checked")
     if kept.counted is None:
         return ""
-    return _plural(tr("1 row"), tr("{n} rows"), kept.counted.total)
+    return formats.rows(kept.counted.total)
 
 
 def _short(at: float) -> str:

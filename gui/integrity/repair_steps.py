@@ -230,7 +230,7 @@ def plan_steps(plan: RepairPlan, most: int = 8) -> list[Step]:
         Step(
             tr("Rebuild index {name}").format(name=index.index),
             StepState.WAITING,
-            tr("from {n} rows of {table}").format(n=formats.count(index.rows), table=index.table),
+            tr("from {rows} of {table}").format(rows=formats.rows(index.rows), table=index.table),
         )
         for index in plan.indexes
     ]

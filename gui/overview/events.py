@@ -95,8 +95,8 @@ _SENTENCES = {
     "snapshot_dropped": "Snapshot dropped: {name}",
     "snapshot_failed": "The scheduled snapshot failed: {message}",
     "snapshot_given_up": "The snapshot {name} was given up ({code}): {reason}",
-    "import_finished": "Import: {rows} rows",
-    "export_finished": "Export: {rows} rows",
+    "import_finished": "Import: {rows}",
+    "export_finished": "Export: {rows}",
     "check_finished": "Check: {problems} problems, {seconds}",
     "log_held": "Transaction {txn} holds {bytes} of log for its {what}, the limit is {limit}: {action}",
     "page_repaired": "Page {page} was damaged and is repaired, from: {source}",
@@ -108,7 +108,7 @@ _SENTENCES = {
     "writes_halted": "All changes are stopped: page {page} could not be repaired",
     "moment_marked": "This moment is named “{name}”",
     "moment_removed": "No moment is named “{name}” any more",
-    "rows_rescued": "Rescued from the past: {rows} rows",
+    "rows_rescued": "Rescued from the past: {rows}",
     "recovery_opened": "Opened before its recovery is through: {pages} pages and {losers} unfinished "
     "transactions left, from {log_bytes} of log",
     "recovery_completed": "Recovery complete after {seconds}: {pages} pages, {losers} transactions undone",
@@ -127,6 +127,8 @@ def _figure(name: str, value: object) -> str:
         return str(value)
     if name.endswith("_s") or name == "seconds":
         return formats.duration(value)
+    if name == "rows":
+        return formats.rows(value)
     if name == "bytes" or name.endswith("_bytes"):
         return formats.size(value)
     return str(value) if name in ("victim", "txn", "page", "finding", "code") else formats.count(value)

@@ -47,9 +47,9 @@ class EditBar(QFrame):
     def show_count(self, rows: int, exact: bool, bounded: bool) -> None:
         """Say how many rows there are; of a filtered view, how many were met so far."""
         if exact:
-            text = self.tr("{n} rows").format(n=formats.count(rows)) if rows != 1 else self.tr("1 row")
+            text = formats.rows(rows)
         else:
-            text = self.tr("at least {n} rows").format(n=formats.count(rows)) if rows else self.tr("reading…")
+            text = self.tr("at least {rows}").format(rows=formats.rows(rows)) if rows else self.tr("reading…")
         self._count.setText(text)
         self._count_button.setVisible(bounded and not exact and rows > 0)
 

@@ -73,9 +73,7 @@ class ExportDialog(QDialog):
         made = QListWidget()
         made.setAccessibleName(self.tr("Tables to export"))
         for table in tables:
-            item = QListWidgetItem(
-                self.tr("{name}  ·  {rows} rows").format(name=table.name, rows=formats.count(table.rows))
-            )
+            item = QListWidgetItem(f"{table.name}  ·  {formats.rows(table.rows)}")
             item.setData(Qt.ItemDataRole.UserRole, table.name)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
@@ -188,8 +186,8 @@ class ExportDialog(QDialog):
         self._close.setText(self.tr("Close"))
         self._show_state()
         self._said.setText(
-            self.tr("Wrote {rows} rows to {name} in {time}.").format(
-                rows=formats.count(result.rows),
+            self.tr("Wrote {rows} to {name} in {time}.").format(
+                rows=formats.rows(result.rows),
                 name=result.path.name,
                 time=formats.duration(result.seconds),
             )

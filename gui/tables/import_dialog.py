@@ -139,10 +139,10 @@ class ImportDialog(QDialog):
         rate = formats.rate(result.rows / result.seconds, "rows") if result.seconds > 0 else ""
         self._issues.setText(
             (
-                self.tr("Imported {rows} rows into one table, {rate}.")
+                self.tr("Imported {rows} into one table, {rate}.")
                 if len(result.tables) == 1
-                else self.tr("Imported {rows} rows into {tables} tables, {rate}.")
-            ).format(rows=formats.count(result.rows), tables=len(result.tables), rate=rate)
+                else self.tr("Imported {rows} into {tables} tables, {rate}.")
+            ).format(rows=formats.rows(result.rows), tables=len(result.tables), rate=rate)
         )
         set_look(self._issues, tone="good")
         names = [name for name, _rows in result.tables]

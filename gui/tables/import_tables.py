@@ -96,7 +96,7 @@ class TablesImportForm(QWidget):
         chosen = self._plan.chosen()
         rows = sum(table.rows or 0 for table in chosen)
         self._count.setText(
-            self.tr("{chosen} of {all} tables, {rows} rows. Double-click a new name to change it.").format(
-                chosen=len(chosen), all=len(self._plan.tables), rows=formats.count(rows)
+            self.tr("{chosen} of {all} tables, {rows}. Double-click a new name to change it.").format(
+                chosen=len(chosen), all=len(self._plan.tables), rows=formats.rows(rows)
             )
         )

@@ -53,7 +53,7 @@ class TableList(QFrame):
     def _item(self, table: TableInfo) -> QListWidgetItem:
         item = QListWidgetItem(icon("tables"), table.name)
         item.setData(Qt.ItemDataRole.UserRole, table.name)
-        rows = self.tr("{n} rows").format(n=formats.count(table.rows))
+        rows = formats.rows(table.rows)
         columns = ", ".join(column.name for column in table.columns)
         item.setToolTip(f"{table.name} · {rows}\n{columns}")
         item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{table.name}, {rows}")

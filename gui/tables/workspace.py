@@ -183,10 +183,10 @@ class TableWorkspace(QFrame):
 
     def _say_copied(self, rows: int, is_all: bool) -> None:
         if is_all:
-            self._say(self.tr("Copied {n} rows.").format(n=formats.count(rows)), Tone.NEUTRAL)
+            self._say(self.tr("Copied {rows}.").format(rows=formats.rows(rows)), Tone.NEUTRAL)
         else:
-            words = self.tr("Copied the first {n} rows that were read. Export takes all of them.")
-            self._say(words.format(n=formats.count(rows)), Tone.WARN)
+            words = self.tr("Copied the first {rows} that were read. Export takes all of them.")
+            self._say(words.format(rows=formats.rows(rows)), Tone.WARN)
 
     def _filter(self, wanted: Filter | None) -> None:
         model = self._model

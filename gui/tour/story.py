@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
 from engine.types import Outcome
+from gui.backups.moments import StopKind
+from gui.backups.rescue_dialog import CHOOSE, DONE, PREVIEW
+from gui.backups.time_line import BackupTimeLine
 from gui.integrity.repair_dialog import ADVISE, CLOSE
 from gui.tasks import EngineSession, Job
 from gui.tour.crash import Victim, verdict
@@ -17,10 +21,11 @@ from gui.tour.damage import add_beacons, spoil
 from gui.tour.stage import Pause, Script, Stage, Until
 
 ACKNOWLEDGED_BEFORE_KILL = 400
+_LOST_ROWS = 24
 
 
 class Story:
-    """Create, import, browse, edit, work, back up, check, repair, crash, recover, prove."""
+    """Create, import, browse, edit, work, back up, rescue, mirror, check, repair, crash, recover, prove."""
 
     def __init__(self, stage: Stage, place: Path) -> None:
         self._stage = stage
@@ -37,6 +42,9 @@ class Story:
         yield from self._work()
         yield from self._wait_for_each_other()
         yield from self._back_up()
+        yield from self._rescue()
+        yield from self._snapshot()
+        yield from self._mirror()
         yield from self._check()
         yield from self._damage()
         yield from self._repair()
@@ -111,7 +119,8 @@ class Story:
             hold = partial(_hold_and_wait, number, ready, release)
             session.run(hold, channel=f"tour-{number}")
         self._window.show_page("activity")
-        yield Until("the waits", lambda: _waiters(session) >= 3)
+        page: Any = self._window.pages["activity"]
+        yield Until("the waits", lambda: _waiters(session) >= 3 and page.is_drawn)
         yield Pause(1.2)
         self._stage.picture("activity", "Who waits for whom")
         release.set()
@@ -132,6 +141,58 @@ class Story:
         dialog.close()
         yield Pause(0.5)
         self._stage.picture("backups", "The list of backups")
+
+    def _rescue(self) -> Script:
+        """Rows are deleted, and brought back from the moment before."""
+        page: Any = self._window.pages["backups"]
+        line = page.past.line
+        self._session().run(_lose_rows).done(lambda _: page.refresh())
+        yield Until("the loss on the time line", lambda: _place_of_backup(line) < len(line.moments.stops) - 2)
+        line.go_to(_place_of_backup(line) + 1)
+        yield Pause(0.8)
+        self._stage.picture("past", "The past on one line; the slider snaps to commits")
+        line.go_to(_place_of_backup(line))
+        page.past.rescue()
+        yield Until("the rescue guide", lambda: self._dialog("RescueDialog"))
+        dialog: Any = self._dialog("RescueDialog")
+        yield Until("the difference", lambda: dialog.step == CHOOSE and dialog.choose.rows.rowCount())
+        yield Pause(0.3)
+        self._stage.picture("difference", "What has changed since, row by row")
+        dialog.choose.take_table.click()
+        dialog.go.click()
+        yield Until("the count", lambda: dialog.step == PREVIEW and dialog.go.isEnabled())
+        dialog.go.click()
+        yield Until("the rescue", lambda: dialog.step == DONE)
+        yield Pause(0.3)
+        self._stage.picture("rescued", "The rows are back, in one transaction")
+        dialog.accept()
+        yield Until("the rescue guide to close", lambda: not self._dialog("RescueDialog"))
+
+    def _snapshot(self) -> Script:
+        page: Any = self._window.pages["backups"]
+        page.snapshots.show_all()
+        yield Until("the snapshots", lambda: self._dialog("SnapshotsDialog"))
+        dialog: Any = self._dialog("SnapshotsDialog")
+        dialog.name.setText("before the season")
+        dialog.take()
+        yield Until("the snapshot", lambda: dialog.model.rowCount() == 1)
+        yield Pause(0.5)
+        self._stage.picture("snapshots", "A named moment that costs only the pages changed since")
+        dialog.close()
+        yield Until("the snapshots to close", lambda: not self._dialog("SnapshotsDialog"))
+
+    def _mirror(self) -> Script:
+        page: Any = self._window.pages["mirrors"]
+        self._window.show_page("mirrors")
+        page.add_mirror()
+        yield Until("the dialog of a mirror", lambda: self._dialog("AddMirrorDialog"))
+        dialog: Any = self._dialog("AddMirrorDialog")
+        yield Pause(0.3)
+        self._stage.picture("mirror", "Where a second copy is kept, and what may be lost")
+        dialog.add()
+        yield Until("the mirror to be level", lambda: (info := page.view.current()) and info.is_level)
+        yield Pause(0.5)
+        self._stage.picture("mirrors", "A mirror follows the log")
 
     def _check(self) -> Script:
         page: Any = self._window.pages["integrity"]
@@ -229,6 +290,9 @@ class Story:
         self._window.show_page("overview")
         yield Pause(1.5)
         self._stage.picture("recovered", "Back at work")
+        self._window.show_page("settings")
+        yield Pause(0.8)
+        self._stage.picture("settings", "Settings, with what each does")
 
     # Helpers
 
@@ -273,6 +337,20 @@ class Story:
 def _waiters(session: EngineSession) -> int:
     """Transactions that wait for a lock, as last sampled."""
     return 0 if session.last_sample is None else session.last_sample.status.waiters
+
+
+def _place_of_backup(line: BackupTimeLine) -> int:
+    """Where the slider snaps to the newest backup. Places move when commits are read one by one."""
+    backups = [n for n, stop in enumerate(line.moments.stops) if stop.kind is StopKind.BACKUP]
+    return backups[-1] if backups else len(line.moments.stops)
+
+
+def _lose_rows(database: Any) -> None:
+    """Delete what somebody will miss. Runs on a worker."""
+    with database.transaction() as txn:
+        table = txn.table("readings")
+        for key in [row[0] for row in islice(table.rows(), _LOST_ROWS)]:
+            table.delete(key)
 
 
 def _hold_and_wait(number: int, ready: threading.Barrier, release: threading.Event, database: Any) -> None:

@@ -19,6 +19,11 @@ def count(value: float) -> str:
     return f"{whole:,}" if here.language() == QLocale.Language.C else here.toString(whole)
 
 
+def rows(value: float) -> str:
+    """A number of rows, in words."""
+    return (_tr("1 row") if round(value) == 1 else _tr("{n} rows")).format(n=count(value))
+
+
 def size(value: float) -> str:
     """A number of bytes in the largest unit that leaves a figure before the point."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -183,7 +183,7 @@ def test_rows_are_chosen_previewed_and_rescued_in_one_transaction(
     with watch.watching():
         dialog.go.click()
         until(lambda: dialog.step == PREVIEW and dialog.go.isEnabled())
-    assert "1 rows" in dialog.go.text()
+    assert "1 row " in dialog.go.text()
     dialog.go.click()
     until(lambda: dialog.step == DONE)
     assert (3, "name 3") in people(lived)
