@@ -365,10 +365,30 @@ class BackupStanding:
     """Why the last scheduled one failed, in a sentence; empty where it did not."""
     is_running: bool = False
     """The schedule takes one now."""
+    overdue_s: float = 0.0
+    """How long the schedule has owed one that it could have taken."""
     archive_failure: str = ""
     """Why the log cannot be archived now, so that it waits; empty where it can."""
+    archive_waiting_bytes: int = 0
+    """Log that waits for it."""
     has_archive_gap: bool = False
     """Log went without a copy in the archive since the newest backup was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotStanding:
+    """How the snapshots of a database fare."""
+
+    next_at: float | None = None
+    """When the schedule takes the next one, Unix seconds; None where none is set."""
+    overdue_s: float = 0.0
+    """How long the schedule has owed one that it could have taken."""
+    failure: str = ""
+    """Why the schedule's last one failed, in a sentence; empty where it did not."""
+    given_up: tuple[str, ...] = ()
+    """The names of those that could not be kept whole, and went; none was taken since."""
+    given_up_why: str = ""
+    """Of the last of them, in a sentence."""
 
 
 class MirrorPhase(StrEnum):

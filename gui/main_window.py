@@ -26,8 +26,12 @@ from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
 _FRAME = QSize(16, 48)
-_BACKUP_TROUBLE = ("no_proved_backup", "backup_failed", "archive_failed", "archive_gap")
-_BACKUP_ACTIONS = {"back_up": "backups.take", "backup_folder": "backups.folder", "backups": ""}
+_BACKUP_ACTIONS = {
+    "back_up": "backups.take",
+    "backup_folder": "backups.folder",
+    "backups": "",
+    "snapshots": "snapshots.show",
+}
 """What a card suggests, and the action that does it on the page of backups."""
 _WITHOUT_DATABASE = ("welcome", "settings", "recovery")
 
@@ -254,8 +258,9 @@ class MainWindow(QMainWindow):
         score = None if health is None else float(health.score)
         self.status_strip.show_status(sample.at, sample.status, score)
         if health is not None and health.backups is not None:
-            is_old = any(deduction.name in _BACKUP_TROUBLE for deduction in health.deductions)
-            self.status_strip.show_backups(health.backups, is_old)
+            troubles = {deduction.name for deduction in health.deductions}
+            self.status_strip.show_backups(health.backups, troubles)
+            self.status_strip.show_snapshots(troubles)
 
     # Jobs and errors
 

@@ -42,7 +42,8 @@ def claimed(chain: Path) -> Iterator[None]:
     claim = chain / CLAIM
     try:
         chain.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _take(claim)
+        if not take_claim(claim):
+            raise BackupTargetInUse(path=str(chain))
     except OSError as error:
         raise from_exception(error, "write the backup to") from error
     try:
@@ -55,17 +56,18 @@ def claimed(chain: Path) -> Iterator[None]:
         claim.unlink(missing_ok=True)
 
 
-def _take(claim: Path) -> None:
+def take_claim(claim: Path) -> bool:
+    """Write the file that says that this process holds something; False where another one does, that runs."""
     for _ in range(2):
         try:
             with claim.open("x", encoding="utf-8") as file:
                 file.write(json.dumps(_holder(os.getpid())))
-            return
+            return True
         except FileExistsError:
             if not _is_abandoned(claim):
                 break
             claim.unlink(missing_ok=True)
-    raise BackupTargetInUse(path=str(claim.parent))
+    return False
 
 
 def _holder(pid: int) -> dict[str, object]:

@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed
+from engine.backups.place import filling
 from engine.errors import (
     BackupDamaged,
     BackupIncomplete,
@@ -31,7 +32,6 @@ from engine.errors import (
     DatabaseOpenElsewhere,
     HoldfastError,
     InvalidArgument,
-    TargetNotEmpty,
     from_exception,
 )
 from engine.files import sync_directory, write_atomically
@@ -354,23 +354,13 @@ def restore_emergency_task(
         if not accept_incomplete:
             missing = backup.missing or ("Nothing is known to be missing.",)
             raise BackupIncomplete(path=backup.path, missing=" ".join(missing))
-        existed = place.exists()
-        if existed and (not place.is_dir() or any(place.iterdir())):
-            raise TargetNotEmpty(path=str(place))
-        try:
+        with filling(place):
             place.mkdir(mode=0o700, exist_ok=True)
             _checked(backup, task, place)
             # Whatever it was when it was copied: it is to be looked at in full.
             (place / ".clean_shutdown").unlink(missing_ok=True)
             (place / ".recovery_needed").touch(mode=0o600)
             sync_directory(place)
-        except BaseException as error:
-            shutil.rmtree(place, ignore_errors=True)
-            if existed:
-                place.mkdir(mode=0o700, exist_ok=True)
-            if isinstance(error, OSError):
-                raise from_exception(error, "restore to") from error
-            raise
         return _recovered(place, backup, task)
 
     return Task(f"Restore to {place.name}", work)

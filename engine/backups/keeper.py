@@ -1,21 +1,18 @@
 """Looks after the backups of one open database: where they are, how new, when the next is due.
 
-A thread of its own looks at the folders and takes the backups of the schedule. It begins with the
-schedule, or when somebody first asks how things stand, so that a script that opens a database for a
-moment has no part in it.
+Its thread looks at the folders and takes the backups of the schedule. It begins with the schedule, or
+when somebody first asks how things stand.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import bridge
-from engine import config as configuration
 from engine.backups.history import KeptBackup, kept_backups
 from engine.backups.retention import prune_task
 from engine.backups.schedule import Schedule
@@ -23,31 +20,26 @@ from engine.backups.standing import Memory, read_memory, write_memory
 from engine.errors import (
     BackupDamaged,
     BackupFolderGone,
-    Cancelled,
     DiskFull,
     HoldfastError,
     IncrementRefused,
-    StoreClosed,
 )
+from engine.keeper import IDLE_S, Keeper
 from engine.tasks import Task
 from engine.types import BackupInfo, BackupOrigin, BackupStanding, Event
 
 if TYPE_CHECKING:
     from engine.database import Database
 
-SETTLE_S = 20.0
-"""A backup that was missed is not taken in the first moments after the database was opened."""
 _LOOK_EVERY_S = 300.0
-_IDLE_S = 60.0
-_LONGEST_WAIT_S = 20.0
-"""A clock that was changed is noticed this soon."""
-_CLOSE_S = 30.0
 
 _log = logging.getLogger(__name__)
 
 
-class BackupKeeper:
+class BackupKeeper(Keeper[BackupInfo]):
     """Any thread may ask. What touches the folders runs on the keeper's thread, or on the caller's."""
+
+    what = "backups"
 
     def __init__(
         self,
@@ -56,18 +48,12 @@ class BackupKeeper:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
-        self._clock, self._monotonic = clock, monotonic
+        super().__init__(database, clock=clock, monotonic=monotonic)
         self._memory: Memory | None = None
-        self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._opened = monotonic()
         self._looked: float | None = None
         self._identity = ""
-        self._running: Task[BackupInfo] | None = None
         self._archive_failure = ""
+        self._archive_waiting = 0
         if database.config.archive_log:
             # Heard to the end of the close, which archives too: the bus ends it.
             kinds = ("archive_failed", "archive_broken", "archive_resumed")
@@ -85,29 +71,24 @@ class BackupKeeper:
             self._identity = str(bridge.inspect(str(self._database.path))["database_id"])
         return self._identity
 
-    def start(self) -> None:
-        """Begin to look after things; returns at once. May be called again."""
-        with self._lock:
-            if self._thread is None and not self._over.is_set() and not self._database.status().read_only:
-                self._thread = threading.Thread(target=self._serve, name="holdfast-backups", daemon=True)
-                self._thread.start()
-
     def standing(self) -> BackupStanding:
         """How things stood at the last look. Reads no folder; the first call reads a small file."""
         self.start()
         with self._lock:
             memory = self._remember()
             seen = memory.folders.values()
-            error = memory.error()
+            error, due = memory.error(), self._next_at(memory)
             return BackupStanding(
                 folder=str(self.folder),
                 since=memory.since,
                 taken_at=max((folder.taken_at for folder in seen), default=0.0),
                 proved_at=max((folder.proved_at for folder in seen), default=0.0),
-                next_at=self._next_at(memory),
+                next_at=due,
                 failure="" if error is None else error.message,
                 is_running=self._running is not None,
+                overdue_s=self._overdue_s(due),
                 archive_failure=self._archive_failure,
+                archive_waiting_bytes=self._archive_waiting,
                 has_archive_gap=memory.archive_gap_lsn > 0,
             )
 
@@ -148,19 +129,12 @@ class BackupKeeper:
         found = kept_backups(self.folder if folder is None else folder)
         return tuple(kept for kept in found if kept.database in ("", self.identity()))
 
-    def running(self) -> Task[BackupInfo] | None:
-        """The scheduled backup that is being taken."""
-        with self._lock:
-            return self._running
-
     def change(self, **values: Any) -> None:
         """Change settings of backups in `reliability.toml`, in force at once.
 
         Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
         """
-        database = self._database
-        changed = database.config.changed(**values)
-        configuration.save(database.path, configuration.load(database.path).changed(**values))
+        database, changed = self._database, self._save(values)
         with self._lock:
             if changed.backup_schedule != database.config.backup_schedule:
                 self._remember().scheduled_since = self._clock()
@@ -251,24 +225,11 @@ class BackupKeeper:
                 self._keep()
             due = self._next_at(memory)
         if due is None:
-            return _IDLE_S
-        settling = SETTLE_S - (self._monotonic() - self._opened)
-        if due <= now and settling <= 0:
+            return IDLE_S
+        if self._is_due(due):
             self._run_scheduled()
             return 0.0
-        return min(max(due - now, settling, 0.0), _LONGEST_WAIT_S)
-
-    def close(self) -> None:
-        """Cancel a scheduled backup that runs, and end the thread."""
-        with self._lock:
-            self._over.set()
-            running, thread = self._running, self._thread
-        if running is not None:
-            running.cancel()
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            # A folder on a share that does not answer must not keep a database from closing.
-            thread.join(_CLOSE_S)
+        return self._wait_for(due)
 
     def _hear_of_archive(self, event: Event) -> None:
         # On the thread of the subscription.
@@ -278,44 +239,19 @@ class BackupKeeper:
                 self._keep()
             else:
                 self._archive_failure = str(event.fields.get("error", ""))
+                self._archive_waiting = int(event.fields.get("waiting_bytes", 0))
         self._database.events.publish("backups_changed")
-
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                wait = self.tick()
-            except Exception:
-                _log.exception("the backups could not be looked after")
-                wait = _IDLE_S
-            if not self._over.is_set() and wait > 0:
-                self._wake.wait(wait)
-            self._wake.clear()
 
     def _run_scheduled(self) -> None:
         task = self.scheduled_task()
+        if not self._begin(task):
+            return
         with self._lock:
-            if self._over.is_set():
-                return
             # Kept first: an attempt that takes the program down is not made again at once.
             self._remember().attempted_at = self._clock()
             self._keep()
-            self._running = task
         self._database.events.publish("scheduled_backup_began")
-        try:
-            task.run()
-        except Cancelled:
-            _log.info("the scheduled backup was cancelled")
-        except HoldfastError as error:
-            if isinstance(error, StoreClosed) and self._over.is_set():
-                # The close came before the backup could hear of its cancel: nobody's fault.
-                _log.info("the database was closed before the scheduled backup had begun")
-            else:
-                self._note(error)
-        else:
-            self._note(None)
-        finally:
-            with self._lock:
-                self._running = None
+        self._run(task, self._note)
 
     def _note(self, error: HoldfastError | None) -> None:
         with self._lock:

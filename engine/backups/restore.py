@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from engine import bridge
 from engine.backups.backup import newest
 from engine.backups.keys import BackupKey, key_of, pair_of
+from engine.backups.place import filling
 from engine.database import recover_task
-from engine.errors import DatabaseNotFound, TargetNotEmpty, from_exception
 from engine.tasks import Task
 
 if TYPE_CHECKING:
@@ -64,22 +63,10 @@ def rebuild(place: Path, task: Task[Any], copy: Callable[[], tuple[Path, dict[st
     `copy` answers the backup it has taken and what the kernel said of it. After an error `place`
     is as it was.
     """
-    existed = place.exists()
-    if existed and (not place.is_dir() or any(place.iterdir())):
-        raise TargetNotEmpty(path=str(place))
-    if not place.parent.is_dir():
-        raise DatabaseNotFound(path=str(place.parent))
-    try:
+    with filling(place):
         task.stage("Copying and checking the backup", step=1, steps=2)
         source, copied = copy()
         report = _bring_to_end(place, task)
-    except BaseException as error:
-        shutil.rmtree(place, ignore_errors=True)
-        if existed:
-            place.mkdir(mode=0o700, exist_ok=True)
-        if isinstance(error, OSError):
-            raise from_exception(error, "restore to") from error
-        raise
     return RestoreResult(
         path=place,
         source=source,

@@ -34,7 +34,9 @@ class HealthCheck:
 # What a deduction of this size means for the check that it belongs to.
 _CRITICAL_POINTS = 25
 
-_ABOUT_BACKUPS = ("no_proved_backup", "backup_failed", "archive_failed", "archive_gap")
+ABOUT_BACKUPS = ("no_proved_backup", "backup_failed", "backup_missed", "archive_failed", "archive_gap")
+"""Deductions for how the database is backed up."""
+ABOUT_SNAPSHOTS = ("snapshot_given_up", "snapshot_failed", "snapshot_missed")
 
 
 def checks(evidence: Evidence, score: Score) -> tuple[HealthCheck, ...]:
@@ -61,7 +63,8 @@ def _data_integrity(evidence: Evidence, deductions: Sequence[Deduction]) -> Heal
 
 
 def _storage(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
-    found = [d for d in deductions if d.component is Component.DISK and d.name not in _ABOUT_BACKUPS]
+    others = (*ABOUT_BACKUPS, *ABOUT_SNAPSHOTS)
+    found = [d for d in deductions if d.component is Component.DISK and d.name not in others]
     found += _named(deductions, "engine_failed")
     return _worst("storage", "Storage", Severity.CRITICAL, found, "The disk answers and has room")
 
@@ -71,7 +74,7 @@ def _backups(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck
     standing = evidence.backups
     if standing is None:
         return HealthCheck(name, title, severity, Answer.UNKNOWN, "Nobody has looked at the backups yet")
-    found = _named(deductions, *_ABOUT_BACKUPS)
+    found = _named(deductions, *ABOUT_BACKUPS, *ABOUT_SNAPSHOTS)
     if not found and not standing.proved_at:
         detail = "There is a backup, not yet proved" if standing.taken_at else "There is no backup yet"
         return HealthCheck(name, title, severity, Answer.UNKNOWN, detail, "Take one and rehearse it.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.health.checks import HealthCheck, checks
 from engine.health.figures import Figures, Gauge
 from engine.health.score import Deduction, Evidence, HealthState, Part, score
-from engine.types import BackupStanding, CheckReport, StoreStatus
+from engine.types import BackupStanding, CheckReport, SnapshotStanding, StoreStatus
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -30,6 +30,7 @@ class HealthReport:
     figures: Figures
     status: StoreStatus
     backups: BackupStanding | None = None
+    snapshots: SnapshotStanding | None = None
 
 
 class Health:
@@ -51,6 +52,7 @@ class Health:
             figures = self._gauge.read()
         database = self._database
         standing = database.keeper.standing()
+        snapshots = database.snapshot_keeper.standing()
         found = database.integrity.standing()
         evidence = Evidence(
             figures,
@@ -60,6 +62,7 @@ class Health:
             standing,
             found,
             database.mirrors.standing(),
+            snapshots,
         )
         judged = score(evidence)
         return HealthReport(
@@ -72,6 +75,7 @@ class Health:
             figures=figures,
             status=evidence.status,
             backups=standing,
+            snapshots=snapshots,
         )
 
     def note_check(self, report: CheckReport) -> None:

@@ -19,10 +19,14 @@ from engine.types import (
     IntegrityStanding,
     MirrorInfo,
     MirrorPhase,
+    SnapshotStanding,
     StoreStatus,
     SyncMode,
 )
 from engine.units import format_duration, format_size
+
+MISSED_S = 600.0
+"""A schedule that is late by so much has missed what it owes."""
 
 
 class Component(StrEnum):
@@ -86,6 +90,8 @@ class Evidence:
     integrity: IntegrityStanding | None = None
     """The open findings; None where only the last check is known."""
     mirrors: tuple[MirrorInfo, ...] = ()
+    snapshots: SnapshotStanding | None = None
+    """None where nobody has looked."""
 
 
 def score(evidence: Evidence) -> Score:
@@ -325,7 +331,14 @@ def _proved_backup(evidence: Evidence) -> Iterator[Deduction]:
 
 
 def _failed_backup(evidence: Evidence) -> Iterator[Deduction]:
-    if evidence.backups is None or not evidence.backups.failure:
+    if evidence.backups is None:
+        return
+    if not evidence.backups.failure:
+        if evidence.backups.overdue_s > MISSED_S:
+            late = format_duration(evidence.backups.overdue_s)
+            reason = f"The schedule has missed a backup: it was due {late} ago"
+            fix = "Take one on the Backups page, and see there whether its folder answers."
+            yield Deduction("backup_missed", Component.DISK, 8, reason, fix, "backups")
         return
     yield Deduction(
         "backup_failed",
@@ -337,16 +350,43 @@ def _failed_backup(evidence: Evidence) -> Iterator[Deduction]:
     )
 
 
+def _snapshots(evidence: Evidence) -> Iterator[Deduction]:
+    standing = evidence.snapshots
+    if standing is None:
+        return
+    if standing.given_up:
+        count = len(standing.given_up)
+        named = standing.given_up[-1] if count == 1 else f"{count} of them, the last {standing.given_up[-1]}"
+        yield Deduction(
+            "snapshot_given_up",
+            Component.DISK,
+            8,
+            f"A snapshot could not be kept whole and went: {named} ({standing.given_up_why.rstrip('.')})",
+            "See that the disk has room, then take a new one: there is no way back to that moment.",
+            "snapshots",
+        )
+    if standing.failure:
+        reason = f"The last scheduled snapshot failed: {standing.failure.rstrip('.')}"
+        fix = "Take one by hand: it says what is in its way."
+        yield Deduction("snapshot_failed", Component.DISK, 5, reason, fix, "snapshots")
+    elif standing.overdue_s > MISSED_S:
+        reason = f"The schedule has missed a snapshot: it was due {format_duration(standing.overdue_s)} ago"
+        yield Deduction("snapshot_missed", Component.DISK, 5, reason, "Take one by hand.", "snapshots")
+
+
 def _archive(evidence: Evidence) -> Iterator[Deduction]:
     backups = evidence.backups
     if backups is None:
         return
     if backups.archive_failure:
+        waiting, limit = backups.archive_waiting_bytes, evidence.config.archive_wait_limit
+        room = f"{format_size(waiting)} of {format_size(limit)}"
         yield Deduction(
             "archive_failed",
             Component.DISK,
-            5,
-            f"Log waits for its archive: {backups.archive_failure.rstrip('.')}",
+            # Beyond the limit the log goes on without a copy, and the backups lose their moments.
+            15 if 2 * waiting > limit else 5,
+            f"Log waits for its archive ({room} that may): {backups.archive_failure.rstrip('.')}",
             "Free space where the archive is, connect its disk, or choose another place for it.",
             "settings",
         )
@@ -410,6 +450,7 @@ _RULES: tuple[Callable[[Evidence], Iterator[Deduction]], ...] = (
     _checkpoint_debt,
     _proved_backup,
     _failed_backup,
+    _snapshots,
     _archive,
     _mirrors,
 )

@@ -1,35 +1,37 @@
-"""Takes the snapshots of the schedule, and removes those that no rule keeps, on a thread of its own."""
+"""Takes the snapshots of the schedule, removes those that no rule keeps, and remembers what went wrong."""
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from engine import config as configuration
-from engine.errors import Cancelled, HoldfastError, StoreClosed
+from engine.errors import HoldfastError
+from engine.files import write_atomically
+from engine.keeper import IDLE_S, Keeper
 from engine.snapshots.types import SnapshotInfo
-from engine.tasks import Task
+from engine.types import Event, SnapshotStanding
 
 if TYPE_CHECKING:
     from engine.database import Database
 
-SETTLE_S = 20.0
-"""None is taken in the first moments after the database was opened: a script has closed it by then."""
+FILE_NAME = "snapshots.json"
+"""In the database directory: what was given up since the last snapshot was taken."""
 IDLE_BYTES = 4096
 """Log that a checkpoint and its notes leave alone: a database that nobody changes takes no snapshots."""
-_IDLE_S = 60.0
-_LONGEST_WAIT_S = 20.0
-"""A clock that was changed is noticed this soon."""
-_CLOSE_S = 30.0
+_MOST_GIVEN_UP = 100
+_TOLD = ("snapshot_given_up", "snapshot_taken")
 
 _log = logging.getLogger(__name__)
 
 
-class SnapshotKeeper:
+class SnapshotKeeper(Keeper[SnapshotInfo]):
     """Any thread may ask; begins with the schedule, so that a script has no part in it."""
+
+    what = "snapshots"
 
     def __init__(
         self,
@@ -38,38 +40,37 @@ class SnapshotKeeper:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
-        self._clock, self._monotonic = clock, monotonic
-        self._opened = monotonic()
-        self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._running: Task[SnapshotInfo] | None = None
+        super().__init__(database, clock=clock, monotonic=monotonic)
         self._tried_at = 0.0
         self._failure: HoldfastError | None = None
-
-    def start(self) -> None:
-        """Begin to look after things; returns at once. May be called again."""
-        with self._lock:
-            if self._thread is None and not self._over.is_set() and not self._database.status().read_only:
-                self._thread = threading.Thread(target=self._serve, name="holdfast-snapshots", daemon=True)
-                self._thread.start()
+        self._given_up: dict[str, str] | None = None
+        """Names with reasons; None until somebody has asked."""
 
     def failure(self) -> HoldfastError | None:
         """Why the schedule's last snapshot failed; None where it did not."""
         with self._lock:
             return self._failure
 
+    def standing(self) -> SnapshotStanding:
+        """How things stand. The first call reads a small file, and begins to listen."""
+        due = self.next_at()
+        with self._lock:
+            given_up = self._attend()
+            return SnapshotStanding(
+                next_at=due,
+                overdue_s=self._overdue_s(due),
+                failure="" if self._failure is None else self._failure.message,
+                given_up=tuple(given_up),
+                given_up_why=next(reversed(given_up.values()), ""),
+            )
+
     def change(self, **values: Any) -> None:
         """Change settings of snapshots in `reliability.toml`, in force at once.
 
         Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
         """
-        database = self._database
-        changed = database.config.changed(**values)
-        configuration.save(database.path, configuration.load(database.path).changed(**values))
-        database.config = changed
+        changed = self._save(values)
+        self._database.config = changed
         if changed.enable_snapshots:
             self.start()
         self._wake.set()
@@ -89,26 +90,13 @@ class SnapshotKeeper:
         """Do what is due now; returns the seconds until there may be more to do."""
         due = self.next_at()
         if due is None:
-            return _IDLE_S
-        now = self._clock()
-        settling = SETTLE_S - (self._monotonic() - self._opened)
-        if due <= now and settling <= 0:
-            self._tried_at = now
-            if self._has_changed():
-                self._take()
-            return 0.0
-        return min(max(due - now, settling, 0.0), _LONGEST_WAIT_S)
-
-    def close(self) -> None:
-        """Cancel a snapshot that is being taken, and end the thread."""
-        with self._lock:
-            self._over.set()
-            running, thread = self._running, self._thread
-        if running is not None:
-            running.cancel()
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_CLOSE_S)
+            return IDLE_S
+        if not self._is_due(due):
+            return self._wait_for(due)
+        self._tried_at = self._clock()
+        if self._has_changed():
+            self._take()
+        return 0.0
 
     def _has_changed(self) -> bool:
         newest = next(iter(self._database.snapshots.list()), None)
@@ -116,39 +104,57 @@ class SnapshotKeeper:
 
     def _take(self) -> None:
         task = self._database.snapshots.take_task(scheduled=True)
-        with self._lock:
-            if self._over.is_set():
-                return
-            self._running = task
-        try:
-            task.run()
-            self._database.snapshots.prune()
-            self._note(None)
-        except Cancelled:
-            _log.info("the scheduled snapshot was cancelled")
-        except HoldfastError as error:
-            if not (isinstance(error, StoreClosed) and self._over.is_set()):
-                self._note(error)
-        finally:
-            with self._lock:
-                self._running = None
+        if self._begin(task):
+            self._run(task, self._note)
 
     def _note(self, error: HoldfastError | None) -> None:
+        if error is None:
+            try:
+                self._database.snapshots.prune()
+            except HoldfastError as caught:
+                error = caught
         with self._lock:
             self._failure = error
         if error is not None:
             _log.warning("the scheduled snapshot failed: %s", error.message)
             self._database.events.publish("snapshot_failed", code=error.code, message=error.message)
 
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                wait = self.tick()
-            except StoreClosed:
+    def _attend(self) -> dict[str, str]:
+        """Listen from now on; what was told before counts too. Under the lock."""
+        if self._given_up is None:
+            self._given_up = self._read()
+            self._database.events.subscribe(self._hear, _TOLD)
+            for event in self._database.events.recent(1000):
+                if event.kind in _TOLD:
+                    self._hear(event)
+        return self._given_up
+
+    def _hear(self, event: Event) -> None:
+        # On the thread of the subscription.
+        with self._lock:
+            known = self._given_up
+            if known is None:
                 return
-            except Exception:
-                _log.exception("the snapshots could not be looked after")
-                wait = _IDLE_S
-            if not self._over.is_set() and wait > 0:
-                self._wake.wait(wait)
-            self._wake.clear()
+            before = dict(known)
+            if event.kind == "snapshot_taken":
+                known.clear()
+            elif event.kind == "snapshot_given_up":
+                known[str(event.fields["name"])] = str(event.fields["reason"])
+                while len(known) > _MOST_GIVEN_UP:
+                    del known[next(iter(known))]
+            if known != before:
+                self._keep(known)
+
+    def _read(self) -> dict[str, str]:
+        # One that is damaged is made up for by the next snapshot.
+        with suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
+            raw = json.loads((self._database.path / FILE_NAME).read_text("utf-8"))
+            return {str(name): str(why) for name, why in raw["given_up"].items()}
+        return {}
+
+    def _keep(self, given_up: dict[str, str]) -> None:
+        # The disk may be full: it is told all the same, until the database is closed.
+        if not self._database.status().read_only:
+            with suppress(OSError):
+                text = json.dumps({"given_up": given_up}, indent=1)
+                write_atomically(self._database.path / FILE_NAME, text)

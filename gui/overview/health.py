@@ -40,6 +40,7 @@ class HealthCard(Card):
         self._labels = {
             "back_up": self.tr("Back up now…"),
             "backups": self.tr("Show backups"),
+            "snapshots": self.tr("Show snapshots…"),
             "settings": self.tr("Settings"),
         }
         self.ring = ScoreRing()

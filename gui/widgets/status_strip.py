@@ -6,10 +6,12 @@ Each item is a button that leads to the page that explains it. A figure that is 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
+from engine.health.checks import ABOUT_BACKUPS, ABOUT_SNAPSHOTS
 from engine.types import BackupStanding, RecoveryStanding, StoreStatus
 from gui.theme import Space, Tone, icon
 from gui.widgets import formats
@@ -37,12 +39,21 @@ class StatusStrip(QFrame):
         self._oldest = self._item(self.tr("Oldest transaction"), "activity")
         self._waiters = self._item(self.tr("Transactions that wait"), "activity")
         self._backup = self._item(self.tr("Last backup"), "backups")
+        self._snapshot = self._item(self.tr("Snapshots"), "backups")
         self._told = label("", "caption")
         self._jobs = button("", self.jobs_requested.emit, "status")
         self._jobs.setAccessibleName(self.tr("Jobs"))
         self._items = (self._state, self._health, self._log, self._oldest, self._waiters, self._backup)
         self.setLayout(
-            row(*self._items, None, self._told, self._jobs, margin=(Space.S, 0, Space.S, 0), gap=2)
+            row(
+                *self._items,
+                self._snapshot,
+                None,
+                self._told,
+                self._jobs,
+                margin=(Space.S, 0, Space.S, 0),
+                gap=2,
+            )
         )
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
@@ -57,7 +68,7 @@ class StatusStrip(QFrame):
         """No database is open, and what was told of the last one is over."""
         self._age.stop()
         self._told.clear()
-        for item in self._items[1:]:
+        for item in (*self._items[1:], self._snapshot):
             item.hide()
         self._put(self._state, "database", self.tr("No database open"), None)
 
@@ -92,13 +103,19 @@ class StatusStrip(QFrame):
         waits = self.tr("{n} waiting").format(n=status.waiters)
         self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
 
-    def show_backups(self, standing: BackupStanding, is_trouble: bool) -> None:
-        """How well the database is backed up; trouble is what health deducts for."""
-        tone = Tone.WARN if is_trouble else None
+    def show_backups(self, standing: BackupStanding, troubles: Collection[str]) -> None:
+        """How well the database is backed up; `troubles` are the names of what health deducts for."""
+        tone = Tone.WARN if any(name in troubles for name in ABOUT_BACKUPS) else None
         if standing.is_running:
             text, tone = self.tr("Backing up"), Tone.ACCENT
         elif standing.failure:
             text, tone = self.tr("Backup failed"), Tone.BAD
+        elif "archive_failed" in troubles:
+            text = self.tr("Log waits for its archive")
+        elif "archive_gap" in troubles:
+            text = self.tr("Archive has a gap")
+        elif "backup_missed" in troubles:
+            text = self.tr("Backup missed")
         elif standing.proved_at > 0:
             text = self.tr("Proved backup {ago}").format(ago=formats.ago(standing.proved_at))
         elif standing.taken_at > 0:
@@ -106,6 +123,16 @@ class StatusStrip(QFrame):
         else:
             text = self.tr("No backup")
         self._put(self._backup, "backups", text, tone)
+
+    def show_snapshots(self, troubles: Collection[str]) -> None:
+        """What is wrong with the snapshots; nothing where nothing is."""
+        self._snapshot.setVisible(any(name in troubles for name in ABOUT_SNAPSHOTS))
+        if "snapshot_given_up" in troubles:
+            self._put(self._snapshot, "clock", self.tr("Snapshot given up"), Tone.BAD)
+        elif "snapshot_failed" in troubles:
+            self._put(self._snapshot, "clock", self.tr("Snapshot failed"), Tone.WARN)
+        elif "snapshot_missed" in troubles:
+            self._put(self._snapshot, "clock", self.tr("Snapshot missed"), Tone.WARN)
 
     def show_jobs(self, running: int, share: float | None) -> None:
         """How many jobs run, and how far the first of them is."""

@@ -16,7 +16,9 @@ from engine import errors
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.database import Database
-from engine.snapshots.keeper import IDLE_BYTES, SETTLE_S, SnapshotKeeper
+from engine.health.checks import ABOUT_SNAPSHOTS
+from engine.keeper import SETTLE_S
+from engine.snapshots.keeper import IDLE_BYTES, SnapshotKeeper
 from engine.snapshots.retention import expired
 from engine.snapshots.reverting import revert_task
 from engine.snapshots.types import SnapshotInfo
@@ -231,7 +233,12 @@ def test_the_schedule_takes_one_when_it_is_due_and_something_has_changed(databas
     assert keeper.tick() == 0.0
     assert len(database.snapshots.list()) == 2
     clock.now -= 10_000
+    fill(database, 0, 100, b"x")
     assert keeper.tick() == 0.0, "a clock that was set back does not silence the schedule"
+    assert len(database.snapshots.list()) == 3
+    fill(database, 0, 100, b"y")
+    assert keeper.tick() > 0, "nor does it start a storm"
+    assert len(database.snapshots.list()) == 3
 
 
 def test_a_schedule_that_fails_is_told_and_goes_on(database: Database) -> None:
@@ -242,13 +249,37 @@ def test_a_schedule_that_fails_is_told_and_goes_on(database: Database) -> None:
     fill(database)
     folder = database.path / "snapshots"
     folder.write_bytes(b"in the way")
+    database.snapshot_keeper = keeper
     keeper.tick()
     assert keeper.failure() is not None
+    assert "snapshot_failed" in told(database)
     folder.unlink()
     clock.now += 301
     keeper.tick()
     assert keeper.failure() is None
     assert len(database.snapshots.list()) == 1
+    assert not told(database)
+
+
+def test_a_schedule_that_had_its_chance_and_took_none_is_told_as_missed(database: Database) -> None:
+    clock, since = Clock(), Clock()
+    database.config = database.config.changed(enable_snapshots=True, snapshot_interval="60 s")
+    database.snapshot_keeper = keeper = SnapshotKeeper(database, clock=clock, monotonic=since)
+    since.now += SETTLE_S + 1
+    fill(database)
+    keeper.tick()
+    clock.now += 5000
+    assert not told(database), "a computer that slept has missed nothing by itself"
+    since.now += 5000
+    assert told(database) == {"snapshot_missed"}
+    fill(database, 0, 100, b"w")
+    keeper.tick()
+    assert not told(database)
+
+
+def told(database: Database) -> set[str]:
+    """What health deducts for, of snapshots."""
+    return {d.name for d in database.health.report().deductions} & {*ABOUT_SNAPSHOTS}
 
 
 def test_the_command_line_takes_looks_restores_goes_back_and_drops(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PySide6.QtWidgets import QPushButton
 
 from gui.backups import BackupsPage
 from gui.backups.snapshot_restore_dialog import SnapshotRestoreDialog
@@ -160,3 +161,34 @@ def test_schedule_and_rules_are_in_force_at_once(window: MainWindow, page: Backu
     dialog.most.editingFinished.emit()
     until(lambda: bool(database_of(window).config.keep_snapshots == 5))
     dialog.close()
+
+
+def test_a_snapshot_that_failed_is_told_on_strip_and_overview_with_a_button_that_leads_there(
+    window: MainWindow, page: BackupsPage, until: Until
+) -> None:
+    database = database_of(window)
+    keeper = database.snapshot_keeper
+    folder = database.path / "snapshots"
+    assert window.status_strip._snapshot.isHidden()
+    folder.write_bytes(b"in the way")
+    database.config = database.config.changed(enable_snapshots=True)
+    keeper._opened -= 3600
+    keeper.tick()
+    until(lambda: window.status_strip._snapshot.text() == "Snapshot failed")
+    window.show_page("overview")
+    overview: Any = window.pages["overview"]
+
+    def offered() -> list[QPushButton]:
+        found = overview.health.findChildren(QPushButton)
+        return [made for made in found if made.text() == "Show snapshots…" and made.isVisible()]
+
+    until(lambda: bool(offered()))
+    offered()[0].click()
+    assert window.current_page_id() == "backups"
+    (dialog,) = page.findChildren(SnapshotsDialog)
+    dialog.close()
+    folder.unlink()
+    keeper._tried_at = 0.0
+    keeper.tick()
+    assert keeper.failure() is None
+    until(window.status_strip._snapshot.isHidden)

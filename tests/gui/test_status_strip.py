@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.types import RecoveryStanding
+from engine.types import BackupStanding, RecoveryStanding
 from gui.widgets.status_strip import StatusStrip
 
 
@@ -40,3 +40,37 @@ def test_what_is_left_of_a_recovery_is_said_until_it_is_through(qtbot, theme, re
     strip = StatusStrip()
     qtbot.addWidget(strip)
     assert strip._recovering(recovery) == text
+
+
+@pytest.mark.parametrize(
+    ("troubles", "text"),
+    [
+        ({"archive_failed", "no_proved_backup"}, "Log waits for its archive"),
+        ({"archive_gap"}, "Archive has a gap"),
+        ({"backup_missed"}, "Backup missed"),
+        ({"no_proved_backup"}, "No backup"),
+    ],
+)
+def test_what_is_wrong_with_the_backups_comes_before_how_old_they_are(qtbot, theme, troubles, text):
+    strip = StatusStrip()
+    qtbot.addWidget(strip)
+    strip.show_backups(BackupStanding("/backups", 0.0), troubles)
+    assert strip._backup.text() == text
+
+
+def test_snapshots_are_in_the_strip_only_where_something_is_wrong_with_them(qtbot, theme):
+    strip = StatusStrip()
+    qtbot.addWidget(strip)
+    pages = []
+    strip.page_requested.connect(pages.append)
+    for troubles, text in (
+        ({"snapshot_given_up", "snapshot_failed"}, "Snapshot given up"),
+        ({"snapshot_missed"}, "Snapshot missed"),
+    ):
+        strip.show_snapshots(troubles)
+        assert strip._snapshot.text() == text
+        assert not strip._snapshot.isHidden()
+    strip._snapshot.click()
+    assert pages == ["backups"]
+    strip.show_snapshots(set())
+    assert strip._snapshot.isHidden()

@@ -1,0 +1,203 @@
+"""What befalls backups, snapshots, the archive and restores from outside: full disks, folders that go."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine import errors
+from engine.backups.backup import list_backups
+from engine.backups.restore import restore_task
+from engine.config import Config
+from engine.database import Database
+from engine.types import Event
+from tests.crash.faults import NO_SMALL_DISK, small_disk
+
+MIB = 1 << 20
+on_a_small_disk = pytest.mark.skipif(bool(NO_SMALL_DISK), reason=NO_SMALL_DISK or "small disks")
+
+
+def fill(database: Database, value: bytes, rows: int = 300) -> None:
+    with database.transaction() as txn:
+        tree = txn.tree("t")
+        for number in range(rows):
+            tree[b"%06d" % number] = value * 1000
+
+
+def rows_of(path: Path) -> int:
+    with engine.open(path, create=False) as database, database.transaction(read_only=True) as txn:
+        return len(txn.tree("t", create=False))
+
+
+def deductions(database: Database) -> dict[str, str]:
+    return {deduction.name: deduction.action for deduction in database.health.report().deductions}
+
+
+def listen(database: Database, *kinds: str) -> queue.Queue[Event]:
+    heard: queue.Queue[Event] = queue.Queue()
+    database.events.subscribe(heard.put, kinds)
+    return heard
+
+
+@on_a_small_disk
+def test_a_snapshot_that_is_given_up_for_a_full_disk_is_told_until_the_next_is_taken(
+    tmp_path: Path, config: Config
+) -> None:
+    with small_disk(tmp_path / "disk", 800 * MIB) as disk:
+        path = disk.folder / "db.holdfast"
+        with engine.open(path, config=config) as database:
+            fill(database, b"a")
+            database.checkpoint()
+            database.snapshots.take("before the change")
+            assert "snapshot_given_up" not in deductions(database)
+            used = shutil.disk_usage(disk.folder).used
+            disk.grow(used + 100 * MIB)
+            heard = listen(database, "snapshot_given_up")
+            fill(database, b"b")
+            database.checkpoint()
+            assert heard.get(timeout=30).fields["name"] == "before the change"
+            standing = database.snapshot_keeper.standing()
+            assert standing.given_up == ("before the change",)
+            assert standing.given_up_why
+            assert deductions(database)["snapshot_given_up"] == "snapshots"
+            with pytest.raises(errors.DiskFull):
+                database.snapshots.take("no room")
+        with engine.open(path, config=config) as database:
+            assert "snapshot_given_up" in deductions(database), "it is not forgotten with a restart"
+            disk.grow(800 * MIB)
+            heard = listen(database, "snapshot_taken")
+            database.snapshots.take("after")
+            heard.get(timeout=30)
+            while database.snapshot_keeper.standing().given_up:
+                pass
+            assert "snapshot_given_up" not in deductions(database)
+            assert rows_of_open(database) == 300
+        with engine.open(path, config=config) as database:
+            assert "snapshot_given_up" not in deductions(database)
+
+
+def rows_of_open(database: Database) -> int:
+    with database.transaction(read_only=True) as txn:
+        return len(txn.tree("t", create=False))
+
+
+@on_a_small_disk
+def test_log_waits_for_an_archive_whose_disk_is_full_and_goes_there_once_there_is_room(
+    tmp_path: Path, config: Config
+) -> None:
+    with small_disk(tmp_path / "disk", MIB // 2) as disk:
+        settings = config.changed(
+            archive_log=True, archive_location=str(disk.folder / "archive"), archive_wait_limit="64 MiB"
+        )
+        disk.folder.joinpath("archive").mkdir()
+        with engine.open(tmp_path / "db.holdfast", config=settings) as database:
+            heard = listen(database, "backups_changed")
+            write_noise(database)
+            while not database.keeper.standing().archive_failure:
+                heard.get(timeout=30)
+            standing = database.keeper.standing()
+            assert standing.archive_waiting_bytes > 0
+            assert not standing.has_archive_gap
+            assert deductions(database)["archive_failed"] == "settings"
+            disk.grow(200 * MIB)
+            write_noise(database)
+            while database.keeper.standing().archive_failure:
+                heard.get(timeout=30)
+            assert "archive_failed" not in deductions(database)
+            assert not database.keeper.standing().has_archive_gap
+
+
+def write_noise(database: Database) -> None:
+    """Log that cannot be compressed, and whole segments of it."""
+    for number in range(8):
+        with database.transaction() as txn:
+            txn.tree("noise")[b"%02d" % number] = os.urandom(500_000)
+        database.store.rotate_log()
+        database.checkpoint()
+
+
+def test_a_target_that_goes_in_the_middle_of_a_backup_fails_it_and_nothing_else(
+    database: Database, tmp_path: Path
+) -> None:
+    chain = tmp_path / "disk" / "chain"
+    fill(database, b"a", 3000)
+    database.checkpoint()
+    task = database.backups.full_task(chain, bytes_per_second=2 * MIB)
+    task.start()
+    while not list(chain.glob("*.partial/*")):
+        assert task.outcome is None, "it is slow enough to lose its target"
+    shutil.rmtree(chain.parent)
+    with pytest.raises(errors.HoldfastError) as caught:
+        task.wait(60)
+    assert isinstance(caught.value, errors.IoError), caught.value
+    assert not list_backups(chain)
+    fill(database, b"b", 3000)
+    assert database.check().ok
+    database.backups.full_task(tmp_path / "other").run()
+
+
+def test_a_folder_of_snapshots_that_goes_costs_them_and_not_the_database(
+    tmp_path: Path, config: Config
+) -> None:
+    path = tmp_path / "db.holdfast"
+    with engine.open(path, config=config) as database:
+        fill(database, b"a")
+        database.checkpoint()
+        database.snapshots.take("first")
+        shutil.rmtree(path / "snapshots")
+        fill(database, b"b")
+        database.checkpoint()
+        assert database.check().ok
+        with pytest.raises(errors.HoldfastError) as caught:
+            database.snapshots.verify_task("first").run()
+        assert caught.value.code in (errors.SnapshotDamaged.code, errors.SnapshotNotFound.code)
+    with engine.open(path, config=config) as database:
+        assert database.check().ok
+        assert database.snapshots.list() == ()
+        database.snapshots.take("second")
+        assert database.snapshots.verify_task("second").run() > 0
+
+
+def test_two_restores_into_one_directory_leave_the_whole_of_one(database: Database, tmp_path: Path) -> None:
+    fill(database, b"a")
+    info = database.backups.full_task(tmp_path / "chain").run()
+    for place in (tmp_path / "missing.holdfast", tmp_path / "empty.holdfast"):
+        if place.stem == "empty":
+            place.mkdir()
+        ready, ended = threading.Barrier(3), queue.Queue[object]()
+
+        def one(
+            place: Path = place, ready: threading.Barrier = ready, to: queue.Queue[object] = ended
+        ) -> None:
+            task = restore_task(info.path, place)
+            ready.wait()
+            try:
+                to.put(task.run())
+            except errors.TargetNotEmpty as error:
+                to.put(error)
+
+        threads = [threading.Thread(target=one) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        outcomes = [ended.get_nowait() for _ in threads]
+        assert sum(isinstance(outcome, errors.TargetNotEmpty) for outcome in outcomes) == 2
+        assert rows_of(place) == 300
+        assert not list(tmp_path.glob(".*being-restored"))
+
+
+def test_a_restore_into_a_directory_in_use_touches_nothing(database: Database, tmp_path: Path) -> None:
+    fill(database, b"a")
+    info = database.backups.full_task(tmp_path / "chain").run()
+    before = sorted(path.name for path in database.path.iterdir())
+    with pytest.raises(errors.TargetNotEmpty):
+        restore_task(info.path, database.path).run()
+    assert sorted(path.name for path in database.path.iterdir()) == before
+    assert rows_of_open(database) == 300
