@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{MANIFEST, Manifest, Piece};
 use super::seal::{Keyring, Seal, Secret};
-use super::stream::Unpacker;
+use super::unpacker::Unpacker;
 use super::{at, damaged};
 use crate::disk::Disk;
 use crate::disk::os::OsDisk;

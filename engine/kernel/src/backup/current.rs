@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::buffer::Pool;
 use crate::error::{Code, Error, Result};
 use crate::page::Page;
 use crate::space::{GROUP, is_used};
@@ -43,8 +44,8 @@ fn each_of_group(
 ) -> Result<()> {
     let pool = &shared.core.pool;
     let size = pool.page_size();
-    let step = (CHUNK / size) as u32;
-    let mut chunk = vec![0; step as usize * size];
+    let mut stretch = Stretch::new(size);
+    let step = stretch.step(size);
     let first = group * GROUP;
     let last = (first + GROUP).min(pool.file_pages());
     // Room comes before use: a page in use beyond the end of the file was cut off.
@@ -53,62 +54,90 @@ fn each_of_group(
     }
     for start in (first..last).step_by(step as usize) {
         went(0, 0)?;
-        let read = pool.read_run(PageId(start), &mut chunk)?;
-        chunk[read..].fill(0);
-        let ids = (start..(start + step).min(last)).map(PageId);
-        for (id, raw) in ids.zip(chunk.chunks_exact(size)) {
+        stretch.stand_at(PageId(start));
+        let end = (start + step).min(last);
+        for id in (start..end).map(PageId) {
             // Free pages come along: redo begins in the past, when they may have been in use.
-            if let Some(page) = current_page(shared, id, raw, is_used(map, id))? {
+            if let Some(page) = stretch.current(shared, id, is_used(map, id))? {
                 each(id, &page)?;
             }
         }
-        went(u64::from(step), read as u64)?;
+        went(u64::from(step), u64::from(end - start) * size as u64)?;
     }
     Ok(())
 }
 
-/// The page as memory has it, else as it lies in the file (`raw`). Any state since the checkpoint
-/// will do. `None` for a page that was never written: the log has it, or it is not in use.
-pub(crate) fn current_page(
-    shared: &Shared,
-    id: PageId,
-    raw: &[u8],
-    is_used: bool,
-) -> Result<Option<Page>> {
-    let pool = &shared.core.pool;
-    if pool.is_overdue(id) {
-        // What lies in its place may be torn: it is redone here.
-        let mut page = pool.read(id)?.clone();
-        page.seal();
-        return Ok(Some(page));
+/// Neighbouring pages as they lie in the file, read once one of them is not in memory.
+pub(super) struct Stretch {
+    first: PageId,
+    bytes: Vec<u8>,
+    is_read: bool,
+}
+
+impl Stretch {
+    /// For pages of `size` bytes.
+    pub fn new(size: usize) -> Stretch {
+        Stretch { first: PageId(0), bytes: vec![0; CHUNK / size * size], is_read: false }
     }
-    let mut page = Page::zeroed(pool.page_size());
-    page.bytes_mut().copy_from_slice(raw);
-    let mut look = 0;
-    loop {
-        if let Some(cached) = pool.read_cached(id).map(|guard| guard.clone())
-            && cached.id() == id
-        {
-            page = cached;
+
+    /// Pages of one stretch.
+    pub fn step(&self, size: usize) -> u32 {
+        (self.bytes.len() / size) as u32
+    }
+
+    /// Stands at `first`, with nothing read.
+    pub fn stand_at(&mut self, first: PageId) {
+        (self.first, self.is_read) = (first, false);
+    }
+
+    fn page(&mut self, pool: &Pool, id: PageId) -> Result<Page> {
+        if !self.is_read {
+            let read = pool.read_run(self.first, &mut self.bytes)?;
+            self.bytes[read..].fill(0);
+            self.is_read = true;
+        }
+        let size = pool.page_size();
+        let at = (id.0 - self.first.0) as usize * size;
+        Ok(Page { bytes: self.bytes[at..at + size].into() })
+    }
+
+    /// The page as memory has it, else as it lies in the file. Any state since the checkpoint will
+    /// do. `None` for a page that was never written: the log has it, or it is not in use.
+    pub fn current(&mut self, shared: &Shared, id: PageId, is_used: bool) -> Result<Option<Page>> {
+        let pool = &shared.core.pool;
+        if pool.is_overdue(id) {
+            // What lies in its place may be torn: it is redone here.
+            let mut page = pool.read(id)?.clone();
             page.seal();
             return Ok(Some(page));
         }
-        let error = match page.validate(id, pool.log().end()) {
-            Ok(()) => return Ok(Some(page)),
-            Err(error) => error,
-        };
-        look += 1;
-        let is_zeroed = error.field("corruption_type") == Some(&"zeroed".into());
-        if is_zeroed && !is_used {
-            return Ok(None);
+        for look in 1.. {
+            if let Some(mut page) = in_memory(pool, id) {
+                page.seal();
+                return Ok(Some(page));
+            }
+            let page = if look == 1 { self.page(pool, id)? } else { pool.read_raw(id)? };
+            let error = match page.validate(id, pool.log().end()) {
+                Ok(()) => return Ok(Some(page)),
+                Err(error) => error,
+            };
+            let is_zeroed = error.field("corruption_type") == Some(&"zeroed".into());
+            if is_zeroed && !is_used {
+                return Ok(None);
+            }
+            if look == LOOKS {
+                let is_idle = shared.txns.active().is_empty() && shared.txns.pending().is_empty();
+                // A transaction at work may have taken the page and not written it yet.
+                let is_lost = !is_zeroed || is_idle;
+                return if is_used && is_lost { Err(error) } else { Ok(None) };
+            }
+            crate::sync::sleep(Duration::from_millis(1));
         }
-        if look == LOOKS {
-            let is_idle = shared.txns.active().is_empty() && shared.txns.pending().is_empty();
-            // A transaction at work may have taken the page and not written it yet.
-            let is_lost = !is_zeroed || is_idle;
-            return if is_used && is_lost { Err(error) } else { Ok(None) };
-        }
-        crate::sync::sleep(Duration::from_millis(1));
-        page = pool.read_raw(id)?;
+        Ok(None)
     }
+}
+
+fn in_memory(pool: &Pool, id: PageId) -> Option<Page> {
+    let cached = pool.read_cached(id)?.clone();
+    (cached.id() == id).then_some(cached)
 }

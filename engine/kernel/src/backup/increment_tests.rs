@@ -349,7 +349,7 @@ fn a_page_of_another_moment_in_the_backup_below_is_found() {
     let child = Manifest::read(&*increment).unwrap();
     // The forged one says that it is the parent, and its page is valid, only older.
     let forged = MemoryDisk::from_snapshot(1, &full.snapshot());
-    let mut packer = stream::Packer::create(&*forged, PAGES, None).unwrap();
+    let mut packer = packer::Packer::create(&*forged, PAGES, None).unwrap();
     packer.write(&PAGES_MAGIC).unwrap();
     packer.write(&4096u32.to_le_bytes()).unwrap();
     let mut pages = Vec::new();

@@ -45,6 +45,7 @@ mod logs;
 mod manifest;
 pub(crate) mod marks;
 mod pace;
+mod packer;
 mod pages;
 mod parts;
 mod point;
@@ -58,11 +59,11 @@ mod rubbish_tests;
 mod seal;
 #[cfg(test)]
 mod seal_tests;
-mod stream;
 mod take;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unfinished;
+mod unpacker;
 
 pub use copies::copies_of;
 pub use manifest::{MANIFEST, Manifest, ParentName};

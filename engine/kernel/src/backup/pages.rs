@@ -13,7 +13,7 @@
 
 use super::chain::Link;
 use super::manifest::{Manifest, Piece};
-use super::stream::Unpacker;
+use super::unpacker::Unpacker;
 use super::{AGAIN, KEPT, KEPT_MAGIC, PAGES, PAGES_MAGIC, damaged};
 use crate::error::{Error, Result};
 use crate::page::{Page, get_u32};

@@ -4,8 +4,8 @@
 //! synced one after the other: a backup that was cut off goes on after the last of them.
 
 use super::manifest::Piece;
+use super::packer::Packer;
 use super::seal::Seal;
-use super::stream::Packer;
 use super::{AGAIN, KEPT, KEPT_MAGIC, PAGES, PAGES_MAGIC};
 use crate::disk::Disk;
 use crate::error::{Error, Result};

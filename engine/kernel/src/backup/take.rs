@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::current::{current_page, page_not_found};
+use super::current::{Stretch, page_not_found};
 use super::manifest::{MANIFEST, Manifest, ParentName, Piece};
 use super::pace::Pace;
+use super::packer::Packer;
 use super::parts::{Again, Lists, To, is_part};
 use super::seal::{Keyring, Locks, Seal, Secret};
-use super::stream::Packer;
 use super::unfinished::{self, Unfinished};
 use super::{PAGES, Summary, marks};
 use crate::control::{Control, ControlData, PATH as CONTROL};
@@ -380,8 +380,8 @@ impl Taking<'_> {
     ) -> Result<()> {
         let pool = &self.store.shared().core.pool;
         let size = pool.page_size();
-        let step = (CHUNK / size) as u32;
-        let mut chunk = vec![0; step as usize * size];
+        let mut stretch = Stretch::new(size);
+        let step = stretch.step(size);
         let first = group * GROUP;
         let last = (first + GROUP).min(pool.file_pages());
         // Room comes before use: a page in use beyond the end of the file was cut off.
@@ -391,18 +391,17 @@ impl Taking<'_> {
         let wanted = first.max(from.0)..last.min(to.0);
         for start in wanted.clone().step_by(step as usize) {
             self.progress.ensure_going()?;
-            let read = pool.read_run(PageId(start), &mut chunk)?;
-            chunk[read..].fill(0);
+            stretch.stand_at(PageId(start));
             let end = (start + step).min(wanted.end);
-            for (id, raw) in (start..end).map(PageId).zip(chunk.chunks_exact(size)) {
+            for id in (start..end).map(PageId) {
                 // Free pages come along: redo begins in the past, when they may have been in use.
-                if let Some(page) = current_page(self.shared(), id, raw, is_used(map, id))? {
+                if let Some(page) = stretch.current(self.shared(), id, is_used(map, id))? {
                     each(self, Seen::Page(id, &page))?;
                 }
             }
             each(self, Seen::ChunkEnd(PageId(end)))?;
             self.progress.add(u64::from(end - start));
-            self.pace.spend(read as u64, self.progress)?;
+            self.pace.spend(u64::from(end - start) * size as u64, self.progress)?;
         }
         Ok(())
     }

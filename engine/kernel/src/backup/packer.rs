@@ -1,0 +1,274 @@
+//! Files being written as compressed bytes, sealed where there is a key, hashed on the way.
+//!
+//! ```text
+//! write -> blocks -> thread 0, 1, ... compress, block by block in turn -> one thread: seal, hash, write
+//! ```
+//!
+//! Each block is a zstd frame of its own, so that blocks are compressed side by side; a file of one
+//! block takes no thread. What is written is synced every now and then while more of it is
+//! compressed: a medium that begins only at the end would be waited for once more.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{Builder, JoinHandle, available_parallelism};
+
+use super::seal::{CHUNK, FileSeal, Seal};
+use crate::disk::{Disk, File, OpenMode};
+use crate::error::{Error, Result};
+use crate::sync::{AtomicBool, Ordering};
+
+/// Ordinary data shrinks to a half or a third at little cost.
+const LEVEL: i32 = 1;
+/// Bytes that are compressed together.
+const BLOCK: usize = 1 << 20;
+const MOST_THREADS: usize = 4;
+/// Blocks that wait for each thread, and frames of each that wait to be written: they outlast a sync.
+const WAITING: usize = 8;
+/// Bytes written between two syncs.
+const SYNC_BYTES: u64 = 16 << 20;
+
+type Frame = Result<Vec<u8>>;
+
+/// The file itself.
+struct Sink {
+    file: Arc<dyn File>,
+    at: u64,
+    synced: u64,
+    hasher: blake3::Hasher,
+    /// With what waits to be sealed: it may be the last of the file.
+    seal: Option<(FileSeal, Vec<u8>)>,
+}
+
+impl Sink {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.hasher.update(bytes);
+        if self.at - self.synced >= SYNC_BYTES {
+            self.file.sync()?;
+            self.synced = self.at;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let Some((seal, waiting)) = &mut self.seal else { return self.put(bytes) };
+            if waiting.len() == CHUNK {
+                let chunk = seal.close(waiting, false)?;
+                waiting.clear();
+                self.put(&chunk)?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - waiting.len()));
+            waiting.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, nothing comes after it; syncs. The size and the hash of the file.
+    fn end(mut self) -> Result<(u64, String)> {
+        if let Some((mut seal, waiting)) = self.seal.take() {
+            self.put(&seal.close(&waiting, true)?)?;
+        }
+        self.file.sync()?;
+        Ok((self.at, self.hasher.finalize().to_hex().to_string()))
+    }
+}
+
+/// Compresses blocks, each into a frame.
+struct Press {
+    compressor: zstd::bulk::Compressor<'static>,
+    path: String,
+}
+
+impl Press {
+    fn new(path: &str) -> Result<Press> {
+        let told = |error| Error::io("compress", path, &error);
+        let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(told)?;
+        Ok(Press { compressor, path: path.to_owned() })
+    }
+
+    fn press(&mut self, block: &[u8]) -> Frame {
+        self.compressor.compress(block).map_err(|error| Error::io("compress", &self.path, &error))
+    }
+}
+
+/// The threads of a file that is longer than a block.
+struct Works {
+    blocks: Vec<SyncSender<Vec<u8>>>,
+    pressing: Vec<JoinHandle<()>>,
+    writing: JoinHandle<(Result<Sink>, u64)>,
+    /// Blocks to be filled again.
+    spare: Receiver<Vec<u8>>,
+    given: u64,
+    is_given_up: Arc<AtomicBool>,
+}
+
+impl Works {
+    /// `None` where there is no thread to be had; then `sink` is there still.
+    fn begin(sink: &mut Option<Sink>, path: &str) -> Result<Option<Works>> {
+        let count = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let (emptied, spare) = channel();
+        let (mut blocks, mut frames, mut pressing) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            let ((give, waiting), (done, framed)) = (sync_channel(WAITING), sync_channel(WAITING));
+            let (press, emptied) = (Press::new(path)?, emptied.clone());
+            let work = move || press_each(press, &waiting, &done, &emptied);
+            let Ok(thread) = Builder::new().name("holdfast-backup-press".to_owned()).spawn(work) else {
+                break;
+            };
+            blocks.push(give);
+            frames.push(framed);
+            pressing.push(thread);
+        }
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        let (hand_over, handed) = sync_channel(1);
+        let seen = Arc::clone(&is_given_up);
+        let work = move || write_each(&handed, &frames, &seen);
+        let writing = Builder::new().name("holdfast-backup-write".to_owned()).spawn(work);
+        let (false, Ok(writing)) = (pressing.is_empty(), writing) else { return Ok(None) };
+        if let Some(sink) = sink.take() {
+            // It waits for this and for nothing else.
+            let _ = hand_over.send(sink);
+        }
+        Ok(Some(Works { blocks, pressing, writing, spare, given: 0, is_given_up }))
+    }
+
+    /// Gives `block` away for an empty one; false where nobody writes any longer.
+    fn give(&mut self, block: &mut Vec<u8>) -> bool {
+        let mut next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
+        next.clear();
+        let turn = (self.given % self.blocks.len() as u64) as usize;
+        self.given += 1;
+        self.blocks[turn].send(std::mem::replace(block, next)).is_ok()
+    }
+
+    /// Waits for everything that was given to be written.
+    fn end(self) -> Result<Sink> {
+        let Works { blocks, pressing, writing, given, .. } = self;
+        drop(blocks);
+        let panicked = || Error::internal("a thread of a backup panicked");
+        let all = pressing.into_iter().all(|thread| thread.join().is_ok());
+        let (sink, written) = writing.join().map_err(|_| panicked())?;
+        let sink = sink?;
+        if all && written == given { Ok(sink) } else { Err(panicked()) }
+    }
+}
+
+fn press_each(
+    mut press: Press,
+    blocks: &Receiver<Vec<u8>>,
+    frames: &SyncSender<Frame>,
+    emptied: &Sender<Vec<u8>>,
+) {
+    while let Ok(block) = blocks.recv() {
+        if frames.send(press.press(&block)).is_err() {
+            return;
+        }
+        // Nobody may want it any longer.
+        let _ = emptied.send(block);
+    }
+}
+
+/// Writes the frames in the order of their blocks, which the threads took in turn. What became of it,
+/// and how many there were.
+fn write_each(
+    handed: &Receiver<Sink>,
+    frames: &[Receiver<Frame>],
+    is_given_up: &AtomicBool,
+) -> (Result<Sink>, u64) {
+    let Ok(mut sink) = handed.recv() else {
+        return (Err(Error::internal("nothing to write a backup to")), 0);
+    };
+    let mut count = 0;
+    for from in frames.iter().cycle() {
+        let Ok(frame) = from.recv() else { break };
+        if is_given_up.load(Ordering::Relaxed) {
+            break;
+        }
+        if let Err(error) = frame.and_then(|frame| sink.take(&frame)) {
+            return (Err(error), count);
+        }
+        count += 1;
+    }
+    (Ok(sink), count)
+}
+
+/// A compressed file being written. Dropped before its end it leaves no thread behind.
+pub(super) struct Packer {
+    block: Vec<u8>,
+    sink: Option<Sink>,
+    works: Option<Works>,
+    path: String,
+}
+
+impl Packer {
+    /// What is there already under this name goes.
+    pub fn create(disk: &dyn Disk, path: &str, seal: Option<&Seal>) -> Result<Packer> {
+        let file = disk.open(path, OpenMode::Create)?;
+        file.truncate(0)?;
+        let seal = seal.map(|seal| (seal.file(path), Vec::with_capacity(CHUNK)));
+        let sink = Sink { file, at: 0, synced: 0, hasher: blake3::Hasher::new(), seal };
+        Ok(Packer { block: Vec::new(), sink: Some(sink), works: None, path: path.to_owned() })
+    }
+
+    /// Errors are of this or of an earlier call.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.block.len() == BLOCK {
+                self.give_block()?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn give_block(&mut self) -> Result<()> {
+        if self.works.is_none() {
+            self.works = Works::begin(&mut self.sink, &self.path)?;
+        }
+        let Some(works) = &mut self.works else { return self.press_here() };
+        if works.give(&mut self.block) {
+            return Ok(());
+        }
+        let ended = self.works.take().map(Works::end);
+        ended.map_or(Ok(()), |ended| ended.map(|_| ()))?;
+        Err(Error::internal("the threads of a backup ended early"))
+    }
+
+    fn press_here(&mut self) -> Result<()> {
+        let frame = Press::new(&self.path)?.press(&self.block)?;
+        self.block.clear();
+        self.sink.as_mut().map_or_else(|| Err(Self::ended()), |sink| sink.take(&frame))
+    }
+
+    fn ended() -> Error {
+        Error::internal("a file of a backup that has ended")
+    }
+
+    /// Ends the file and syncs it; returns its size and hash.
+    pub fn finish(mut self) -> Result<(u64, String)> {
+        if self.works.is_some() {
+            self.give_block()?;
+        }
+        match self.works.take() {
+            Some(works) => self.sink = Some(works.end()?),
+            None => self.press_here()?,
+        }
+        self.sink.take().ok_or_else(Self::ended)?.end()
+    }
+}
+
+impl Drop for Packer {
+    fn drop(&mut self) {
+        if let Some(works) = self.works.take() {
+            works.is_given_up.store(true, Ordering::Relaxed);
+            // Whoever drops it has an error of its own to tell.
+            let _ = works.end();
+        }
+    }
+}
