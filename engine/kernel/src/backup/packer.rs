@@ -272,3 +272,132 @@ impl Drop for Packer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::seal::{Keyring, Secret};
+    use super::super::unpacker::Unpacker;
+    use super::*;
+    use crate::disk::faults::{Call, Failure, Fault, FaultDisk};
+    use crate::disk::memory::MemoryDisk;
+    use crate::error::Code;
+
+    const PATH: &str = "pages.zst";
+
+    /// Compresses to two thirds, each stretch in a way of its own.
+    fn content(bytes: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u32
+        };
+        (0..bytes).map(|at| if at % 3 == 0 { (at >> 18) as u8 } else { next() as u8 }).collect()
+    }
+
+    fn packed(disk: &dyn Disk, content: &[u8], seal: Option<&Seal>) -> Result<(u64, String)> {
+        let mut packer = Packer::create(disk, PATH, seal)?;
+        for piece in content.chunks(77_777) {
+            packer.write(piece)?;
+        }
+        packer.finish()
+    }
+
+    fn unpacked(disk: &dyn Disk, seal: Option<&Seal>) -> Result<(Vec<u8>, (u64, String))> {
+        let mut unpacker = Unpacker::open(disk, PATH, seal)?;
+        let (mut content, mut piece) = (Vec::new(), vec![0; 99_991]);
+        loop {
+            let count = unpacker.read(&mut piece)?;
+            content.extend_from_slice(&piece[..count]);
+            if count < piece.len() {
+                return Ok((content, unpacker.finish()?));
+            }
+        }
+    }
+
+    fn raw(disk: &dyn Disk) -> Vec<u8> {
+        let file = disk.open(PATH, OpenMode::Read).unwrap();
+        let mut raw = vec![0; file.size().unwrap() as usize];
+        file.read_at(&mut raw, 0).unwrap();
+        raw
+    }
+
+    #[test]
+    fn what_goes_in_over_several_threads_comes_out_in_order() {
+        let key = Secret::KeyFile(b"key".to_vec());
+        let (_, seal) = Keyring::default().create(&key, None).unwrap();
+        for (bytes, seal) in [0, 1, FEW, BLOCK, BLOCK + 1, 30 * BLOCK + 7]
+            .into_iter()
+            .flat_map(|bytes| [(bytes, None), (bytes, Some(&seal))])
+        {
+            let (disk, content) = (MemoryDisk::new(1), content(bytes));
+            let told = packed(&*disk, &content, seal).unwrap();
+            let raw = raw(&*disk);
+            assert_eq!(told, (raw.len() as u64, blake3::hash(&raw).to_hex().to_string()));
+            let (found, read) = unpacked(&*disk, seal).unwrap();
+            assert!(found == content, "{bytes} bytes");
+            assert_eq!(read, told);
+        }
+    }
+
+    const FEW: usize = 100_000;
+
+    #[test]
+    fn all_of_a_long_file_is_on_the_medium_and_most_of_it_before_the_end() {
+        let disk = FaultDisk::over_memory(MemoryDisk::new(2));
+        // The second sync of three fails: it is not the last one.
+        disk.fail(Fault { call: Some(Call::Sync), nth: 2, for_good: false, failure: Failure::Device });
+        let content = content(50 * BLOCK);
+        assert_eq!(packed(&*disk, &content, None).unwrap_err().code, Code::IoError);
+        disk.heal();
+        let (size, _) = packed(&*disk, &content, None).unwrap();
+        assert!(size > 2 * SYNC_BYTES, "{size}");
+    }
+
+    #[test]
+    fn a_medium_that_fails_within_a_long_file_is_told_and_nothing_waits_for_it() {
+        for nth in [1, 2, 9, 20] {
+            let disk = FaultDisk::over_memory(MemoryDisk::new(3));
+            let fault = Fault { call: Some(Call::Write), nth, for_good: true, failure: Failure::Full };
+            disk.fail(fault);
+            let error = packed(&*disk, &content(20 * BLOCK), None).unwrap_err();
+            assert_eq!(error.code, Code::DiskFull, "write {nth}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_long_file_that_is_given_up_leaves_no_thread_behind() {
+        let disk = MemoryDisk::new(4);
+        let mut packer = Packer::create(&*disk, PATH, None).unwrap();
+        let file = Arc::downgrade(&packer.sink.as_ref().unwrap().file);
+        packer.write(&content(20 * BLOCK)).unwrap();
+        drop(packer);
+        assert!(file.upgrade().is_none());
+    }
+
+    #[test]
+    fn damage_within_a_long_file_is_found_or_changes_its_hash() {
+        let (disk, content) = (MemoryDisk::new(5), content(5 * BLOCK));
+        let told = packed(&*disk, &content, None).unwrap();
+        let whole = raw(&*disk);
+        for part in 0..20 {
+            let at = told.0 * part / 20 + part;
+            disk.flip_bit(PATH, at, 3).unwrap();
+            match unpacked(&*disk, None) {
+                Ok((_, read)) => assert_ne!(read, told, "byte {at}"),
+                Err(error) => assert_eq!(error.code, Code::BackupDamaged, "byte {at}"),
+            }
+            disk.flip_bit(PATH, at, 3).unwrap();
+        }
+        for part in 0..20 {
+            let file = disk.open(PATH, OpenMode::Write).unwrap();
+            file.truncate(told.0 * part / 20).unwrap();
+            match unpacked(&*disk, None) {
+                Ok((_, read)) => assert_ne!(read, told, "cut at {part}"),
+                Err(error) => assert_eq!(error.code, Code::BackupDamaged, "cut at {part}"),
+            }
+            file.write_at(&whole, 0).unwrap();
+        }
+        assert_eq!(unpacked(&*disk, None).unwrap().1, told);
+    }
+}
