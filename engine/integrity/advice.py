@@ -153,5 +153,5 @@ def _salvage_option() -> Option:
         "records on damaged pages",
         None,
         _BESIDE,
-        "the database has to be closed first; then the command below does it",
+        "the database has to be closed for it, which the button or the command below does",
     )

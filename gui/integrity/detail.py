@@ -9,7 +9,7 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
 
 from engine.errors import by_code
-from engine.integrity.findings import Finding
+from engine.integrity.findings import Finding, Priority
 from gui.integrity.words import PRIORITY_TONES, checker_words, priority_words, rows_words
 from gui.theme import Space, Tone
 from gui.widgets import ConfirmBar, Pill, button, column, formats, label, row
@@ -27,6 +27,8 @@ class FindingDetail(QFrame):
     """The `Finding` whose rows and keys are to be told."""
     close_wanted = Signal(object)
     """The `Finding` to close by hand."""
+    salvage_wanted = Signal()
+    """What can be read is to be saved into a new database."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,6 +41,10 @@ class FindingDetail(QFrame):
         self._titles: dict[str, QLabel] = {}
         self.repair = button(self.tr("Repair…"), self._ask_repair, "primary", "recovery")
         self.extent = button(self.tr("Find out which rows"), self._ask_extent, "", "search")
+        self.salvage = button(self.tr("Save what can be read…"), self.salvage_wanted.emit, "", "export")
+        self.salvage.setToolTip(
+            self.tr("Into a new database, where no repair helps; this one stays as it is")
+        )
         self._close = button(self.tr("Close by hand"), self._question, "quiet")
         self._confirm = ConfirmBar()
         self._confirm.confirmed.connect(self._agree)
@@ -46,7 +52,7 @@ class FindingDetail(QFrame):
             row(self._title, self._priority, None),
             self._means,
             self._make_grid(),
-            row(self.repair, self.extent, None, self._close),
+            row(self.repair, self.extent, self.salvage, None, self._close),
             self._confirm,
             gap=Space.S,
             margin=(Space.M, Space.M, Space.M, Space.M),
@@ -104,6 +110,8 @@ class FindingDetail(QFrame):
         self._tell("outcome", "" if closed is None else f"{formats.moment(closed)}: {finding.outcome}")
         self.repair.setVisible(finding.is_open)
         self._close.setVisible(finding.is_open)
+        # An index is made again from its table, and what lies nowhere holds no records.
+        self.salvage.setVisible(finding.is_open and finding.priority in (Priority.P0, Priority.P1))
         has_rows = finding.tree not in (None, "catalogue") and not finding.is_index
         self.extent.setVisible(finding.is_open and has_rows)
         self._fit()

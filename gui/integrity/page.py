@@ -15,6 +15,7 @@ from gui.backups.restore_dialog import RestoreDialog
 from gui.integrity.detail import FindingDetail
 from gui.integrity.map_card import MapCard
 from gui.integrity.repair_dialog import RepairDialog
+from gui.integrity.salvage_dialog import SalvageDialog
 from gui.integrity.scrub_tile import ScrubTile
 from gui.integrity.state import Snapshot, snapshot
 from gui.integrity.words import PRIORITY_TONES, tr
@@ -119,6 +120,7 @@ class IntegrityPage(Page):
         inner.addLayout(lower, 1)
         self.body.addLayout(inner, 1)
         self.detail.repair_wanted.connect(self.repair)
+        self.detail.salvage_wanted.connect(self.salvage)
         self.detail.extent_wanted.connect(self._find_extent)
         self.detail.close_wanted.connect(self._close_finding)
 
@@ -328,7 +330,13 @@ class IntegrityPage(Page):
         dialog = RepairDialog(self.shell, self.session, seen.findings, chosen, self)
         dialog.repaired.connect(self._has_repaired)
         dialog.restore_wanted.connect(self._restore_beside)
+        dialog.salvage_wanted.connect(self.salvage)
         dialog.open()
+
+    def salvage(self) -> None:
+        """Open the dialog that saves what can be read into a new database."""
+        if self.session is not None:
+            SalvageDialog(self.shell, self.session, self).open()
 
     def _has_repaired(self) -> None:
         self.refresh()

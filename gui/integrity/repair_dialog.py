@@ -33,6 +33,8 @@ class RepairDialog(StepDialog):
     """A repair has ended, well or not: findings have changed."""
     restore_wanted = Signal(str)
     """Restore this backup beside the database."""
+    salvage_wanted = Signal()
+    """Save what can be read into a new database: the guide has gone by then."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class RepairDialog(StepDialog):
         self.advice, self.preview, self.outcome = AdviceStep(), PreviewStep(), OutcomeStep()
         self.lay_out((self.list, self.advice, self.preview, self.outcome), self._go_back, self._go_on)
         self.advice.restore_wanted.connect(self.restore_wanted)
+        self.advice.salvage_wanted.connect(self._salvage)
         self.advice.option_shown.connect(self._show_command)
         self.preview.rehearsal_wanted.connect(self.rehearse)
         self.outcome.export_wanted.connect(self._ask_export)
@@ -76,6 +79,10 @@ class RepairDialog(StepDialog):
             self.command.show_command("restore", Path(option.backup), target)
         else:
             self.command.show_command("repair", path)
+
+    def _salvage(self) -> None:
+        self.reject()
+        self.salvage_wanted.emit()
 
     def _show_step(self, step: int) -> None:
         self.turn_to(step)

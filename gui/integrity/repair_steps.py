@@ -62,6 +62,8 @@ class AdviceStep(QWidget):
 
     restore_wanted = Signal(str)
     """Restore this backup beside the database."""
+    salvage_wanted = Signal()
+    """Save what can be read into a new database."""
     option_shown = Signal(object)
     """The `Option` that is looked at; None for none."""
 
@@ -86,11 +88,14 @@ class AdviceStep(QWidget):
         self._words.setMinimumHeight(38)
         self._restore = button(self.tr("Restore it beside…"), self._ask_restore, "", "undo")
         self._restore.hide()
+        self.salvage = button(self.tr("Save what can be read…"), self.salvage_wanted.emit, "", "export")
+        self.salvage.hide()
         inner = column(label(self.tr("The plan takes the best source of each."), "muted"), gap=Space.M)
         inner.addWidget(self.view, 1)
         foot = row(gap=Space.M)
         foot.addWidget(self._words, 1)
         foot.addWidget(self._restore)
+        foot.addWidget(self.salvage)
         inner.addLayout(foot)
         self.setLayout(inner)
 
@@ -103,6 +108,7 @@ class AdviceStep(QWidget):
 
     def _show_line(self, line: tuple[Finding, Option] | None) -> None:
         self._restore.hide()
+        self.salvage.setVisible(line is not None and line[1].source is Source.SALVAGE)
         self.option_shown.emit(None if line is None else line[1])
         if line is None:
             self._words.setText("")

@@ -14,6 +14,7 @@ from engine.cli.__main__ import main
 from engine.database import open_read_only_task
 from engine.recovery.fallbacks import FallbackKind, offers, salvage_task
 from engine.recovery.manager import RecoveryManager
+from engine.recovery.saving import salvage_open_task
 from engine.types import Outcome
 
 Crash = Callable[..., Path]
@@ -147,3 +148,21 @@ def test_the_command_line_offers_and_carries_out(
     report = json.loads(capsys.readouterr().out)
     assert report["recovered"] is True
     assert report["lost"][0]["what"] == "log"
+
+
+def test_a_salvage_of_an_open_database_closes_it_unless_there_is_no_place_for_the_new_one(
+    tmp_path: Path,
+) -> None:
+    path, target = tmp_path / "db.holdfast", tmp_path / "saved.holdfast"
+    with engine.open(path) as database:
+        with database.transaction() as txn:
+            txn.tree("t")[b"k"] = b"v"
+        with pytest.raises(errors.TargetNotEmpty):
+            salvage_open_task(database, tmp_path).run()
+        assert not database.is_closed
+        report = salvage_open_task(database, target).run()
+        assert report.is_complete
+        assert database.is_closed
+    for place in (path, target):
+        with engine.open(place, create=False) as opened, opened.transaction() as txn:
+            assert txn.tree("t")[b"k"] == b"v"

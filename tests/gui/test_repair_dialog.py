@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.errors import by_code
 from gui.integrity import IntegrityPage
 from gui.integrity.repair_dialog import ADVISE, CLOSE, LIST, PREVIEW, RepairDialog
+from gui.integrity.salvage_dialog import SalvageDialog
 from gui.main_window import MainWindow
 from gui.tasks.error_cards import error_card
 
@@ -214,3 +215,55 @@ def test_the_card_of_damage_leads_to_the_page_of_integrity(
     card.action_requested.emit(card.words.action)
     assert window.current_page_id() == "integrity"
     card.deleteLater()
+
+
+def test_what_can_be_read_is_saved_into_a_new_database_where_nothing_reaches(
+    qtbot: Any, window: MainWindow, until: Until, tmp_path: Path
+) -> None:
+    path = harbour(tmp_path / "harbour.holdfast", forget_log=True)
+    spoil(path, 0)
+    page, dialog = guided(qtbot, window, until, path)
+    assert page.detail.salvage.isVisible()
+    dialog.go.click()
+    until(lambda: dialog.step == ADVISE)
+    dialog.advice.view.choose_line(5)
+    assert dialog.advice.salvage.isVisible()
+    dialog.advice.salvage.click()
+    (saving,) = page.findChildren(SalvageDialog)
+    target = tmp_path / "saved.holdfast"
+    saving.place.setText(str(target))
+    assert "--fallback salvage --to" in saving.command.text()
+    saving.go.click()
+    until(lambda: saving.saved.report is not None)
+    report = saving.saved.report
+    assert report is not None
+    assert len(report.damaged_pages) == 1
+    assert not report.is_complete
+    with qtbot.waitSignal(window.opening.opened, timeout=20_000):
+        saving.go.click()
+    assert window.opening.session is not None
+    assert window.opening.session.path == target
+    rows = window.opening.session.database.tables.info("ships").rows
+    assert 2000 < rows < 3000
+
+
+def test_a_salvage_that_cannot_begin_leaves_the_database_open_and_one_that_is_done_opens_it_again(
+    qtbot: Any, window: MainWindow, until: Until, tmp_path: Path
+) -> None:
+    path = harbour(tmp_path / "harbour.holdfast", forget_log=True)
+    spoil(path, 0)
+    page, dialog = guided(qtbot, window, until, path)
+    dialog.reject()
+    page.detail.salvage.click()
+    (saving,) = page.findChildren(SalvageDialog)
+    saving.place.setText(str(tmp_path))
+    saving.go.click()
+    until(lambda: not saving.errors.isHidden())
+    assert window.opening.session is not None
+    assert not window.opening.session.database.is_closed
+    saving.place.setText(str(tmp_path / "saved.holdfast"))
+    saving.go.click()
+    until(lambda: saving.saved.report is not None)
+    with qtbot.waitSignal(window.opening.opened, timeout=20_000):
+        saving.close_button.click()
+    assert window.opening.session.path == path
