@@ -74,9 +74,9 @@ class Config:
 
     auto_recovery_enabled: bool = flag(True, Section.RECOVERY, "Recover on open without asking")
     recover_on_demand: bool = flag(
-        False,
+        True,
         Section.RECOVERY,
-        "Open before a recovery without asking is through, and go on in the background",
+        "Open once the log was read and recover in the background; off: recover, then open",
     )
     recovery_timeout: float = duration(
         "300 s", Section.RECOVERY, "Time that a whole recovery may stand still in all", min="1 s"

@@ -83,10 +83,11 @@ def open_database(
 ) -> Database:
     """Open the database in the directory `path`; create it where it is missing.
 
-    `recovery` says what happens to a database that was not closed: "auto" recovers it before
-    this returns (unless `auto_recovery_enabled` is off), or, with `recover_on_demand`, opens it
-    after analysis and recovers it in the background, which cannot be taken back (`status` and
-    `recovery_report` tell how far it is); "ask" and "never" raise
+    `recovery` says what happens to a database that was not closed: "auto" opens it once its log was
+    read and checked, and recovers it in the background, which cannot be taken back (`status` and
+    `recovery_report` tell how far it is); with `recover_on_demand` off, or where that would take too
+    much memory, it is recovered before this returns; with `auto_recovery_enabled` off it is not
+    recovered; "ask" and "never" raise
     `RecoveryNeeded` (-60) with the `indicators` found. Recovery writes, so a read-only open
     raises it too. `config` takes the place of the database's `reliability.toml`.
 
@@ -168,7 +169,7 @@ def inspect(path: str | Path) -> DatabaseInfo:
         wal_segments=int(facts["wal_segments"] or 0),
         checkpoint_lsn=int(facts["checkpoint_lsn"] or 0),
         checkpoint_at=float(facts["checkpoint_at"] or 0.0),
-        holder=detection.holder_text(facts),
+        holder=detection.opener_text(facts),
     )
 
 
@@ -457,7 +458,7 @@ def _open_elsewhere(directory: Path, facts: Mapping[str, Any]) -> HoldfastError:
         return RecoveryProgress(message=recovered_by)
     return DatabaseOpenElsewhere(
         path=str(directory),
-        holder=detection.holder_text(facts),
+        holder=detection.opener_text(facts),
         since=holder.get("since"),
         pid=holder.get("pid"),
         host=holder.get("host"),

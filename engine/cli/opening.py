@@ -33,9 +33,10 @@ def open_existing(path: str, out: Output) -> Database:
     report = database.recovery_report
     if report is not None and report.outcome is None:
         out.note(
-            f"The database had not been closed. It was opened after {report.redo['opened_after_s']:.2f} s; "
-            f"its recovery goes on, which cannot be taken back: {report.redo['pages_left']} pages to redo, "
-            f"{report.undo['transactions_left']} unfinished transactions to undo."
+            f"The database had not been closed. It was opened after {report.redo['opened_after_s']:.2f} s "
+            "and is recovered while this command runs, which cannot be taken back: "
+            f"{report.redo['pages_left']} pages to redo, {report.undo['transactions_left']} unfinished "
+            "transactions to undo."
         )
     elif report is not None:
         undone = len(report.analysis.get("losers", ()))

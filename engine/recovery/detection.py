@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.recovery.state import BEHIND
 from engine.types import DatabaseState, Indicator
 
 Facts = Mapping[str, Any]
@@ -47,6 +48,15 @@ def holder_text(facts: Facts) -> str | None:
     if not holder or not holder.get("alive"):
         return None
     return f"process {holder.get('pid')} on {holder.get('host')}"
+
+
+def opener_text(facts: Facts) -> str | None:
+    """As `holder_text`, and whether the recovery that it began is still going on behind the opening."""
+    text, noted = holder_text(facts), persisted_state(facts)
+    if text is None or not noted or noted.get("status") != BEHIND:
+        return text
+    is_of_holder = noted.get("pid") == facts["holder"].get("pid")
+    return f"{text}, which recovers it in the background" if is_of_holder else text
 
 
 def recovery_under_way(facts: Facts) -> str | None:

@@ -28,7 +28,7 @@ from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.recovery.rollback import Rollback
 from engine.recovery.stages import STAGES, RecoveryContext, Stage
-from engine.recovery.state import RecoveryState
+from engine.recovery.state import BEHIND, RecoveryState
 from engine.recovery.watch import StageWatch, Standstill, progress_text
 from engine.tasks import Task
 from engine.types import Indicator, Outcome
@@ -174,8 +174,7 @@ class Execution:
             if self._standstill.is_over(0.0):
                 limit = self._standstill.limit_s
                 raise RecoveryTimeout(stage=stage.name, timeout_seconds=limit, progress="it was not begun")
-            if self.context.kernel is not None:
-                self._persist("running", stage.name)
+            self._account(stage)
             metrics = self._watched(number, stage, job)
         except Exception as failure:
             self._measure(number, used)
@@ -190,6 +189,16 @@ class Execution:
                 seconds=time.monotonic() - began,
                 progress={},
             )
+
+    def _account(self, stage: Stage) -> None:
+        """Note durably that the stage is about to begin."""
+        if self.context.kernel is None:
+            return
+        if not self._report.on_demand:
+            self._persist("running", stage.name)
+        elif stage.changes:
+            # Up to here it only read, and whoever waits for the database would wait for the note.
+            self._persist(BEHIND, stage.name)
 
     def _measure(self, number: int, used_before: float) -> None:
         used = time.process_time() - used_before

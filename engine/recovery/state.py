@@ -28,6 +28,8 @@ from engine.recovery.rollback import Rollback
 
 MARKER = ".recovery_needed"
 STATE_FILE = "recovery.state"
+BEHIND = "behind"
+"""The status of a recovery that goes on behind an open database: nothing of it is to be taken back."""
 
 _FORMAT = 1
 

@@ -12,12 +12,13 @@ import pytest
 import engine
 from engine.config import Config
 from engine.recovery import history
+from engine.recovery.early import EarlyRecovery
 from engine.recovery.report import StageStatus
 from engine.types import DatabaseState, Outcome
 
 Crash = Callable[..., Path]
 
-SETTINGS = Config().changed(recover_on_demand=True, enable_continuous_validation=False)
+SETTINGS = Config().changed(enable_continuous_validation=False)
 
 
 def test_a_database_is_open_after_analysis_and_whole_after_its_close(crashed: Crash) -> None:
@@ -85,6 +86,32 @@ def test_a_log_that_is_damaged_is_told_before_anything_changed(crashed: Crash) -
         engine.open(path, config=SETTINGS)
     assert (path / "database.holdfast").read_bytes() == before
     assert log.read_bytes() == content
+
+
+def test_others_are_told_of_a_recovery_that_goes_on_behind_an_open_database(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = crashed(commits=3)
+    # Its end is not noted: to others it goes on.
+    monkeypatch.setattr(EarlyRecovery, "note_progress", lambda _self: None)
+    with engine.open(path, config=SETTINGS):
+        found = engine.inspect(path)
+        assert found.state is DatabaseState.OPEN_ELSEWHERE
+        assert str(found.holder).endswith("which recovers it in the background")
+        # It is in use: to wait for the end of its recovery would not help.
+        with pytest.raises(engine.errors.DatabaseOpenElsewhere, match="recovers it in the background"):
+            engine.open(path)
+    assert engine.inspect(path).holder is None
+
+
+def test_a_crash_behind_the_opening_leaves_nothing_to_be_taken_back(crashed: Crash) -> None:
+    path = crashed(commits=3)
+    (path / ".recovery_needed").touch()
+    (path / "recovery.state").write_text(json.dumps({"status": "behind", "stage": "Transaction Recovery"}))
+    assert "stale_recovery_lock" not in {sign.name for sign in engine.inspect(path).indicators}
+    assert "recovery_marker" in {sign.name for sign in engine.inspect(path).indicators}
+    engine.open(path).close()
+    assert engine.inspect(path).indicators == ()
 
 
 @pytest.mark.parametrize("wanted", [True, False])

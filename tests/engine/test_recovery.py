@@ -66,7 +66,8 @@ def test_a_killed_database_shows_its_signs_and_is_recovered_on_open(crashed: Cra
     assert found.state is DatabaseState.NEEDS_RECOVERY
     assert "unclean_shutdown" in [indicator.name for indicator in found.indicators]
     with engine.open(path) as db:
-        report = db.recovery_report
+        assert db.recovery_report is not None
+    report = db.recovery_report
     assert report is not None
     assert report.recovered
     assert report.outcome is Outcome.SUCCEEDED
