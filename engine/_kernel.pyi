@@ -45,7 +45,8 @@ def inspect(path: str) -> dict[str, Any]:
     Keys: exists (bool), half_made (bool: a creation was cut off, nothing is stored), page_size, pages, database_id (hex), format_version, incarnation,
     checkpoint_lsn, checkpoint_at (Unix seconds), redo_lsn, wal_bytes, wal_segments,
     last_lsn (the end of the last entry of a transaction after the checkpoint, else the checkpoint;
-    0 where it would take long to tell), doublewrite_pages, clean_shutdown (marker present),
+    0 where it cannot be told), log_goes_on (more log follows that was not read: it would take
+    long), doublewrite_pages, clean_shutdown (marker present),
     recovery_needed (marker present), recovery_state (text or None), unfinished_installation (a
     recovery was complete and its result is being put in place), holder (dict pid, host,
     since (text), alive; None where nobody has it open).

@@ -156,10 +156,11 @@ def _unfinished_log(facts: Facts) -> Indicator | None:
     last = int(facts.get("last_lsn") or 0)
     if last <= checkpoint:
         return None
+    reach = "beyond" if facts.get("log_goes_on") else "to"
     return Indicator(
         "unfinished_log",
         "The log goes on after the last checkpoint",
-        f"The last checkpoint is at LSN {checkpoint}, the log reaches to LSN {last}. Committed changes "
+        f"The last checkpoint is at LSN {checkpoint}, the log reaches {reach} LSN {last}. Committed changes "
         "in between are applied again, those of unfinished transactions are undone.",
     )
 

@@ -8,7 +8,7 @@ times how much faster or slower than usual this machine was in the passes before
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MB = 1_000_000
@@ -99,6 +99,7 @@ class Estimator:
         name = self._name(stage, progress)
         if not name:
             return None
+        self._learn(name, progress)
         done, total = self._share(name, progress)
         if name != self._pass:
             self._begin(name, now, done)
@@ -129,6 +130,12 @@ class Estimator:
         # Never back: a stage that tells nothing is at least where the one before was.
         is_back = self._pass and found and _PASSES.index(found) < _PASSES.index(self._pass)
         return self._pass if is_back else found
+
+    def _learn(self, name: str, progress: Mapping[str, Any]) -> None:
+        # Until the log is read only the size of its files is known, which hold older log too.
+        told = int(progress.get("total") or 0)
+        if name == "log validation" and progress.get("stage") == name and 0 < told < self.work.log_bytes:
+            self.work = replace(self.work, log_bytes=told)
 
     def _share(self, name: str, progress: Mapping[str, Any]) -> tuple[float, float]:
         """Bytes done and in all of a pass: its own figures once it tells them."""

@@ -373,4 +373,6 @@ def _work(facts: Mapping[str, Any]) -> Work:
     """What is known of it before the log is read."""
     begin, end = int(facts.get("redo_lsn") or 0), int(facts.get("last_lsn") or 0)
     page_bytes = int(facts.get("pages") or 0) * int(facts.get("page_size") or 0)
-    return Work(log_bytes=max(0, end - begin), page_bytes=page_bytes)
+    # A large log is not read through to tell where it ends; its first pass tells how much there is.
+    most = int(facts.get("wal_bytes") or 0) if facts.get("log_goes_on") else max(0, end - begin)
+    return Work(log_bytes=most, page_bytes=page_bytes)

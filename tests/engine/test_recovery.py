@@ -77,6 +77,30 @@ def test_a_killed_database_shows_its_signs_and_is_recovered_on_open(crashed: Cra
     assert engine.inspect(path).state is DatabaseState.CLEAN
 
 
+LARGE_WRITER = """
+    import sys, engine
+    from engine.config import Config
+    database = engine.open(sys.argv[1], config=Config().changed(checkpoint_log_volume="1 GiB"))
+    for n in range(80):
+        with database.transaction() as txn:
+            txn.tree("t")[b"%d" % n] = b"x" * (1 << 20)
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_log_too_large_to_be_read_at_once_is_a_sign_too(
+    tmp_path: Path, until_killed: Callable[..., None]
+) -> None:
+    path = tmp_path / "large.holdfast"
+    until_killed(LARGE_WRITER, str(path))
+    facts = bridge.inspect(str(path))
+    assert facts["log_goes_on"]
+    signs = {indicator.name: indicator.detail for indicator in engine.inspect(path).indicators}
+    assert "beyond LSN" in signs["unfinished_log"]
+    assert RecoveryManager(path).run().outcome is Outcome.SUCCEEDED
+
+
 def test_ask_and_never_raise_with_the_indicators_and_change_nothing(crashed: Crash) -> None:
     path = crashed(commits=3)
     for choice in ("ask", "never"):

@@ -57,6 +57,12 @@ def test_nothing_is_told_before_the_log_is_read() -> None:
     assert Estimator(Work(10**9, 10**8)).remaining_s(1.0, 3, {}) is None
 
 
+def test_the_first_pass_tells_how_much_log_there_is_where_only_its_files_were_known() -> None:
+    estimator, known = Estimator(Work(10**10, 10**8)), Estimator(Work(10**9, 10**8))
+    begun = {"stage": "log validation", "done": 0, "total": 10**9, "unit": "bytes"}
+    assert estimator.remaining_s(0.0, 6, begun) == known.remaining_s(0.0, 6, begun)
+
+
 def test_a_recovery_of_nothing_takes_next_to_nothing() -> None:
     left = Estimator(Work(0, 0)).remaining_s(0.0, 6, {})
     assert left is not None

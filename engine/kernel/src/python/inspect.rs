@@ -44,20 +44,20 @@ fn doublewrite_pages(disk: &dyn Disk, page_size: usize) -> Result<usize> {
 const READ_AT_MOST: u64 = 64 << 20;
 
 /// The end of the last entry that a transaction wrote after the checkpoint, the checkpoint where
-/// there is none; 0 where that cannot be told, or only by reading much.
-fn last_lsn(disk: &Arc<dyn Disk>, data: &ControlData) -> u64 {
+/// there is none, 0 where that cannot be told; and whether more log follows that was not read.
+fn last_lsn(disk: &Arc<dyn Disk>, data: &ControlData) -> (u64, bool) {
     let from = data.checkpoint_lsn;
     let Ok(mut reader) = LogReader::open(Arc::clone(disk), data.database, from, Lsn::NONE) else {
-        return 0;
+        return (0, false);
     };
     let mut last = from;
     loop {
         match reader.next() {
-            Ok(Some(entry)) if entry.header.end().0 - from.0 > READ_AT_MOST => return 0,
+            Ok(Some(entry)) if entry.header.end().0 - from.0 > READ_AT_MOST => return (last.0, true),
             Ok(Some(entry)) if entry.header.txn != TxnId::SYSTEM => last = entry.header.end(),
             Ok(Some(_)) => {}
-            Ok(None) => return last.0,
-            Err(_) => return 0,
+            Ok(None) => return (last.0, false),
+            Err(_) => return (0, false),
         }
     }
 }
@@ -71,6 +71,7 @@ struct Facts {
     wal_bytes: u64,
     wal_segments: usize,
     last_lsn: u64,
+    log_goes_on: bool,
     doublewrite_pages: usize,
     clean_shutdown: bool,
     recovery_needed: bool,
@@ -97,6 +98,11 @@ fn look(directory: &Path) -> Result<Facts> {
     };
     let half_made = is_half_made(&*disk)?;
     let is_clean = data.is_some_and(|data| !data.clean_end.is_none());
+    let (last_lsn, log_goes_on) = match data {
+        Some(data) if is_clean => (data.clean_end.0, false),
+        Some(data) => last_lsn(&disk, &data),
+        None => (0, false),
+    };
     Ok(Facts {
         exists: (disk.exists(control::PATH)? || disk.exists(DATA_PATH)?) && !half_made,
         half_made,
@@ -104,11 +110,8 @@ fn look(directory: &Path) -> Result<Facts> {
         pages: file_size(&*disk, DATA_PATH)?.checked_div(page_size as u64).unwrap_or(0),
         wal_bytes: found.iter().map(|segment| segment.size).sum(),
         wal_segments: found.len(),
-        last_lsn: match data {
-            Some(data) if is_clean => data.clean_end.0,
-            Some(data) => last_lsn(&disk, &data),
-            None => 0,
-        },
+        last_lsn,
+        log_goes_on,
         doublewrite_pages: doublewrite_pages(&*disk, page_size)?,
         clean_shutdown: is_clean && disk.exists(CLEAN_MARKER)?,
         recovery_needed: disk.exists(RECOVERY_MARKER)?,
@@ -143,6 +146,7 @@ pub fn inspect(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
         "wal_bytes": facts.wal_bytes,
         "wal_segments": facts.wal_segments,
         "last_lsn": facts.last_lsn,
+        "log_goes_on": facts.log_goes_on,
         "doublewrite_pages": facts.doublewrite_pages,
         "clean_shutdown": facts.clean_shutdown,
         "recovery_needed": facts.recovery_needed,
