@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.bench import limits
 from tests.bench.bench import Bench, Measurement
 from tests.bench.peers.base import Peer
 
@@ -39,3 +40,12 @@ class Workload:
 
 def only_holdfast(kind: type[Peer]) -> str:
     return "" if kind.name == "Holdfast" else "Holdfast only"
+
+
+def _written(bench: Bench, of_holdfast: Measurement) -> float:
+    with bench.place() as place:
+        return limits.write_and_sync(place, int(of_holdfast.extras["MB"] * 1e6))
+
+
+WRITING_AS_MUCH = Limit(title="writing and syncing as many bytes as the data file has", measure=_written)
+"""For work that says in its extras how many MB it has moved."""

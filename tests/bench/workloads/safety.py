@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import limits
 from tests.bench.bench import Bench, Measurement
 from tests.bench.clock import lap
 from tests.bench.files import copy
 from tests.bench.peers.base import Peer, size_of
 from tests.bench.settings import Opening
-from tests.bench.workload import Limit, Workload, only_holdfast
+from tests.bench.workload import WRITING_AS_MUCH, Workload, only_holdfast
 
 if TYPE_CHECKING:
     from engine import Database
@@ -42,11 +41,6 @@ def _restore(bench: Bench, kind: type[Peer]) -> Measurement:
         restored.close()
     extras = {"MB": size / 1e6, "MB/s": size / 1e6 / timed.seconds}
     return Measurement(timed.seconds, extras=extras, facts={"rows": rows})
-
-
-def _written(bench: Bench, of_holdfast: Measurement) -> float:
-    with bench.place() as place:
-        return limits.write_and_sync(place, int(of_holdfast.extras["MB"] * 1e6))
 
 
 def _increment(bench: Bench, kind: type[Peer]) -> Measurement:
@@ -156,7 +150,7 @@ WORKLOADS = [
         unit="s",
         more_is_better=False,
         measure=_restore,
-        limit=Limit(title="writing and syncing as many bytes as the data file has", measure=_written),
+        limit=WRITING_AS_MUCH,
         without=only_holdfast,
     ),
     Workload(

@@ -10,7 +10,7 @@ from tests.bench.clock import lap
 from tests.bench.files import copy, forget_cached
 from tests.bench.peers.base import Peer
 from tests.bench.settings import MIB, Opening
-from tests.bench.workload import Limit, Workload, only_holdfast
+from tests.bench.workload import WRITING_AS_MUCH, Limit, Workload, only_holdfast
 
 _SMALL_CACHE = 48 * MIB
 _CHECKPOINTS = 4
@@ -95,11 +95,6 @@ def _backup(bench: Bench, kind: type[Peer]) -> Measurement:
         restored.close()
     extras = {"MB": size / 1e6, "MB/s": size / 1e6 / timed.seconds}
     return Measurement(timed.seconds, extras=extras, facts={"rows": rows})
-
-
-def _written(bench: Bench, of_holdfast: Measurement) -> float:
-    with bench.place() as place:
-        return limits.write_and_sync(place, int(of_holdfast.extras["MB"] * 1e6))
 
 
 def _memory(bench: Bench, kind: type[Peer]) -> Measurement:
@@ -192,7 +187,7 @@ WORKLOADS = [
         unit="s",
         more_is_better=False,
         measure=_backup,
-        limit=Limit(title="writing and syncing as many bytes as the data file has", measure=_written),
+        limit=WRITING_AS_MUCH,
     ),
     Workload(
         name="memory",
