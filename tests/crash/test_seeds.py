@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.seeds import CampaignBroken, Outcome, how_to_repeat, understand
+from tests.crash.seeds import KERNEL, RECOVERIES, CampaignBroken, Outcome, how_to_repeat, understand
 
 PRINTED = """
 running 1 test
@@ -39,6 +39,12 @@ def test_every_failing_seed_is_kept_with_what_it_said() -> None:
     failing = PRINTED + "seed 7: life 2: none of 3 allowed states\nseed 31: recovery: [-71]\n"
     outcome = understand(failing, 50, 101)
     assert outcome.failed == {7: "life 2: none of 3 allowed states", 31: "recovery: [-71]"}
+
+
+def test_the_kernel_has_a_campaign_for_each_way_to_recover() -> None:
+    source = (KERNEL / "tests" / "crash" / "main.rs").read_text("utf-8")
+    for campaign in RECOVERIES.values():
+        assert f"#[test]\nfn {campaign}() {{" in source
 
 
 def test_a_failing_seed_is_repeated_with_the_recovery_that_it_failed_in() -> None:
