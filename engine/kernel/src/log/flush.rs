@@ -19,7 +19,7 @@ use super::writer::{Core, Wishes};
 use super::{LogStatus, SyncMode, segments};
 use crate::disk::{File, OpenMode};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, AtomicBool, Condvar, Ordering, trip};
+use crate::sync::{Arc, Condvar, Mutex, Ordering, trip};
 use crate::types::Lsn;
 
 /// How often bytes are handed to the operating system where nobody waits for syncs.
@@ -42,6 +42,10 @@ struct Group {
 /// The longest that a leader waits for others to come, whatever a sync takes.
 const MOST_PATIENCE: Duration = Duration::from_millis(1);
 
+/// A leader waits for nobody where a sync takes no longer: the next one is soon there, and who comes
+/// back by the interpreter's lock, one after the other, needs longer than it does.
+const BRIEF_SYNC: Duration = Duration::from_micros(150);
+
 /// Who leads a flush, and who waits for one.
 #[derive(Default)]
 pub(super) struct Lead {
@@ -61,19 +65,30 @@ struct Waiter {
     turn: Arc<Turn>,
 }
 
-/// How a waiter learns that its wait is over. The call is set under the mutex of [`Lead`].
+/// How a waiter learns that its wait is over. Its mutex is its own too: those who are woken together
+/// do not meet again at that of [`Lead`].
 #[derive(Default)]
 struct Turn {
-    is_called: AtomicBool,
-    /// It is to lead: nobody else does until it has.
-    is_leader: AtomicBool,
+    /// Set when it is called: whether it is to lead; nobody else does until it has.
+    leads: Mutex<Option<bool>>,
     signal: Condvar,
 }
 
 impl Turn {
-    fn call(&self, is_leader: bool) {
-        self.is_leader.store(is_leader, Ordering::Relaxed);
-        self.is_called.store(true, Ordering::Relaxed);
+    /// Waits for the call; true where it is to lead.
+    fn wait(&self) -> bool {
+        let mut leads = self.leads.lock();
+        loop {
+            match *leads {
+                Some(leads) => return leads,
+                None => self.signal.wait(&mut leads),
+            }
+        }
+    }
+
+    fn call(&self, leads: bool) {
+        *self.leads.lock() = Some(leads);
+        self.signal.notify_one();
     }
 }
 
@@ -83,8 +98,9 @@ impl Lead {
         self.waiting.len()
     }
 
-    /// Ends a lead: takes those out who are through, the next leader first where there is one.
-    fn pass_on(&mut self, is_through: impl Fn(&Waiter) -> bool) -> Vec<Arc<Turn>> {
+    /// Ends a lead: takes those out who are through, the next leader first where there is one. The
+    /// caller calls each, as it is told to lead or not, without the mutex.
+    fn pass_on(&mut self, is_through: impl Fn(&Waiter) -> bool) -> Vec<(Arc<Turn>, bool)> {
         self.company = self.waiting.len() + 1;
         let (through, mut left): (Vec<Waiter>, Vec<Waiter>) =
             std::mem::take(&mut self.waiting).into_iter().partition(is_through);
@@ -93,12 +109,8 @@ impl Lead {
         let next = (next < left.len()).then(|| left.remove(next));
         self.is_led = next.is_some();
         self.waiting = left;
-        let called = |waiter: Waiter, is_leader| {
-            waiter.turn.call(is_leader);
-            waiter.turn
-        };
-        let next = next.map(|waiter| called(waiter, true)).into_iter();
-        next.chain(through.into_iter().map(|waiter| called(waiter, false))).collect()
+        let next = next.map(|waiter| (waiter.turn, true)).into_iter();
+        next.chain(through.into_iter().map(|waiter| (waiter.turn, false))).collect()
     }
 }
 
@@ -115,8 +127,8 @@ impl Drop for Leading<'_> {
             self.0.has_failed.load(Ordering::Acquire) || self.0.has_reached(waiter.lsn, waiter.sync)
         };
         let called = self.0.lead.lock().pass_on(is_through);
-        for turn in called {
-            turn.signal.notify_one();
+        for (turn, leads) in called {
+            turn.call(leads);
         }
     }
 }
@@ -156,10 +168,8 @@ impl Core {
         if lead.gathering.is_some_and(|wanted| lead.waiting.len() >= wanted) {
             self.gathered.notify_one();
         }
-        while !turn.is_called.load(Ordering::Relaxed) {
-            turn.signal.wait(&mut lead);
-        }
-        turn.is_leader.load(Ordering::Relaxed)
+        drop(lead);
+        turn.wait()
     }
 
     /// Waits for those who were there at the last sync, for half the time that a sync takes at most.
@@ -170,11 +180,11 @@ impl Core {
     fn gather(&self) {
         let mut lead = self.lead.lock();
         let wanted = lead.company.saturating_sub(1);
-        if lead.waiting.len() >= wanted {
+        let usual = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed));
+        if lead.waiting.len() >= wanted || usual <= BRIEF_SYNC {
             return;
         }
-        let patience = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed) / 2);
-        let due = Instant::now() + patience.min(MOST_PATIENCE);
+        let due = Instant::now() + (usual / 2).min(MOST_PATIENCE);
         lead.gathering = Some(wanted);
         while lead.waiting.len() < wanted && !self.gathered.wait_until(&mut lead, due).timed_out() {}
         lead.gathering = None;
@@ -358,28 +368,23 @@ mod tests {
         (Lead { is_led: true, waiting, ..Lead::default() }, turns)
     }
 
-    fn called(turns: &[Arc<Turn>]) -> Vec<(bool, bool)> {
-        let look = |turn: &Arc<Turn>| {
-            (turn.is_called.load(Ordering::Relaxed), turn.is_leader.load(Ordering::Relaxed))
-        };
-        turns.iter().map(look).collect()
-    }
-
     #[test]
     fn the_lead_goes_to_one_that_waits_for_a_sync_before_the_others_are_woken() {
         let (mut lead, turns) = lead(&[(10, true), (90, false), (20, true), (80, true), (95, true)]);
-        let order = lead.pass_on(|waiter| waiter.lsn <= 50);
-        assert!(Arc::ptr_eq(&order[0], &turns[3]), "the next leader is woken first");
-        let (waits, through, leads) = ((false, false), (true, false), (true, true));
-        assert_eq!(called(&turns), [through, waits, through, leads, waits]);
-        assert_eq!((order.len(), lead.waiting(), lead.is_led), (3, 2, true));
+        let called = lead.pass_on(|waiter| waiter.lsn <= 50);
+        let expected = [(&turns[3], true), (&turns[0], false), (&turns[2], false)];
+        assert_eq!(called.len(), expected.len());
+        for ((turn, leads), (expected, should_lead)) in called.iter().zip(expected) {
+            assert!(Arc::ptr_eq(turn, expected) && *leads == should_lead);
+        }
+        assert_eq!((lead.waiting(), lead.is_led), (2, true));
     }
 
     #[test]
     fn nobody_leads_where_nobody_waits_any_more() {
-        let (mut lead, turns) = lead(&[(10, true), (20, false)]);
-        assert_eq!(lead.pass_on(|_| true).len(), 2);
-        assert_eq!(called(&turns), [(true, false), (true, false)]);
+        let (mut lead, _) = lead(&[(10, true), (20, false)]);
+        let called = lead.pass_on(|_| true);
+        assert!(called.len() == 2 && called.iter().all(|(_, leads)| !leads));
         assert!(!lead.is_led && lead.pass_on(|_| true).is_empty());
     }
 }

@@ -35,6 +35,7 @@ mod table;
 mod transaction;
 mod transfer;
 mod tree;
+mod turns;
 mod value;
 
 #[pymodule(gil_used = false)]

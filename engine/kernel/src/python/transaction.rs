@@ -10,6 +10,7 @@ use super::errors::detached;
 use super::held::Held;
 use super::table::Table;
 use super::tree::Tree;
+use super::turns::wait_with_others;
 use crate::error::{Code, Error, Result};
 use crate::lock::Mode;
 use crate::rows::{Schema, tables};
@@ -133,7 +134,7 @@ impl Transaction {
     fn commit(&self, py: Python<'_>) -> PyResult<u64> {
         match self.cell.try_commit(py) {
             Some(lsn) => Ok(lsn),
-            None => detached(py, || self.cell.commit()),
+            None => wait_with_others(py, || self.cell.commit()),
         }
     }
 
@@ -156,7 +157,7 @@ impl Transaction {
             return Ok(false);
         }
         if self.cell.is_ended_by_owner() || self.cell.try_commit(py).is_none() {
-            detached(py, || self.cell.leave())?;
+            wait_with_others(py, || self.cell.leave())?;
         }
         Ok(false)
     }

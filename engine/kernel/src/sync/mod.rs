@@ -18,6 +18,7 @@ mod locks;
 pub mod schedule;
 #[cfg(test)]
 pub mod trips;
+pub mod turnstile;
 
 #[cfg(test)]
 pub use locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
