@@ -9,14 +9,11 @@ from tests.bench.bench import Bench, Measurement
 from tests.bench.clock import lap
 from tests.bench.files import copy, forget_cached
 from tests.bench.peers.base import Peer
-from tests.bench.settings import MIB, Opening
+from tests.bench.settings import MIB
 from tests.bench.workload import WRITING_AS_MUCH, Limit, Workload, only_holdfast
+from tests.bench.workloads import checkpoints
 
 _SMALL_CACHE = 48 * MIB
-_CHECKPOINTS = 4
-_BYTES_PER_PUT = 500
-_LEAST_VOLUME = 1 * MIB
-_USUAL_VOLUME = 256 * MIB
 
 
 def _recovery(bench: Bench, kind: type[Peer]) -> Measurement:
@@ -108,43 +105,6 @@ def _memory(bench: Bench, kind: type[Peer]) -> Measurement:
     return Measurement(done["memory_mb"], facts={"found": int(done["found"])})
 
 
-def _checkpoints(bench: Bench, kind: type[Peer]) -> Measurement:
-    """How much longer the same work takes with checkpoints than without, in percent.
-
-    As many puts as make the log grow over four checkpoints, at the default volume where the
-    run is large enough for it. Taken in turns: without, with, with, without.
-    """
-    seconds = {True: 0.0, False: 0.0}
-    made = 0
-    for are_on in (False, True, True, False):
-        once, count = _with_checkpoints(bench, kind, are_on)
-        seconds[are_on] += once
-        made += count
-    extras = {"checkpoints": made / 2, "seconds without": seconds[False] / 2}
-    return Measurement((seconds[True] / seconds[False] - 1) * 100, extras=extras)
-
-
-def _with_checkpoints(bench: Bench, kind: type[Peer], are_on: bool) -> tuple[float, int]:
-    from tests.bench.peers.holdfast import Holdfast
-
-    puts = 4 * bench.settings.rows
-    volume = max(min(_USUAL_VOLUME, puts * _BYTES_PER_PUT // _CHECKPOINTS), _LEAST_VOLUME)
-    opening = Opening(
-        cache_bytes=bench.settings.cache_bytes, checkpoints_off=not are_on, checkpoint_log_bytes=volume
-    )
-    spec = {"threads": 2, "keys": bench.settings.rows, "value_bytes": bench.settings.value_bytes}
-    with bench.place() as place:
-        peer = Holdfast(place / "checkpoints.holdfast", opening)
-        load = peer.database.load_task
-        load({**spec, "operations": bench.settings.rows, "read_share": 0.0, "batch": 100}).run()
-        peer.database.checkpoint()
-        before = peer.database.status().checkpoint.count
-        done = load({**spec, "operations": 2 * puts, "read_share": 0.5}).run()
-        count = peer.database.status().checkpoint.count - before
-        peer.close()
-    return float(done["seconds"]), count
-
-
 def _no_log(kind: type[Peer]) -> str:
     return "" if kind.has_log else "it has no log: there is nothing to redo"
 
@@ -201,7 +161,7 @@ WORKLOADS = [
         title="time that checkpoints add to half gets, half puts by 2 threads, not synced",
         unit="%",
         more_is_better=False,
-        measure=_checkpoints,
+        measure=checkpoints.measure,
         without=only_holdfast,
         minor=True,
     ),

@@ -58,13 +58,22 @@ impl DoubleWrite {
         self.is_off = true;
     }
 
-    /// Writes and syncs the copies of one batch; returns once they are on the medium.
-    pub fn write(&mut self, pages: &[Page]) -> Result<()> {
+    /// The pages of one batch, one after the other: emptied for whoever fills it.
+    pub fn begin_batch(&mut self) -> &mut Vec<u8> {
+        self.buffer.clear();
+        &mut self.buffer
+    }
+
+    /// The batch as it stands.
+    pub fn batch(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// Writes and syncs the copies of the batch; returns once they are on the medium.
+    pub fn write(&mut self) -> Result<()> {
         if self.is_off {
             return Ok(());
         }
-        self.buffer.clear();
-        pages.iter().for_each(|page| self.buffer.extend_from_slice(page.bytes()));
         self.file()?.write_at(&self.buffer, 0)?;
         self.file()?.sync()
     }

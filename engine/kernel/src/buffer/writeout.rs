@@ -94,18 +94,11 @@ impl Pool {
     /// One batch, at most [`SLOTS`] frames. Any failure stops the store: what the medium holds
     /// is then unknown until a recovery has looked.
     fn write_out(&self, picks: &[&Frame]) -> Result<usize> {
+        let mut picks = picks.to_vec();
+        // Neighbours go out together.
+        picks.sort_unstable_by_key(|frame| frame.page());
         let mut doublewrite = self.writer.lock();
-        let mut batch: Vec<(&Frame, Page)> = Vec::with_capacity(picks.len());
-        for frame in picks {
-            // Under the writer's mutex a dirty frame keeps its page, so no pin is needed.
-            let Some(page) = frame.latch.try_read() else { continue };
-            if page.id() != frame.page() {
-                // A fresh page whose entry could not be appended: nobody refers to it.
-                self.set_rec_lsn(frame, 0);
-            } else if frame.is_dirty() {
-                batch.push((frame, page.clone()));
-            }
-        }
+        let batch = self.copy_dirty(&picks, doublewrite.begin_batch());
         // Asked after the copies were made: one of them may be what a panic left half changed.
         if let Some(error) = self.log.failed() {
             return Err(error);
@@ -113,24 +106,44 @@ impl Pool {
         if batch.is_empty() {
             return Ok(0);
         }
-        let newest = batch.iter().map(|(_, page)| page.lsn()).max().unwrap_or(Lsn::NONE);
+        let newest = batch.iter().map(|(_, _, lsn)| *lsn).max().unwrap_or(Lsn::NONE);
         self.log.flush_to(newest)?;
-        let (frames, mut pages): (Vec<&Frame>, Vec<Page>) = batch.into_iter().unzip();
-        pages.iter_mut().for_each(Page::seal);
-        self.tell_ahead(frames.iter().copied());
-        let written = doublewrite.write(&pages).and_then(|()| self.write_in_place(&pages));
+        doublewrite.batch().chunks_exact_mut(self.page_size).for_each(Page::seal_bytes);
+        self.tell_ahead(batch.iter().map(|(frame, ..)| *frame));
+        let written =
+            doublewrite.write().and_then(|()| self.write_in_place(&batch, doublewrite.batch()));
         if let Err(error) = written {
             self.log.fail(error.clone());
             return Err(error);
         }
-        for (frame, page) in frames.iter().zip(&pages) {
-            self.settle(frame, page.lsn());
+        for (frame, _, lsn) in &batch {
+            self.settle(frame, *lsn);
         }
-        let count = pages.len();
-        self.counters.pages_written.fetch_add(count as u64, Ordering::Relaxed);
+        self.counters.pages_written.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.tell_written(pages.iter().map(|page| (page.id(), page.lsn())))?;
-        Ok(count)
+        self.tell_written(batch.iter().map(|(_, id, lsn)| (*id, *lsn)))?;
+        Ok(batch.len())
+    }
+
+    /// Copies the pages of those frames that can be read and are dirty into `copies`, under the
+    /// writer's mutex: a dirty frame keeps its page there, so no pin is needed.
+    fn copy_dirty<'f>(
+        &self,
+        picks: &[&'f Frame],
+        copies: &mut Vec<u8>,
+    ) -> Vec<(&'f Frame, PageId, Lsn)> {
+        let mut batch = Vec::with_capacity(picks.len());
+        for frame in picks {
+            let Some(page) = frame.latch.try_read() else { continue };
+            if page.id() != frame.page() {
+                // A fresh page whose entry could not be appended: nobody refers to it.
+                self.set_rec_lsn(frame, 0);
+            } else if frame.is_dirty() {
+                copies.extend_from_slice(page.bytes());
+                batch.push((*frame, page.id(), page.lsn()));
+            }
+        }
+        batch
     }
 
     /// Which pages are about to be overwritten.
@@ -141,9 +154,12 @@ impl Pool {
         self.file.will_write(&ranges);
     }
 
-    fn write_in_place(&self, pages: &[Page]) -> Result<()> {
-        for page in pages {
-            self.file.write_at(page.bytes(), u64::from(page.id().0) * self.page_size as u64)?;
+    /// Writes a batch from its copies, neighbours at once.
+    fn write_in_place(&self, batch: &[(&Frame, PageId, Lsn)], mut copies: &[u8]) -> Result<()> {
+        for run in batch.chunk_by(|(_, a, _), (_, b, _)| b.0 == a.0 + 1) {
+            let (now, later) = copies.split_at(run.len() * self.page_size);
+            self.file.write_at(now, u64::from(run[0].1.0) * self.page_size as u64)?;
+            copies = later;
         }
         self.file.sync()
     }

@@ -267,8 +267,13 @@ impl Page {
 
     /// Writes the checksum over what the page now holds: the last step before it goes out.
     pub fn seal(&mut self) {
-        let checksum = Self::checksum_of(&self.bytes);
-        self.bytes[..16].copy_from_slice(&checksum);
+        Self::seal_bytes(&mut self.bytes);
+    }
+
+    /// As [`Page::seal`], for the bytes of a whole page.
+    pub fn seal_bytes(bytes: &mut [u8]) {
+        let checksum = Self::checksum_of(bytes);
+        bytes[..16].copy_from_slice(&checksum);
     }
 
     fn checksum_of(bytes: &[u8]) -> [u8; 16] {
