@@ -131,6 +131,22 @@ def recover_task(path: str | Path, config: Config | None = None) -> Task[Databas
     return Task("Recovery", work)
 
 
+def open_early_task(path: str | Path, config: Config | None = None) -> Task[Database]:
+    """Open it before it is recovered, whatever `recover_on_demand` says; progress and cancel up to then."""
+
+    def work(task: Task[Any]) -> Database:
+        directory = directory_of(path)
+        settings = config if config is not None else configuration.load(directory)
+        early = open_early(directory, _inspect(directory), settings, task)
+        if early is not None:
+            return Database(directory, early.store, settings, early=early)
+        manager = RecoveryManager(directory, config)
+        manager.run(task)
+        return Database.recovered(manager)
+
+    return Task("Open", work)
+
+
 def open_read_only_task(path: str | Path, config: Config | None = None) -> Task[Database]:
     """Open, read-only, what a recovery would give; the database itself stays as it is.
 

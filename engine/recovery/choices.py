@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 class ChoiceKind(StrEnum):
     RECOVER = "recover"
+    OPEN_NOW = "open-now"
     READ_ONLY = "read-only"
     LAST_VALID = "last-valid"
     BACKUP = "backup"
@@ -70,6 +71,8 @@ def choices(
     `failed` has the ways that were tried in vain: they are not offered again unless that can help.
     """
     ways = [_recover(plan, trouble)]
+    if trouble is None:
+        ways.append(_open_now())
     for offer in offers:
         if offer.kind.value != ChoiceKind.BACKUP:
             ways.append(_of_fallback(offer))
@@ -109,6 +112,19 @@ def _recover(plan: RecoveryPlan | None, trouble: HoldfastError | None) -> Choice
         is_possible,
         "" if is_possible or trouble is None else root_cause(trouble).message,
         loses_nothing=is_possible,
+    )
+
+
+def _open_now() -> Choice:
+    return Choice(
+        ChoiceKind.OPEN_NOW,
+        "Open now, recover in the background",
+        "The database is open once its log was read. Pages are redone when they are first needed, the rest "
+        "and the unfinished transactions follow in the background; then all of it is checked.",
+        "Nothing that was committed. It cannot be rolled back or cancelled: from the opening on the database "
+        "itself is changed, and it is in use before it was checked.",
+        is_possible=True,
+        loses_nothing=True,
     )
 
 

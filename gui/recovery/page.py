@@ -121,7 +121,7 @@ class RecoveryPage(Page):
         work.rolled_back.connect(self._show_stopped)
         work.saved.connect(self._show_saved)
         work.restored.connect(self._show_restored)
-        work.opened.connect(lambda database: self._offer(database, self.tr("Open read-only")))
+        work.opened.connect(self._offer)
         work.failed.connect(self._has_failed)
         remedies.retry_wanted.connect(self.again)
         remedies.waiting.connect(self._show_waiting)
@@ -158,7 +158,7 @@ class RecoveryPage(Page):
         answer = session.run(lambda database: history.read(database.path), self, channel="files")
         answer.done(self.past.show_history)
         report = getattr(session.database, "recovery_report", None)
-        if report is None:
+        if report is None or report.on_demand:
             self._show_part(QUIET)
         else:
             of = ProofOf.SHOWN if report.rehearsal else ProofOf.RECOVERED
@@ -270,10 +270,10 @@ class RecoveryPage(Page):
         if choice is None or path is None:
             foot.show_only(foot.later)
             return
-        is_recovery = choice.kind in _RECOVERIES
         self.work.choose_fallback("last-valid" if choice.kind is ChoiceKind.LAST_VALID else "")
         foot.start.setText(self.ways.start_words())
-        foot.show_only(foot.later, *((foot.rehearse, foot.stop_before) if is_recovery else ()), foot.start)
+        more = (foot.rehearse, foot.stop_before) if choice.kind in _RECOVERIES else ()
+        foot.show_only(foot.later, *more, foot.start)
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
         command = self.ways.command_words(self.shell.preferences.backup_folder(path))
@@ -299,6 +299,8 @@ class RecoveryPage(Page):
             work.recover(stop_before_install=self.foot.stop_before.isChecked())
         elif choice.kind is ChoiceKind.READ_ONLY:
             work.open_read_only()
+        elif choice.kind is ChoiceKind.OPEN_NOW:
+            work.open_now()
         elif choice.kind is ChoiceKind.SALVAGE:
             work.salvage(self.ways.new_database())
         elif work.rolls_forward:

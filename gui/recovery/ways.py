@@ -127,6 +127,7 @@ class Ways(QWidget):
         now = self.current()
         words = {
             ChoiceKind.RECOVER: self.tr("Recover everything"),
+            ChoiceKind.OPEN_NOW: self.tr("Open now"),
             ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
             ChoiceKind.READ_ONLY: self.tr("Open read-only"),
             ChoiceKind.BACKUP: self.tr("Restore and roll forward")

@@ -51,8 +51,8 @@ class RecoveryWork(QObject):
     """The `SalvageReport`."""
     restored = Signal(object, object)
     """A backup was restored and rolled forward: the `RestoreResult` and the point `Reached`."""
-    opened = Signal(object)
-    """A `Database`, read-only."""
+    opened = Signal(object, str)
+    """A `Database` that is read-only or still being recovered, and what to say of it."""
     failed = Signal(object, str)
     """The error and the operation. Cancelled work fails with `Cancelled`."""
 
@@ -180,7 +180,17 @@ class RecoveryWork(QObject):
         """Open what can be recovered from a copy, read-only."""
         path = self.path
         if path is not None:
-            self._run(lambda: _read_only_task(path), self.opened.emit, self.tr("open it read-only"))
+            self._open(lambda: _read_only_task(path), self.tr("Open read-only"), self.tr("open it read-only"))
+
+    def open_now(self) -> None:
+        """Open it before it is recovered; that goes on in the background, and is not taken back."""
+        path = self.path
+        if path is not None:
+            words = self.tr("Open; its recovery goes on in the background")
+            self._open(lambda: _early_task(path), words, self.tr("open it before it is recovered"))
+
+    def _open(self, make: Callable[[], Task[Any]], words: str, operation: str) -> None:
+        self._run(make, lambda database: self.opened.emit(database, words), operation)
 
     def salvage(self, target: Path) -> None:
         """Put what can be read into a new database."""
@@ -397,6 +407,12 @@ def _read_only_task(path: Path) -> Task[Any]:
     from engine.database import open_read_only_task
 
     return open_read_only_task(path)
+
+
+def _early_task(path: Path) -> Task[Any]:
+    from engine.database import open_early_task
+
+    return open_early_task(path)
 
 
 def _salvage_task(path: Path, target: Path) -> Task[Any]:

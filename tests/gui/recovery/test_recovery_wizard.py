@@ -33,7 +33,13 @@ def test_a_crash_offers_its_ways_with_their_costs_and_advises_the_one_that_loses
         page.show_ways()
         until(lambda: bool(page.ways.cards))
     kinds = [card.choice.kind for card in page.ways.cards]
-    assert kinds == [ChoiceKind.RECOVER, ChoiceKind.READ_ONLY, ChoiceKind.LAST_VALID, ChoiceKind.SALVAGE]
+    assert kinds == [
+        ChoiceKind.RECOVER,
+        ChoiceKind.OPEN_NOW,
+        ChoiceKind.READ_ONLY,
+        ChoiceKind.LAST_VALID,
+        ChoiceKind.SALVAGE,
+    ]
     assert all(card.choice.cost for card in page.ways.cards)
     chosen = page.ways.current()
     assert chosen is not None
@@ -41,6 +47,28 @@ def test_a_crash_offers_its_ways_with_their_costs_and_advises_the_one_that_loses
     assert chosen.is_advised
     assert page.foot.rehearse in page.foot.shown()
     assert hashes(crashed) == before
+
+
+def test_a_database_is_opened_now_and_recovered_in_the_background_which_cannot_be_taken_back(
+    window: MainWindow, page: RecoveryPage, crashed: Path, until: Until
+) -> None:
+    guide(window, page, crashed, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.OPEN_NOW)
+    assert "cannot be rolled back" in page.ways.current().cost  # type: ignore[union-attr]
+    assert page.foot.start.text() == "Open now"
+    assert page.foot.rehearse not in page.foot.shown()
+    page.start()
+    until(lambda: window.opening.session is not None)
+    session = window.opening.session
+    assert session is not None
+    assert session.database.recovery_report.on_demand
+    with session.database.transaction(read_only=True) as txn:
+        assert len(txn.tree("t")) > 0
+    session.close()
+    until(lambda: window.opening.session is None)
+    assert engine.inspect(crashed).indicators == ()
 
 
 def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_filled_in(
