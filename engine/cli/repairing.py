@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine.backups.keys import pair_of
 from engine.cli.findings import findings_lines, told_findings
+from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.database import PAGE_FILE, inspect
@@ -46,6 +48,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--log", action="append", default=[], metavar="DIR", help="a database or an archive that holds log"
     )
+    add_key_arguments(parser)
 
 
 def scan(args: argparse.Namespace, out: Output) -> int:
@@ -86,7 +89,7 @@ def verify_pages(args: argparse.Namespace, out: Output) -> int:
 
 
 def repair(args: argparse.Namespace, out: Output) -> int:
-    """`repair PATH [--plan | --rehearse] [--from DIR] [--log DIR]`"""
+    """`repair PATH [--plan | --rehearse] [--from DIR] [--log DIR] [--key-file FILE | --passphrase]`"""
     if args.plan:
         return scan(args, out)
     with open_existing(args.path, out) as database:
@@ -106,7 +109,8 @@ def _elsewhere(args: argparse.Namespace) -> Elsewhere:
     def places(names: list[str]) -> tuple[Path, ...]:
         return tuple(Path(name).expanduser().absolute() for name in names)
 
-    return Elsewhere(places(getattr(args, "folders", [])), places(getattr(args, "log", [])))
+    folders, logs = getattr(args, "folders", []), getattr(args, "log", [])
+    return Elsewhere(places(folders), places(logs), pair_of(key_from(args)) if "passphrase" in args else None)
 
 
 def _check(plan: RepairPlan) -> CheckReport:

@@ -45,6 +45,8 @@ class Elsewhere:
     """Backups, or folders of backups."""
     logs: tuple[Path, ...] = ()
     """Databases or archives that hold log of this database."""
+    key: tuple[str, bytes] | None = field(default=None, repr=False)
+    """What opens encrypted backups, kind and secret; None for the key file that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class _Copies:
         folders = (*elsewhere.folders, *database.keeper.folders())
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._logs = [*map(str, elsewhere.logs), *database.backups.log_places()]
-        self._key = database.backups.noted_key()
+        self._key = elsewhere.key or database.backups.noted_key()
         self._job = job
 
     def fetched(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:

@@ -112,6 +112,32 @@ def test_a_damaged_page_comes_back_from_an_encrypted_backup(tmp_path: Path, conf
     assert rows_of(path) == 500
 
 
+def test_a_damaged_page_comes_back_from_a_backup_whose_passphrase_is_given(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
+    with engine.open(path, config=config) as database:
+        fill(database)
+        for _ in range(3):
+            database.store.rotate_log()
+            database.checkpoint()
+        database.backups.full_task(chain, key=passphrase("a long walk in the hills")).run()
+        leaves = [
+            page
+            for page in range(database.status().pages)
+            if (info := database.store.page_info(page))["kind"] == "leaf" and info["tree"] > 1
+        ]
+    with (path / "database.holdfast").open("r+b") as content:
+        content.seek(leaves[0] * 8192 + 300)
+        content.write(b"what a disk made up!")
+    asked = ["a long walk in the dark", "a long walk in the hills"]
+    monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: asked.pop(0))
+    assert main(["repair", str(path), "--from", str(chain)]) != 0
+    assert main(["repair", str(path), "--from", str(chain), "--passphrase"]) != 0
+    assert main(["repair", str(path), "--from", str(chain), "--passphrase"]) == 0
+    assert rows_of(path) == 500
+
+
 def test_the_command_line_encrypts_and_decrypts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
