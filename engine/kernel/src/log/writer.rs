@@ -180,6 +180,11 @@ impl Log {
         Lsn(self.core.durable.load(Ordering::Acquire))
     }
 
+    /// Where this opening of the log began; what lies before was there, and was read by then.
+    pub fn begun_at(&self) -> Lsn {
+        Lsn(self.core.first)
+    }
+
     pub fn incarnation(&self) -> Incarnation {
         self.core.incarnation
     }

@@ -301,6 +301,11 @@ impl Page {
         if checksum != self.bytes[..16] {
             return Err(self.checksum_mismatch(expected, checksum));
         }
+        self.validate_content(expected, log_end)
+    }
+
+    /// As [`Page::validate`], for bytes whose checksum was compared a moment ago.
+    pub fn validate_content(&self, expected: PageId, log_end: Lsn) -> Result<()> {
         let damaged = |detail: String| {
             Error::new(Code::PageDamaged)
                 .with("page_id", expected.0)

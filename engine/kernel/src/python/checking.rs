@@ -13,7 +13,6 @@ use crate::disk::Disk;
 use crate::error::{Code, Error, Result};
 use crate::rows::tables;
 use crate::txn::{Isolation, Shared};
-use crate::types::Lsn;
 use crate::verify::{self, CheckOptions, CheckReport};
 
 fn report<'py>(py: Python<'py>, report: &CheckReport) -> PyResult<Bound<'py, PyDict>> {
@@ -36,10 +35,6 @@ fn report<'py>(py: Python<'py>, report: &CheckReport) -> PyResult<Bound<'py, PyD
         "left_out": report.left_out,
         "skipped": &report.skipped,
     }))
-}
-
-fn options(is_detailed: bool, redo_lsn: Lsn) -> CheckOptions {
-    CheckOptions { is_quick: !is_detailed, redo_lsn: Some(redo_lsn), reports_leaks: false }
 }
 
 /// Drops an index and fills it again from its table, in one transaction.
@@ -79,23 +74,27 @@ impl Recovery {
     fn run_on_shared<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&Arc<Shared>, Lsn) -> Result<T> + Send,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send,
     ) -> PyResult<T> {
-        self.step(py, |opening| {
-            let redo_lsn = opening.control().redo_lsn;
-            let shared = opening.shared().ok_or_else(|| Error::new(Code::StoreClosed))?;
-            work(shared, redo_lsn)
-        })
+        self.step(py, |opening| work(opening.shared().ok_or_else(|| Error::new(Code::StoreClosed))?))
     }
 }
 
 #[pymethods]
 impl Recovery {
-    /// As Store.check, once redo and undo are done.
+    /// As Store.check, once redo and undo are done. Of the log it reads what the recovery itself has
+    /// written: what came before was validated, entry by entry.
     fn check<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
         let progress = Arc::clone(&job.get().progress);
-        let found = self.run_on_shared(py, |shared, redo_lsn| {
-            verify::check(shared, &progress, options(true, redo_lsn))
+        let found = self.run_on_shared(py, |shared| {
+            let redo_lsn = Some(shared.core.log.begun_at());
+            // Nobody else has the database yet.
+            let (is_quick, reports_leaks, is_still) = (false, false, true);
+            verify::check(
+                shared,
+                &progress,
+                CheckOptions { is_quick, redo_lsn, reports_leaks, is_still },
+            )
         })?;
         report(py, &found)
     }
@@ -103,7 +102,7 @@ impl Recovery {
     /// Secondary indexes that do not agree with their tables.
     fn damaged_indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let progress = progress_of(None);
-        let found = self.run_on_shared(py, |shared, _| verify::damaged_indexes(shared, &progress))?;
+        let found = self.run_on_shared(py, |shared| verify::damaged_indexes(shared, &progress))?;
         let list = PyList::empty(py);
         for index in &found {
             list.append(dict!(py, {

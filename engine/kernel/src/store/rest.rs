@@ -269,7 +269,8 @@ impl Work {
         progress: &Progress,
     ) -> Result<CheckReport> {
         let (pin, redo_lsn) = self.checkpointer.pin();
-        let options = CheckOptions { is_quick, redo_lsn: Some(redo_lsn), reports_leaks };
+        let options =
+            CheckOptions { is_quick, redo_lsn: Some(redo_lsn), reports_leaks, is_still: false };
         let report = verify::check(&self.shared, progress, options);
         self.checkpointer.unpin(pin);
         report

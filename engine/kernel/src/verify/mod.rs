@@ -14,6 +14,7 @@ use std::time::Instant;
 use crate::error::{Code, Error, Field, Result};
 use crate::recovery::Progress;
 use crate::repair::looking_only;
+use crate::sync::{AtomicU64, Ordering};
 use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -42,6 +43,9 @@ pub struct CheckOptions {
     pub redo_lsn: Option<Lsn>,
     /// Report pages that are in use for nothing: lost room, but no damage.
     pub reports_leaks: bool,
+    /// Nobody writes to the data file meanwhile: the checksum of a page is then computed once,
+    /// whoever comes to it first, the sweep or the walk over its tree, which run side by side.
+    pub is_still: bool,
 }
 
 /// One finding. The detail never holds stored keys or values.
@@ -82,6 +86,30 @@ pub(crate) struct Check<'s> {
     /// Pages met a second time, which is damage unless a page moved meanwhile.
     twice: Vec<(PageId, String)>,
     counts: HashMap<TreeId, (String, i64)>,
+    /// Where nobody writes: pages whose checksum, as they lie in the file, holds.
+    proved: Option<Arc<Proved>>,
+}
+
+/// A set of pages that threads share.
+pub(crate) struct Proved {
+    words: Vec<AtomicU64>,
+}
+
+impl Proved {
+    fn new(pages: u32) -> Proved {
+        Proved { words: (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn insert(&self, page: PageId) {
+        if let Some(word) = self.words.get(page.0 as usize / 64) {
+            word.fetch_or(1 << (page.0 % 64), Ordering::Relaxed);
+        }
+    }
+
+    fn contains(&self, page: PageId) -> bool {
+        let word = self.words.get(page.0 as usize / 64);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (page.0 % 64)) != 0)
+    }
 }
 
 /// A set of pages, one bit each.
@@ -119,9 +147,22 @@ pub fn check(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -
 fn check_all(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -> Result<CheckReport> {
     let started = Instant::now();
     let mut check = Check::new(shared, progress, options);
-    check.sweep_pages()?;
-    if !options.is_quick {
-        check.look_deeper()?;
+    let sweep = check.begin_sweep()?;
+    if options.is_still && !options.is_quick {
+        std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| sweep.run());
+            let looked = check.look_deeper();
+            let panicked = |_| Err(Error::internal("a checking thread panicked"));
+            let swept = sweeping.join().unwrap_or_else(panicked);
+            looked.and(swept)
+        })?;
+        check.end_sweep(sweep)?;
+    } else {
+        sweep.run_all()?;
+        check.end_sweep(sweep)?;
+        if !options.is_quick {
+            check.look_deeper()?;
+        }
     }
     let mut report = check.report;
     report.ok = report.problems.is_empty();
@@ -162,6 +203,7 @@ impl<'s> Check<'s> {
             reached: Bits::default(),
             twice: Vec::new(),
             counts: HashMap::new(),
+            proved: options.is_still.then(|| Arc::new(Proved::new(shared.core.pool.file_pages()))),
         }
     }
 

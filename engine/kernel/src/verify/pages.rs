@@ -2,13 +2,16 @@
 //! threads past the cache.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::Mutex;
 
-use super::Check;
+use super::{Check, Proved};
+use crate::buffer::Pool;
 use crate::error::{Error, Result};
 use crate::page::{Kind, Page};
+use crate::recovery::Progress;
 use crate::space::{GROUP, is_used, map_page_of};
 use crate::types::PageId;
 
@@ -18,43 +21,38 @@ const CHUNK: usize = 1 << 20;
 /// How often a page that looks bad is read again: it may be on its way out.
 const LOOKS: u32 = 5;
 
-/// What the threads of a sweep share.
-struct Sweep {
+/// A sweep under way, and what its threads share.
+pub(super) struct Sweep<'s> {
+    pool: &'s Pool,
+    progress: &'s Progress,
     used: Vec<Option<Page>>,
-    next: AtomicU32,
+    proved: Option<Arc<Proved>>,
+    /// Pages that no thread has taken: those before it.
+    left: AtomicU32,
     pages: AtomicU64,
     bytes: AtomicU64,
     suspects: Mutex<Vec<PageId>>,
 }
 
-impl Sweep {
-    fn is_used(&self, page: PageId) -> bool {
-        let map = self.used.get((page.0 / GROUP) as usize).and_then(Option::as_ref);
-        map.is_some_and(|map| is_used(map, page))
-    }
-}
-
-impl Check<'_> {
-    pub(super) fn sweep_pages(&mut self) -> Result<()> {
-        let pool = &self.shared.core.pool;
-        self.progress.begin("pages", "pages", u64::from(pool.file_pages()));
-        let sweep = Sweep {
+impl<'s> Check<'s> {
+    pub(super) fn begin_sweep(&mut self) -> Result<Sweep<'s>> {
+        let (pool, progress) = (&*self.shared.core.pool, self.progress);
+        progress.begin("pages", "pages", u64::from(pool.file_pages()));
+        Ok(Sweep {
+            pool,
+            progress,
             used: self.maps()?,
-            next: AtomicU32::new(0),
+            proved: self.proved.clone(),
+            left: AtomicU32::new(pool.file_pages().div_ceil(step(pool))),
             pages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             suspects: Mutex::new(Vec::new()),
-        };
-        let check = &*self;
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| check.sweep(&sweep))).collect();
-            let ended = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(Error::internal("a checking thread panicked")))
-            });
-            ended.fold(Ok(()), Result::and)
-        })?;
+        })
+    }
+
+    pub(super) fn end_sweep(&mut self, sweep: Sweep<'s>) -> Result<()> {
         self.report.pages = sweep.pages.into_inner();
-        self.report.bytes = sweep.bytes.into_inner();
+        self.report.bytes += sweep.bytes.into_inner();
         let mut suspects = sweep.suspects.into_inner();
         suspects.extend(self.shared.core.pool.overdue_pages().into_iter().map(|(page, _)| page));
         suspects.sort_unstable();
@@ -81,36 +79,6 @@ impl Check<'_> {
             }
         }
         Ok(maps)
-    }
-
-    fn sweep(&self, sweep: &Sweep) -> Result<()> {
-        let pool = &self.shared.core.pool;
-        let size = pool.page_size();
-        let step = (CHUNK / size) as u32;
-        let mut chunk = vec![0; step as usize * size];
-        loop {
-            let first = sweep.next.fetch_add(step, Ordering::Relaxed);
-            let end = first.saturating_add(step).min(pool.file_pages());
-            if first >= end {
-                return Ok(());
-            }
-            self.progress.ensure_going()?;
-            let wanted = (first..end).filter(|id| sweep.is_used(PageId(*id))).count();
-            if wanted > 0 {
-                let bytes = &mut chunk[..(end - first) as usize * size];
-                let read = pool.read_run(PageId(first), bytes).unwrap_or(0);
-                bytes[read..].fill(0);
-                sweep.bytes.fetch_add(read as u64, Ordering::Relaxed);
-                let log_end = pool.log().end();
-                for (id, bytes) in (first..end).map(PageId).zip(bytes.chunks_exact(size)) {
-                    if sweep.is_used(id) && !Page::is_plausible(bytes, id, log_end) {
-                        sweep.suspects.lock().push(id);
-                    }
-                }
-            }
-            sweep.pages.fetch_add(wanted as u64, Ordering::Relaxed);
-            self.progress.add(u64::from(end - first));
-        }
     }
 
     /// Looks again at a page that looked bad: what is wrong with it, if anything is.
@@ -148,5 +116,74 @@ impl Check<'_> {
             .read(map_page_of(id))
             .is_ok_and(|map| map.kind() == Kind::SpaceMap && !is_used(&map, id));
         Ok(found.filter(|_| !may_be_unwritten && !is_free))
+    }
+}
+
+/// Pages that are read at a time.
+fn step(pool: &Pool) -> u32 {
+    (CHUNK / pool.page_size()) as u32
+}
+
+impl Sweep<'_> {
+    fn is_used(&self, page: PageId) -> bool {
+        let map = self.used.get((page.0 / GROUP) as usize).and_then(Option::as_ref);
+        map.is_some_and(|map| is_used(map, page))
+    }
+
+    /// Sweeps all there is, by [`THREADS`] threads.
+    pub fn run_all(&self) -> Result<()> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| self.run())).collect();
+            let ended = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|_| Err(Error::internal("a checking thread panicked")))
+            });
+            ended.fold(Ok(()), Result::and)
+        })
+    }
+
+    /// Sweeps what no other thread has taken. From the end of the file: a walk over the trees, where
+    /// one runs beside it, begins with what was made first.
+    pub fn run(&self) -> Result<()> {
+        let size = self.pool.page_size();
+        let step = step(self.pool);
+        let mut chunk = vec![0; step as usize * size];
+        let take = |left: u32| left.checked_sub(1);
+        while let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            self.progress.ensure_going()?;
+            let first = (left - 1) * step;
+            let end = first.saturating_add(step).min(self.pool.file_pages());
+            let bytes = &mut chunk[..end.saturating_sub(first) as usize * size];
+            self.sweep(PageId(first), bytes);
+            self.progress.add(u64::from(end.saturating_sub(first)));
+        }
+        Ok(())
+    }
+
+    /// Sweeps neighbouring pages, as many as `bytes` has room for.
+    fn sweep(&self, first: PageId, bytes: &mut [u8]) {
+        let size = self.pool.page_size();
+        let ids = || (first.0..).map(PageId).take(bytes.len() / size);
+        let wanted = ids().filter(|id| self.is_used(*id)).count() as u64;
+        let is_proved = |id| self.proved.as_ref().is_some_and(|proved| proved.contains(id));
+        let has_news = ids().any(|id| self.is_used(id) && !is_proved(id));
+        self.pages.fetch_add(wanted, Ordering::Relaxed);
+        if !has_news {
+            self.bytes.fetch_add(wanted * size as u64, Ordering::Relaxed);
+            return;
+        }
+        let read = self.pool.read_run(first, bytes).unwrap_or(0);
+        bytes[read..].fill(0);
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        let log_end = self.pool.log().end();
+        for (id, bytes) in (first.0..).map(PageId).zip(bytes.chunks_exact(size)) {
+            if !self.is_used(id) || is_proved(id) {
+                continue;
+            }
+            if !Page::is_plausible(bytes, id, log_end) {
+                self.suspects.lock().push(id);
+            } else if let Some(proved) = &self.proved {
+                proved.insert(id);
+            }
+        }
     }
 }

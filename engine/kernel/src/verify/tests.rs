@@ -128,6 +128,32 @@ fn a_flipped_bit_in_the_file_is_found_with_page_and_tree() {
 }
 
 #[test]
+fn where_nobody_writes_a_flipped_bit_is_found_in_whatever_page_it_is() {
+    let disk = MemoryDisk::new(2);
+    let (store, _) = filled(&disk);
+    let options = CheckOptions { is_quick: false, redo_lsn: None, reports_leaks: false, is_still: true };
+    let still = || check(store.shared(), &Progress::default(), options).unwrap();
+    let sound = still();
+    assert!(sound.ok && sound.pages == store.shared().core.space.used_pages());
+    let core = &store.shared().core;
+    let used = |page: &PageId| {
+        let map = core.space.map(page.0 / crate::space::GROUP).unwrap();
+        map.is_some_and(|map| crate::space::is_used(&map, *page))
+    };
+    let pages: Vec<PageId> = (0..core.pool.file_pages()).map(PageId).filter(used).collect();
+    assert!(pages.len() > 150, "{}", pages.len());
+    for page in pages.into_iter().step_by(3) {
+        let flip = || disk.flip_bit(DATA_PATH, u64::from(page.0) * 4096 + 1000, 5).unwrap();
+        flip();
+        let found = still();
+        flip();
+        let told: Vec<_> = found.problems.iter().map(|problem| (problem.code, problem.page)).collect();
+        assert!(told.contains(&(Code::ChecksumMismatch, Some(page))), "page {page}: {told:?}");
+    }
+    assert!(still().ok);
+}
+
+#[test]
 fn a_missing_parent_link_is_legal_and_a_wrong_one_is_not() {
     let (store, tree) = filled(&MemoryDisk::new(3));
     let (leaf, parent, slot) = inner_leaf(&store, tree);
