@@ -67,7 +67,7 @@ fn recover(directory: &Path, ground: Ground) -> Result<()> {
     tell("doublewrite", 0);
     let bytes = recovering.opening.analyse(&progress)?.bytes;
     tell("analysis", bytes);
-    let redo = recovering.opening.redo(&progress)?;
+    let redo = recovering.redo(&progress)?;
     tell("redo", redo.bytes);
     recovering.opening.undo(&progress)?;
     tell("undo", 0);

@@ -9,6 +9,7 @@
 //! was not synced may be there whole, in part (in 512-byte sectors), or not at all, in any
 //! order; a new or removed name is certain only after `sync_dir`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -68,6 +69,12 @@ pub trait File: Send + Sync {
     /// Cuts the file to `size` bytes.
     fn truncate(&self, size: u64) -> Result<()>;
     fn size(&self) -> Result<u64>;
+    /// The stretches between two offsets that may hold something else than zeros, ascending: what
+    /// lies between them was never written, and need not be read. To be asked before reading: to
+    /// some systems what was read counts as written.
+    fn data(&self, from: u64, to: u64) -> Result<Vec<Range<u64>>> {
+        Ok(std::iter::once(from..to).collect())
+    }
     /// Says that these stretches (offset, bytes) will be overwritten soon: whoever keeps what is
     /// there can do it for all of them at once.
     fn will_write(&self, _ranges: &[(u64, u64)]) {}

@@ -55,6 +55,32 @@ fn bytes_written_at_a_place_are_read_back_and_gaps_are_zeros() {
 }
 
 #[test]
+fn all_that_was_written_is_among_the_data_and_what_is_not_is_zeros() {
+    on_each_disk("data", |disk| {
+        let file = disk.open("wal/one", OpenMode::Create).unwrap();
+        file.allocate(4 << 20).unwrap();
+        let places = [0u64, 70_001, 1_500_000, (4 << 20) - 3];
+        for place in places {
+            file.write_at(b"abc", place).unwrap();
+        }
+        let is_data = |at: u64| {
+            let data = file.data(0, 4 << 20).unwrap();
+            data.iter().any(|part| part.contains(&at))
+        };
+        assert!(places.iter().all(|place| is_data(*place) && is_data(place + 2)));
+        let mut bytes = vec![0; 4 << 20];
+        file.read_at(&mut bytes, 0).unwrap();
+        for data in file.data(0, 4 << 20).unwrap() {
+            bytes[data.start as usize..data.end as usize].fill(0);
+        }
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        // Within the stretch that was asked for, and nothing beyond.
+        let part = file.data(70_002, 70_003).unwrap();
+        assert_eq!((part.len(), &part[0]), (1, &(70_002..70_003)));
+    });
+}
+
+#[test]
 fn a_missing_file_is_told_apart_and_removing_it_is_no_error() {
     on_each_disk("missing", |disk| {
         for mode in [OpenMode::Read, OpenMode::Write] {

@@ -268,6 +268,21 @@ impl LogReader {
     }
 }
 
+/// The last byte that is not zero. Most of what is looked at here is zeros, so they are looked at
+/// many at a time.
+fn last_written(bytes: &[u8]) -> Option<usize> {
+    const STEP: usize = 4096;
+    let mut end = bytes.len();
+    for part in bytes.rchunks(STEP) {
+        if part.iter().fold(0, |all, byte| all | byte) != 0 {
+            let start = end - part.len();
+            return part.iter().rposition(|byte| *byte != 0).map(|last| start + last);
+        }
+        end -= part.len();
+    }
+    None
+}
+
 /// A search for groups that prove the stream durable beyond `hole`.
 struct Scan {
     hole: Lsn,
@@ -287,13 +302,30 @@ impl Scan {
         to: u64,
         place: impl Fn(u64) -> Option<Lsn>,
     ) -> Result<()> {
+        const MORE: u64 = GROUP_BYTES as u64 - 1;
         let mut window = vec![0u8; WINDOW];
+        for data in file.data(from, to)? {
+            // A group may begin and end with zeros, which need not have been written.
+            let (from, to) = (from.max(data.start.saturating_sub(MORE)), to.min(data.end + MORE));
+            self.run_over(file, from, to, &mut window, &place)?;
+        }
+        Ok(())
+    }
+
+    fn run_over(
+        &mut self,
+        file: &dyn File,
+        from: u64,
+        to: u64,
+        window: &mut [u8],
+        place: &impl Fn(u64) -> Option<Lsn>,
+    ) -> Result<()> {
         let mut at = from;
         while at < to && !self.evidence {
             let wanted = (to - at).min(WINDOW as u64) as usize;
             let read = file.read_at(&mut window[..wanted], at)?;
             let bytes = &window[..read];
-            if let Some(last) = bytes.iter().rposition(|b| *b != 0) {
+            if let Some(last) = last_written(bytes) {
                 self.last_used = at + last as u64 + 1;
                 self.search(bytes, |offset| place(at + offset as u64));
             }

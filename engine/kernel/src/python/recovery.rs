@@ -238,7 +238,7 @@ impl Recovery {
     fn redo<'py>(&self, py: Python<'py>, job: &Bound<'py, Job>) -> PyResult<Bound<'py, PyDict>> {
         let progress = Arc::clone(&job.get().progress);
         let started = Instant::now();
-        let done = self.step(py, |opening| opening.redo(&progress))?;
+        let done = self.recovering(py, |recovering| recovering.redo(&progress))?;
         Ok(dict!(py, {
             "records": done.records,
             "applied": done.applied,

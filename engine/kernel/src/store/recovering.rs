@@ -9,7 +9,7 @@ use super::{CLEAN_MARKER, RECOVERY_MARKER, Store, StoreOptions, is_clean, put_ma
 use crate::disk::Disk;
 use crate::disk::overlay::{self, Overlay, Settled};
 use crate::error::{Error, Result};
-use crate::recovery::{Opening, Progress};
+use crate::recovery::{Opening, Progress, RedoReport};
 use crate::sync::Arc;
 
 /// The most of the cache and of the log buffer that a recovery on an overlay takes, so that all of
@@ -94,12 +94,21 @@ impl Recovering {
         self.opening.restore_doublewrite(progress)
     }
 
+    /// Redo. On an overlay the medium takes what it wrote while the recovery goes on.
+    pub fn redo(&mut self, progress: &Progress) -> Result<RedoReport> {
+        let done = self.opening.redo(progress)?;
+        if let Some(overlay) = self.overlay.as_ref().filter(|_| self.options.opening.redo_workers > 1) {
+            overlay.sync_ahead();
+        }
+        Ok(done)
+    }
+
     /// Validation, double-write copies, analysis, redo, undo.
     pub fn run(&mut self, progress: &Progress) -> Result<()> {
         self.opening.validate_log(progress)?;
         self.restore_doublewrite(progress)?;
         self.opening.analyse(progress)?;
-        self.opening.redo(progress)?;
+        self.redo(progress)?;
         self.opening.undo(progress).map(|_| ())
     }
 
@@ -118,7 +127,8 @@ impl Recovering {
                 if let Err(error) = closed.and_then(|()| progress.ensure_going()) {
                     return Err(Unfinished::undone(error, overlay.discard()));
                 }
-                Self::install(&overlay, progress)?;
+                let with_threads = self.options.opening.redo_workers > 1;
+                Self::install(&overlay, with_threads, progress)?;
                 drop(overlay);
                 Store::open(self.base, &self.options).map_err(Unfinished::open)
             }
@@ -157,9 +167,14 @@ impl Recovering {
         Ok(store)
     }
 
-    fn install(overlay: &Overlay, progress: &Progress) -> std::result::Result<(), Unfinished> {
+    fn install(
+        overlay: &Overlay,
+        with_threads: bool,
+        progress: &Progress,
+    ) -> std::result::Result<(), Unfinished> {
         progress.begin("install", "bytes", overlay.bytes());
-        let Err(error) = overlay.install(&|bytes| progress.add(bytes)) else { return Ok(()) };
+        let installed = overlay.install(with_threads, &|bytes| progress.add(bytes));
+        let Err(error) = installed else { return Ok(()) };
         match overlay.is_decided() {
             Ok(false) => Err(Unfinished::undone(error, overlay.discard())),
             Ok(true) => Err(Unfinished { error, is_decided: true, rollback: Ok(()) }),

@@ -1,15 +1,19 @@
 //! Installing an overlay, dropping it, and finishing what a crash cut off.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
 
 use super::blocks::{BLOCK, Place, Run};
 use super::journal::{self, Change, FileChange};
 use super::{BLOCKS_PATH, JOURNAL_PATH, Layer, Overlay};
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
+use crate::sync::Arc;
 
 /// Blocks are copied in pieces of this size.
 const PIECE: usize = 1 << 20;
+/// So much is copied before the medium is to take it.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// What [`settle`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +28,16 @@ pub enum Settled {
 impl Overlay {
     /// Makes the originals what the overlay shows. On an error before the journal is whole they
     /// are untouched; on a later one (`is_decided`), and after a crash, [`settle`] finishes it.
-    /// Nobody may write through the overlay any more. `tell` is given the bytes copied.
-    pub fn install(&self, tell: &dyn Fn(u64)) -> Result<()> {
+    /// Nobody may write through the overlay any more. `tell` is given the bytes copied. With
+    /// threads, files go while others are written; without, all happens in the same order each time.
+    pub fn install(&self, with_threads: bool, tell: &dyn Fn(u64)) -> Result<()> {
         let shared = &self.shared;
         if !shared.is_inside {
             return Err(Error::internal("an overlay beside its database cannot be installed"));
         }
         let changes = self.changes();
         self.ensure_room(&changes)?;
+        self.end_ahead()?;
         shared.blocks.sync()?;
         shared.base.sync_dir("")?;
         let journal = shared.base.open(JOURNAL_PATH, OpenMode::Create)?;
@@ -39,7 +45,7 @@ impl Overlay {
         journal.write_at(&journal::encode(&changes), 0)?;
         journal.sync()?;
         shared.base.sync_dir("")?;
-        carry_out(&*shared.base, &*shared.blocks, &changes, tell)?;
+        carry_out(&*shared.base, &*shared.blocks, &changes, with_threads, tell)?;
         drop_files(&*shared.base)
     }
 
@@ -48,8 +54,29 @@ impl Overlay {
         Ok(self.shared.is_inside && read_journal(&*self.shared.base)?.is_some())
     }
 
+    /// Has the medium take what was written so far, on a thread of its own: the more of it is there
+    /// by then, the shorter the installation. Not where nothing is to be installed.
+    pub fn sync_ahead(&self) {
+        let mut ahead = self.shared.ahead.lock();
+        if self.shared.is_inside && ahead.is_none() {
+            let blocks = Arc::clone(&self.shared.blocks);
+            let thread = std::thread::Builder::new().name("holdfast-overlay".to_owned());
+            // Where there is no thread to be had, the installation syncs all of it.
+            *ahead = thread.spawn(move || blocks.sync()).ok();
+        }
+    }
+
+    /// The system tells of a failed sync once only: nothing that thread was told may be lost.
+    fn end_ahead(&self) -> Result<()> {
+        let ahead = self.shared.ahead.lock().take();
+        let panicked = |_| Err(Error::internal("the thread that synced an overlay panicked"));
+        ahead.map_or(Ok(()), |thread| thread.join().unwrap_or_else(panicked))
+    }
+
     /// Drops what was written: the originals stay what they are.
     pub fn discard(&self) -> Result<()> {
+        // What goes need not have reached the medium.
+        let _ = self.end_ahead();
         drop_files(&*self.shared.store)
     }
 
@@ -111,7 +138,7 @@ pub fn settle(disk: &dyn Disk) -> Result<Settled> {
         return Ok(Settled::Dropped);
     };
     let blocks = disk.open(BLOCKS_PATH, OpenMode::Read)?;
-    carry_out(disk, &*blocks, &changes, &|_| {})?;
+    carry_out(disk, &*blocks, &changes, false, &|_| {})?;
     drop(blocks);
     drop_files(disk)?;
     Ok(Settled::Installed)
@@ -143,26 +170,86 @@ fn carry_out(
     disk: &dyn Disk,
     blocks: &dyn File,
     changes: &[FileChange],
+    with_threads: bool,
     tell: &dyn Fn(u64),
 ) -> Result<()> {
-    let mut folders = BTreeSet::new();
-    for FileChange { path, change } in changes {
-        folders.insert(path.rsplit_once('/').map_or("", |(folder, _)| folder));
-        match change {
-            Change::Removed => disk.remove(path)?,
-            Change::Written { size, keep, runs } => {
-                let file = disk.open(path, OpenMode::Create)?;
-                // What an earlier attempt put behind `keep` is put there again.
-                if file.size()? > *keep {
-                    file.truncate(*keep)?;
-                }
-                file.allocate(*size)?;
-                runs.iter().try_for_each(|run| copy(&*file, blocks, run, *size, tell))?;
+    let folders: BTreeSet<&str> = changes
+        .iter()
+        .map(|change| change.path.rsplit_once('/').map_or("", |(folder, _)| folder))
+        .collect();
+    let (removed, written): (Vec<_>, Vec<_>) =
+        changes.iter().partition(|change| matches!(change.change, Change::Removed));
+    std::thread::scope(|scope| {
+        let remove = || removed.iter().try_for_each(|change| disk.remove(&change.path));
+        // To remove a large file takes the system as long as to write some: it gives back each block.
+        let removing = if with_threads { Some(scope.spawn(remove)) } else { remove().map(|()| None)? };
+        let copied =
+            written.iter().try_for_each(|change| write(disk, blocks, change, with_threads, tell));
+        let panicked = |_| Err(Error::internal("the thread that removed files panicked"));
+        let gone = removing.map_or(Ok(()), |thread| thread.join().unwrap_or_else(panicked));
+        copied.and(gone)
+    })?;
+    folders.into_iter().try_for_each(|folder| disk.sync_dir(folder))
+}
+
+/// Makes one original what the overlay shows of it; durable on return.
+fn write(
+    disk: &dyn Disk,
+    blocks: &dyn File,
+    change: &FileChange,
+    with_threads: bool,
+    tell: &dyn Fn(u64),
+) -> Result<()> {
+    let FileChange { path, change: Change::Written { size, keep, runs } } = change else {
+        return Ok(());
+    };
+    let file = disk.open(path, OpenMode::Create)?;
+    // What an earlier attempt put behind `keep` is put there again.
+    if file.size()? > *keep {
+        file.truncate(*keep)?;
+    }
+    file.allocate(*size)?;
+    if with_threads {
+        copy_and_sync(&*file, blocks, runs, *size, tell)?;
+    } else {
+        runs.iter().try_for_each(|run| copy(&*file, blocks, run, *size, tell))?;
+    }
+    file.sync()
+}
+
+/// Copies while another thread has the medium take what was copied before: a sync is left to do.
+fn copy_and_sync(
+    file: &dyn File,
+    blocks: &dyn File,
+    runs: &[Run],
+    size: u64,
+    tell: &dyn Fn(u64),
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (wake, waker) = channel::<()>();
+        let syncing = scope.spawn(move || {
+            while waker.recv().is_ok() {
+                while waker.try_recv().is_ok() {}
                 file.sync()?;
             }
-        }
-    }
-    folders.into_iter().try_for_each(|folder| disk.sync_dir(folder))
+            Ok(())
+        });
+        let mut since = 0;
+        let copied = runs.iter().try_for_each(|run| {
+            copy(file, blocks, run, size, tell)?;
+            since += u64::from(run.count) * BLOCK as u64;
+            if since >= SYNC_BYTES {
+                since = 0;
+                // Where it has failed, its error is told below.
+                let _ = wake.send(());
+            }
+            Ok(())
+        });
+        drop(wake);
+        let panicked = |_| Err(Error::internal("the thread that synced a file panicked"));
+        let synced = syncing.join().unwrap_or_else(panicked);
+        copied.and(synced)
+    })
 }
 
 fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &dyn Fn(u64)) -> Result<()> {

@@ -10,8 +10,9 @@
 //! recovery.journal   which block of which file lies where; new sizes; files removed (journal.rs)
 //! ```
 //!
-//! While work goes on the map is in memory only and nothing is synced: a crash then loses the
-//! overlay, which is dropped at the next open. The installation begins with a sync of the blocks,
+//! While work goes on the map is in memory only and nothing has to be synced: a crash then loses
+//! the overlay, which is dropped at the next open. What is synced ahead ([`Overlay::sync_ahead`])
+//! only makes the installation shorter. The installation begins with a sync of the blocks,
 //! then of the journal; a whole journal is the decision. From there on every step can be repeated,
 //! and [`settle`] repeats them after a crash, before anything else touches the database. The
 //! journal goes first when all is done, the blocks after it.
@@ -19,6 +20,8 @@
 //! Memory: four bytes for each block that was written, and its neighbours to 4 MiB.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::thread::JoinHandle;
 
 use super::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
@@ -54,6 +57,8 @@ struct Shared {
     /// Slots of `blocks` that were given out. They are not used again: a recovery gives up little.
     slots: AtomicU64,
     layers: Mutex<BTreeMap<String, Layer>>,
+    /// Has the medium take the first blocks while others are still being written.
+    ahead: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
 /// What the overlay knows of a name.
@@ -104,8 +109,9 @@ impl Overlay {
     fn begin(base: Arc<dyn Disk>, store: Arc<dyn Disk>, is_inside: bool) -> Result<Overlay> {
         let blocks = store.open(BLOCKS_PATH, OpenMode::Create)?;
         blocks.truncate(0)?;
-        let (slots, layers) = (AtomicU64::new(0), Mutex::default());
-        Ok(Overlay { shared: Arc::new(Shared { base, store, is_inside, blocks, slots, layers }) })
+        let (slots, layers, ahead) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        let shared = Shared { base, store, is_inside, blocks, slots, layers, ahead };
+        Ok(Overlay { shared: Arc::new(shared) })
     }
 
     /// Bytes written beside the originals so far.
@@ -380,6 +386,25 @@ impl File for OverlayFile {
 
     fn size(&self) -> Result<u64> {
         Ok(self.layer.state.read().size)
+    }
+
+    fn data(&self, from: u64, to: u64) -> Result<Vec<Range<u64>>> {
+        let state = self.layer.state.read();
+        let (mut found, mut at, to) = (Vec::new(), from, to.min(state.size));
+        while at < to {
+            let left = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let (place, count) = state.map.run(at, left);
+            let end = at + count as u64;
+            match (place, &self.base) {
+                (Place::Slot(_), _) => found.push(at..end),
+                (Place::Below, Some(base)) if at < state.keep => {
+                    found.extend(base.data(at, end.min(state.keep))?);
+                }
+                _ => {}
+            }
+            at = end;
+        }
+        Ok(found)
     }
 
     fn sync(&self) -> Result<()> {
