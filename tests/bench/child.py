@@ -87,9 +87,10 @@ def _recover(kind: type[Peer], directory: Path, data: Data, cache_bytes: int) ->
     found = peer.get_each(data.keys[-1:])
     seconds = perf_counter() - started
     memory = own_memory() - before
+    told = peer.recovery_told()
     rows, size = peer.scan()
     peer.close()
-    _tell(seconds=seconds, memory_mb=memory / 1e6, found=found, rows=rows, bytes=size)
+    _tell(seconds=seconds, memory_mb=memory / 1e6, found=found, rows=rows, bytes=size, **told)
 
 
 def _remember(kind: type[Peer], directory: Path, data: Data, cache_bytes: int) -> None:

@@ -91,6 +91,13 @@ class Peer(ABC):
     def sync(self) -> None:
         """Puts all that was committed on the medium."""
 
+    def recovery_told(self) -> dict[str, float]:
+        """Of the recovery that opened it: `records` of log, distinct `pages`, `peak_mb` of memory.
+
+        Empty where there was none, or where the peer does not tell.
+        """
+        return {}
+
     @abstractmethod
     def log_bytes(self) -> int:
         """The size of the log files."""

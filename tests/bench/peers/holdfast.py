@@ -73,6 +73,8 @@ class Holdfast(Peer):
             cache_size=opening.cache_bytes,
             max_memory_usage="8 GiB",
             sync_mode="durable" if opening.durable else "off",
+            # What is timed is a whole recovery, not how soon the first row can be had.
+            recover_on_demand=False,
             **_checkpoints(opening),
         )
         self._directory = directory
@@ -151,6 +153,14 @@ class Holdfast(Peer):
 
     def sync(self) -> None:
         self.database.flush()
+
+    def recovery_told(self) -> dict[str, float]:
+        report = self.database.recovery_report
+        if report is None:
+            return {}
+        peak = max(stage.memory_bytes or 0 for stage in report.stages)
+        told = {"records": report.analysis["records"], "pages": report.analysis["dirty_pages"]}
+        return {**told, "peak_mb": peak / 1e6}
 
     def log_bytes(self) -> int:
         return self.database.status().log.bytes_written
