@@ -203,9 +203,14 @@ class Store:
         """How each mirror stands. Keys: path, synchronous, in_step (commits wait for it), phase
         (connecting|copying|following|lost|refused), error (code and fields, or None), shipped_lsn,
         redone_lsn, lag_bytes, lag_s, held (log it lacks is kept), copies, copied and to_copy (pages),
-        shipped_bytes."""
+        shipped_bytes, mended (damaged pages of it that were replaced)."""
     def mirror_verify(self, path: str, scratch: str, job: Job | None = None) -> dict[str, Any]:
         """As the function, of a mirror that is kept; shipping goes on meanwhile."""
+    def mirror_mend(self, path: str, job: Job | None = None) -> int:
+        """Read every page of a mirror, and replace damaged ones by those of this database; how many.
+        MirrorIncomplete where it does not follow; a page's own error where the database has it no more."""
+    def copies_from_mirrors(self, pages: Sequence[int], job: Job | None = None) -> PageCopies:
+        """Whole copies of pages from the mirrors that follow, brought up to date from the log."""
     def copies_from_backups(
         self,
         pages: Sequence[int],
@@ -221,7 +226,7 @@ class Store:
         self, pages: Sequence[int], job: Job | None = None, copies: PageCopies | None = None
     ) -> dict[str, Any]:
         """What each page could be rebuilt from. Keys: remedies [{page, source (memory|doublewrite|log|
-        backup|archive), place (of the backup, or empty), base_lsn, changes}], without those that have no
+        backup|archive|mirror), place (of the backup or mirror, or empty), base_lsn, changes}], without those that have no
         source; unhelped {page: why its copy does not help}."""
     def repair_page(self, page: int, copies: PageCopies | None = None) -> dict[str, Any]:
         """Repair one page, write it and read it again; the damaged bytes are kept in quarantine/.

@@ -273,6 +273,7 @@ class Database:
         self.integrity.scrubber.start()
         if config.mirror_fail_over == "automatic":
             self.guard.start()
+        self.mirrors.note()
         _OPEN.add(self)
 
     @property

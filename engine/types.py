@@ -430,6 +430,8 @@ class MirrorInfo:
     error_code: int = 0
     error: str = ""
     """Why it is lost or refused."""
+    mended: int = 0
+    """Damaged pages of it that were replaced by those of the database, since that was opened."""
 
     @property
     def is_level(self) -> bool:

@@ -1,4 +1,4 @@
-"""The verb about mirrors: mirror PATH add|remove|status|verify|fail-over|fail-back."""
+"""The verb about mirrors: mirror PATH add|remove|status|verify|mend|fail-over|fail-back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from engine.errors import HoldfastError, InvalidArgument, MirrorIncomplete
 from engine.mirrors import outlook as looking
 from engine.mirrors.failover import FailOver, fail_over_task
 from engine.mirrors.outlook import Proof, known_mirrors, verify_task
+from engine.mirrors.register import Heir, heirs
 from engine.tasks import Task
 from engine.types import MirrorOutlook
 from engine.units import format_size
 
-ACTIONS = ("status", "add", "remove", "verify", "fail-over", "fail-back")
+ACTIONS = ("status", "add", "remove", "verify", "mend", "fail-over", "fail-back")
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -44,12 +45,15 @@ def mirror(args: argparse.Namespace, out: Output) -> int:
     """`mirror PATH ACTION [MIRROR]`"""
     if args.action == "status":
         return _status(args, out)
+    if args.mirror is None and args.action == "fail-over":
+        args.mirror = _only_heir(directory_of(args.path))
     if args.mirror is None:
         raise InvalidArgument(argument="MIRROR", issue=f"{args.action} needs the directory of a mirror")
     work = {
         "add": _add,
         "remove": _remove,
         "verify": _verify,
+        "mend": _mend,
         "fail-over": _fail_over,
         "fail-back": _fail_back,
     }
@@ -59,6 +63,8 @@ def mirror(args: argparse.Namespace, out: Output) -> int:
 def _status(args: argparse.Namespace, out: Output) -> int:
     """Looks at the directories; opens nothing, so that it works beside whoever has the database open."""
     path = directory_of(args.path)
+    if not (path / "control").is_file():
+        return _tell_heirs(path, heirs(path), out)
     found: list[dict[str, Any]] = []
     lines: list[str] = []
     for place, synchronous in known_mirrors(path):
@@ -75,6 +81,32 @@ def _status(args: argparse.Namespace, out: Output) -> int:
     return PROBLEMS if any("error" in value for value in found) else FINE
 
 
+def _only_heir(path: Path) -> str | None:
+    """The mirror that can take over, where it is the only one that is known."""
+    able = [heir for heir in heirs(path) if heir.outlook is not None]
+    return str(able[0].path) if len(able) == 1 else None
+
+
+def _tell_heirs(path: Path, found: tuple[Heir, ...], out: Output) -> int:
+    """The database is gone: what can take its place, and how."""
+    lines = [f"There is no database at {path}."]
+    lines += [f"{heir.path}: {_heir_words(heir)}" for heir in found]
+    able = [heir for heir in found if heir.outlook is not None]
+    if able:
+        lines.append(f"Let one take over: holdfast mirror {path} fail-over {able[0].path}")
+    elif not any(heir.has_taken_over for heir in found):
+        lines.append("No mirror of it that could take its place is known here, or lies beside it.")
+    listed = [{**asdict(heir), "path": str(heir.path)} for heir in found]
+    out.result({"lost": str(path), "heirs": listed}, lines)
+    return PROBLEMS
+
+
+def _heir_words(heir: Heir) -> str:
+    if heir.has_taken_over:
+        return "It has taken over already: open it."
+    return _words(heir.outlook) if heir.outlook is not None else f"It cannot take over: {heir.reason}."
+
+
 def _words(seen: MirrorOutlook) -> str:
     if seen.lost_bytes is None:
         lack = "what it lacks cannot be told: the database cannot be read"
@@ -84,7 +116,8 @@ def _words(seen: MirrorOutlook) -> str:
         lack = "it has everything"
     until = ""
     if seen.last_commit_at:
-        until = f" Its last commit is of {datetime.fromtimestamp(seen.last_commit_at):%Y-%m-%d %H:%M:%S}."
+        moment = f"{datetime.fromtimestamp(seen.last_commit_at):%Y-%m-%d %H:%M:%S}"
+        until = f" Its last commit is of {moment}; it ends at LSN {seen.end_lsn}."
     broken = f" The end of its log is damaged: {seen.broken}." if seen.broken else ""
     return f"{lack[0].upper()}{lack[1:]}.{until}{broken}"
 
@@ -115,6 +148,16 @@ def _verify(args: argparse.Namespace, out: Output) -> int:
     lines += proof.problems or ("It is whole, and could take over.",)
     out.result({"ok": proof.ok, "proof": {**asdict(proof), "path": str(proof.path)}}, lines)
     return FINE if proof.ok else PROBLEMS
+
+
+def _mend(args: argparse.Namespace, out: Output) -> int:
+    """Damaged pages of the mirror are replaced by those of the database, which keeps it meanwhile."""
+    with open_existing(args.path, out) as database:
+        out.follow(database.mirrors.level_task(args.mirror))
+        mended = out.follow(database.mirrors.mend_task(args.mirror))
+    words = f"{mended:,} damaged pages were replaced." if mended else "Every page of it is whole."
+    out.result({"mirror": str(Path(args.mirror).expanduser().absolute()), "mended": mended}, [words])
+    return FINE
 
 
 def _fail_over(args: argparse.Namespace, out: Output) -> int:

@@ -33,6 +33,7 @@ class Source(StrEnum):
     DOUBLEWRITE = "doublewrite"
     LOG = "log"
     PAGE_BACKUP = "backup"
+    MIRROR = "mirror"
     INDEX = "index"
     BACKUP = "restore"
     SALVAGE = "salvage"
@@ -43,6 +44,7 @@ SOURCE_TITLES = {
     Source.DOUBLEWRITE: "Double-write buffer",
     Source.LOG: "Log",
     Source.PAGE_BACKUP: "The page from a backup",
+    Source.MIRROR: "The page from a mirror",
     Source.INDEX: "Rebuild from the table",
     Source.BACKUP: "Restore a backup",
     Source.SALVAGE: "Salvage",
@@ -95,6 +97,7 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
         Source.DOUBLEWRITE: "it holds no copy that the log brings up to date",
         Source.LOG: "the log that is kept does not reach back to a full image of the page",
         Source.PAGE_BACKUP: plan.unhelped.get(finding.page or 0, "no backup in the known folders holds it"),
+        Source.MIRROR: "no mirror that follows holds a whole copy",
     }
     made = []
     for source, reason in reasons.items():
@@ -102,7 +105,7 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
         is_chosen = remedy is not None and remedy.source in sources
         if is_chosen and remedy is not None:
             words = f"the page, with {remedy.changes} changes"
-            if source is Source.PAGE_BACKUP:
+            if source in (Source.PAGE_BACKUP, Source.MIRROR):
                 words += f", from {Path(remedy.place).name or 'the archived log'}"
             share = plan.seconds / max(1, len(plan.remedies))
             made.append(Option(source, words, "nothing", share, _KEPT, is_chosen=True))

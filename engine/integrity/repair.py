@@ -2,8 +2,8 @@
 
 A damaged page is made whole from the page in memory, the double-write buffer or the log, whatever
 is best, and where the log does not reach back so far, from its copy in the newest backup and what was
-archived since; an index whose pages nothing reaches, or that does not agree with its table, is built
-anew from the table. Each repair is checked before its findings are closed.
+archived since, or from a mirror; an index whose pages nothing reaches, or that does not agree with its
+table, is built anew from the table. Each repair is checked before its findings are closed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ SOURCE_WORDS = {
     "log": "its last full image in the log and every change since",
     "backup": "its copy in a backup, brought up to date from the log",
     "archive": "the archived log, which has it in full: it began after the newest backup",
+    "mirror": "its copy in a mirror, brought up to date from the log",
 }
-_BROUGHT = ("backup", "archive")
+_FROM_BACKUPS = ("backup", "archive")
+_BROUGHT = (*_FROM_BACKUPS, "mirror")
 """Sources that are fetched from elsewhere."""
 _MOST_COPIES = 4096
 """Copies of pages that are held in memory at once."""
@@ -55,16 +57,18 @@ class Remedy:
 
     page: int
     source: str
-    """memory | doublewrite | log | backup | archive"""
+    """memory | doublewrite | log | backup | archive | mirror"""
     base_lsn: int
     changes: int
     """Changes from the log that are applied to the base."""
     place: str = ""
-    """The backup, where the source is one."""
+    """The backup or the mirror, where the source is one."""
 
     @property
     def words(self) -> str:
         """The source in words."""
+        if self.place and self.source == "mirror":
+            return f"its copy in the mirror {Path(self.place).name}, brought up to date from the log"
         if self.place:
             return f"its copy in the backup {Path(self.place).name}, brought up to date from the log"
         return SOURCE_WORDS[self.source]
@@ -187,7 +191,7 @@ def make_plan(
 
 
 class _Copies:
-    """Copies of pages from backups, fetched many at a time: each fetch reads a backup once."""
+    """Copies of pages from elsewhere, fetched many at a time: each fetch reads a backup once."""
 
     def __init__(self, database: Database, elsewhere: Elsewhere, job: bridge.Job | None = None) -> None:
         self._database = database
@@ -197,10 +201,9 @@ class _Copies:
         self._key = elsewhere.key or database.backups.noted_key()
         self._job = job
 
-    def fetched(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:
+    def from_backups(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:
         """The pages in batches, each with its copies; none where there is no folder of backups."""
-        for first in range(0, len(pages) if self._folders else 0, _MOST_COPIES):
-            batch = pages[first : first + _MOST_COPIES]
+        for batch in _batches(pages if self._folders else ()):
             yield (
                 batch,
                 self._database.store.copies_from_backups(
@@ -208,18 +211,30 @@ class _Copies:
                 ),
             )
 
+    def from_mirrors(self, pages: Sequence[int]) -> Iterator[tuple[Sequence[int], bridge.PageCopies]]:
+        """As `from_backups`, from the mirrors that follow: the one first that lacks least."""
+        for batch in _batches(pages if pages and self._database.mirrors.reached() else ()):
+            yield batch, self._database.store.copies_from_mirrors(batch, self._job)
+
+
+def _batches(pages: Sequence[int]) -> Iterator[Sequence[int]]:
+    for first in range(0, len(pages), _MOST_COPIES):
+        yield pages[first : first + _MOST_COPIES]
+
 
 def _page_remedies(
     database: Database, pages: Sequence[int], copies: _Copies, job: bridge.Job
 ) -> tuple[tuple[Remedy, ...], dict[int, str]]:
-    """What pages can be rebuilt from, backups last; and why copies of others do not help."""
+    """What pages can be rebuilt from, backups after what is near, then mirrors; and why copies of others
+    do not help."""
     remedies = [Remedy(**found) for found in database.store.plan_repair(pages, job)["remedies"]]
-    reached = {remedy.page for remedy in remedies}
     unhelped: dict[int, str] = {}
-    for batch, fetched in copies.fetched([page for page in pages if page not in reached]):
-        plan = database.store.plan_repair(batch, job, fetched)
-        remedies += [Remedy(**found) for found in plan["remedies"]]
-        unhelped.update(plan["unhelped"])
+    for source in (copies.from_backups, copies.from_mirrors):
+        reached = {remedy.page for remedy in remedies}
+        for batch, fetched in source([page for page in pages if page not in reached]):
+            plan = database.store.plan_repair(batch, job, fetched)
+            remedies += [Remedy(**found) for found in plan["remedies"]]
+            unhelped = {**plan["unhelped"], **unhelped}
     return tuple(sorted(remedies, key=lambda remedy: remedy.page)), unhelped
 
 
@@ -260,22 +275,33 @@ def repair_found_page(database: Database, finding: Finding, *, from_backups: boo
     """Repair the one page of a finding at once, verify it by reading it again, and close the finding.
 
     Raises the page's own error where no source reaches; the finding then stays open. Backups are
-    read only where nothing nearer helps, and only if `from_backups`.
+    read only where nothing nearer helps, and only if `from_backups`; mirrors come last.
     """
     assert finding.page is not None, "only a finding about a page is repaired alone"
     _ensure_writable(database)
     began = time.monotonic()
     try:
         done = _repair_page(database, finding.page)
-    except HoldfastError:
-        copies = _Copies(database, Elsewhere()).fetched([finding.page]) if from_backups else iter(())
-        fetched = next(copies, None)
-        if fetched is None:
-            raise
-        done = _repair_page(database, finding.page, fetched[1])
+    except HoldfastError as error:
+        done = _repair_from_elsewhere(database, finding.page, error, from_backups=from_backups)
     line = _line(database, finding, done, time.monotonic() - began, verified=True)
     database.integrity.close_finding(finding, f"repaired from {line.source}", line)
     return line
+
+
+def _repair_from_elsewhere(
+    database: Database, page: int, error: HoldfastError, *, from_backups: bool
+) -> Remedy:
+    """Repair a page that nothing near reaches; raises the last error where nothing else does either."""
+    copies = _Copies(database, Elsewhere())
+    sources = (copies.from_backups, copies.from_mirrors) if from_backups else (copies.from_mirrors,)
+    for source in sources:
+        for _batch, fetched in source([page]):
+            try:
+                return _repair_page(database, page, fetched)
+            except HoldfastError as other:
+                error = other
+    raise error
 
 
 class _Repair:
@@ -326,13 +352,15 @@ class _Repair:
 
     def _pages(self) -> Iterator[tuple[int, bridge.PageCopies | None]]:
         """The pages to repair, those first that need no copy from elsewhere."""
-        brought = [remedy.page for remedy in self._plan.remedies if remedy.source in _BROUGHT]
         for remedy in self._plan.remedies:
             if remedy.source not in _BROUGHT:
                 yield remedy.page, None
-        for batch, copies in _Copies(self._database, self._plan.elsewhere).fetched(brought):
-            for page in batch:
-                yield page, copies
+        copies = _Copies(self._database, self._plan.elsewhere)
+        for source, names in ((copies.from_backups, _FROM_BACKUPS), (copies.from_mirrors, ("mirror",))):
+            brought = [remedy.page for remedy in self._plan.remedies if remedy.source in names]
+            for batch, fetched in source(brought):
+                for page in batch:
+                    yield page, fetched
 
     def _repair_page(self, page: int, copies: bridge.PageCopies | None) -> None:
         self._repaired.append(_repair_page(self._database, page, copies))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from engine.errors import (
     from_exception,
     from_kernel,
 )
+from engine.mirrors import register
 from engine.mirrors.failover import FailOver, fail_over_task
-from engine.mirrors.outlook import Proof, outlook, proof_of
+from engine.mirrors.outlook import Proof, known_mirrors, outlook, proof_of
 from engine.tasks import Task
 from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
 
@@ -45,6 +47,15 @@ class Mirrors:
         except StoreClosed:
             return ()
 
+    def reached(self, patience_s: float = 5.0) -> bool:
+        """Whether a mirror follows; those that nobody has looked at yet are waited for so long."""
+        due = time.monotonic() + patience_s
+        while any(info.phase is MirrorPhase.CONNECTING for info in self.standing()):
+            if time.monotonic() > due:
+                break
+            time.sleep(_LOOK_S)
+        return any(info.phase is MirrorPhase.FOLLOWING for info in self.standing())
+
     def find(self, path: str | Path) -> MirrorInfo:
         """One mirror. Raises `InvalidArgument` (-2) where `path` is none of this database."""
         wanted = _place(path)
@@ -69,8 +80,15 @@ class Mirrors:
         self._database.store.mirror_add(str(place), synchronous)
         if self._database.config.mirror_fail_over == "automatic":
             self._database.guard.start()
+        self.note()
         self._database.events.publish("mirrors_changed", path=str(place))
         return self.find(place)
+
+    def note(self) -> None:
+        """Note the mirrors outside of the database, for the day its disk is gone."""
+        path = self._database.path
+        with suppress(HoldfastError):
+            register.note(path, [mirror for mirror, _waits in known_mirrors(path)])
 
     def _check_place(self, place: Path) -> None:
         own = self._database.path
@@ -87,7 +105,14 @@ class Mirrors:
     def remove(self, path: str | Path, *, remove_files: bool = False) -> None:
         """Keep this mirror no longer; its files stay, unless they are to go."""
         self._database.store.mirror_remove(str(_place(path)), remove_files)
+        self.note()
         self._database.events.publish("mirrors_changed", path=str(_place(path)))
+
+    def former(self) -> Path | None:
+        """The directory whose place this one took last, which can have it back; None where it took none."""
+        says = bridge.mirror_standing(str(self._database.path))
+        took_over = says is not None and says["role"] == "primary" and says["parted_at"] > 0
+        return Path(says["other"]) if says is not None and took_over and says["other"] else None
 
     def outlook(self, path: str | Path) -> MirrorOutlook:
         """What a fail over to this mirror would lose if the database died now; changes nothing."""
@@ -147,6 +172,23 @@ class Mirrors:
 
         return Task(f"Prove the mirror {place.name}", work)
 
+    def mend_task(self, path: str | Path) -> Task[int]:
+        """Read every page of a mirror, and replace damaged ones by those of this database: no full copy.
+        The answer is how many. Both are in use meanwhile.
+
+        Redo in the mirror does the same by itself when it meets a damaged page. Raises
+        `MirrorIncomplete` (-111) where the mirror does not follow, and the page's own error where the
+        database has it no more either: repair that first.
+        """
+        place = _place(path)
+
+        def work(task: Task[int]) -> int:
+            job = bridge.Job()
+            task.use(job)
+            return self._database.store.mirror_mend(str(place), job)
+
+        return Task(f"Mend the mirror {place.name}", work)
+
     def fail_over_task(self, path: str | Path) -> Task[FailOver]:
         """Let the mirror take over from this database. While that works nothing is lost; where its disk
         has failed, what the mirror lacks, as `outlook` says beforehand.
@@ -197,6 +239,7 @@ def _info(raw: dict[str, Any]) -> MirrorInfo:
         copied=raw["copied"],
         to_copy=raw["to_copy"],
         shipped_bytes=raw["shipped_bytes"],
+        mended=raw["mended"],
         error_code=code,
         error=text,
     )

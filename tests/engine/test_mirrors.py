@@ -13,10 +13,13 @@ import pytest
 
 import engine
 from engine import errors
+from engine.cli.__main__ import main
 from engine.config import Config
 from engine.health.checks import Answer
 from engine.mirrors.failover import fail_over_task
 from engine.mirrors.outlook import known_mirrors, outlook, verify_task
+from engine.mirrors.register import heirs
+from engine.snapshots.reverting import revert_task
 from engine.types import MirrorPhase
 
 
@@ -208,6 +211,68 @@ def test_the_strict_mode_tells_the_commit_and_keeps_it(tmp_path: Path) -> None:
         with pytest.raises(errors.MirrorNotReached):
             fill(database, range(10))
         assert count(database) == 10
+
+
+def test_the_mirrors_of_a_database_that_is_gone_are_known_and_take_over(
+    mirrored: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "a.holdfast", tmp_path / "b.holdfast"
+    far = tmp_path / "another disk"
+    far.mkdir()
+    mirrored.mirrors.add(far / "c.holdfast")
+    mirrored.mirrors.level_task(far / "c.holdfast").run()
+    mirrored.close()
+    first.rename(tmp_path / "gone")
+    found = heirs(first)
+    assert {heir.path for heir in found} == {second, far / "c.holdfast"}
+    assert all(heir.outlook is not None and heir.outlook.last_commit_at for heir in found)
+    assert main(["mirror", str(first), "status"]) == 1
+    told = capsys.readouterr().out
+    assert "Its last commit is of" in told
+    assert f"holdfast mirror {first} fail-over" in told
+    assert main(["mirror", str(first), "fail-over", str(second)]) == 0
+    now = heirs(first)
+    assert (now[0].path, now[0].has_taken_over) == (second, True)
+    with engine.open(second, create=False) as successor:
+        assert count(successor) == 500
+        assert successor.mirrors.former() == first
+
+
+def test_a_lost_database_with_one_mirror_needs_no_name_of_it(mirrored: Any, tmp_path: Path) -> None:
+    mirrored.close()
+    mirrored.path.rename(tmp_path / "gone")
+    assert main(["mirror", str(mirrored.path), "fail-over"]) == 0
+    with engine.open(tmp_path / "b.holdfast", create=False) as successor:
+        assert count(successor) == 500
+
+
+def test_directories_of_others_are_no_heirs(mirrored: Any, tmp_path: Path) -> None:
+    with engine.open(tmp_path / "other.holdfast") as other:
+        fill(other, range(10))
+        other.mirrors.add(tmp_path / "of other.holdfast")
+        other.mirrors.level_task(tmp_path / "of other.holdfast").run()
+    mirrored.mirrors.remove(tmp_path / "b.holdfast", remove_files=True)
+    mirrored.close()
+    assert heirs(mirrored.path) == ()
+
+
+def test_a_mirror_of_a_database_that_went_back_in_time_is_made_anew(mirrored: Any, tmp_path: Path) -> None:
+    mirror = tmp_path / "b.holdfast"
+    mirrored.snapshots.take("then")
+    fill(mirrored, range(500, 700))
+    mirrored.mirrors.level_task(mirror).run()
+    revert_task(mirrored, "then").run()
+    with engine.open(mirrored.path, create=False) as back:
+        assert count(back) == 500
+        info = back.mirrors.level_task(mirror).run()
+        assert info.copies == 1, "what it held beyond is given up on purpose"
+        fill(back, range(500, 600))
+        back.mirrors.level_task(mirror).run()
+    with engine.open(mirrored.path, create=False) as again:
+        assert again.mirrors.level_task(mirror).run().copies == 0
+    assert fail_over_task(mirror, mirrored.path).run().outlook.is_without_loss
+    with engine.open(mirror, create=False) as successor:
+        assert count(successor) == 600
 
 
 def fail_the_disk(database: Any) -> None:

@@ -142,10 +142,10 @@ def test_where_nothing_reaches_the_guide_says_so_and_repairs_nothing(
     dialog.go.click()
     until(lambda: dialog.step == ADVISE)
     offered = [_option(dialog, line) for line in range(dialog.advice.model.rowCount())]
-    expected = ["memory", "doublewrite", "log", "backup", "restore", "salvage"]
+    expected = ["memory", "doublewrite", "log", "backup", "mirror", "restore", "salvage"]
     assert [option.source for option in offered] == expected
     assert all(option.why_not for option in offered)
-    dialog.advice.view.choose_line(5)
+    dialog.advice.view.choose_line(6)
     assert "--fallback salvage --to" in dialog.command.text()
     dialog.go.click()
     assert dialog.command.text().startswith("holdfast repair")

@@ -137,6 +137,17 @@ impl Stretch {
     }
 }
 
+/// One page, as [`Stretch::current`] has it; none beyond the end of the file.
+pub(crate) fn page_now(shared: &Shared, id: PageId) -> Result<Option<Page>> {
+    let pool = &shared.core.pool;
+    if id.0 >= pool.file_pages() {
+        return Ok(None);
+    }
+    let map = shared.core.space.map(id.0 / GROUP)?.map(|map| map.clone());
+    let mut alone = Stretch { first: id, bytes: vec![0; pool.page_size()], is_read: false };
+    alone.current(shared, id, map.is_some_and(|map| is_used(&map, id)))
+}
+
 fn in_memory(pool: &Pool, id: PageId) -> Option<Page> {
     let cached = pool.read_cached(id)?.clone();
     (cached.id() == id).then_some(cached)

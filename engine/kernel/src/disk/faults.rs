@@ -9,7 +9,7 @@ use super::memory::MemoryDisk;
 pub use super::simulated::{Call, Counters};
 use super::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Condvar, Mutex};
 
 /// The error a failing call answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ struct Armed {
 struct Plan {
     faults: Vec<Armed>,
     delays: Vec<(Call, Duration)>,
+    /// Calls that do not come back, and how many are being kept.
+    blocked: Vec<Call>,
+    kept: usize,
     /// Bytes that may still be written before the medium is full.
     room: Option<u64>,
     counters: Counters,
@@ -52,6 +55,8 @@ struct Shared {
     /// Where known, a failed sync also drops the writes it covered.
     memory: Option<Arc<MemoryDisk>>,
     plan: Mutex<Plan>,
+    /// Calls began to be kept, or are let go.
+    changed: Condvar,
 }
 
 /// Wraps a disk and makes chosen calls fail.
@@ -78,7 +83,14 @@ impl FaultDisk {
     }
 
     fn build(inner: Arc<dyn Disk>, memory: Option<Arc<MemoryDisk>>) -> Arc<Self> {
-        Arc::new(FaultDisk { shared: Arc::new(Shared { inner, memory, plan: Mutex::default() }) })
+        Arc::new(FaultDisk {
+            shared: Arc::new(Shared {
+                inner,
+                memory,
+                plan: Mutex::default(),
+                changed: Condvar::default(),
+            }),
+        })
     }
 
     /// Adds a fault; it counts calls from now on.
@@ -91,17 +103,32 @@ impl FaultDisk {
         self.shared.plan.lock().delays.push((call, time));
     }
 
+    /// No call of this kind comes back before [`FaultDisk::heal`]: a share whose server is gone.
+    pub fn block(&self, call: Call) {
+        self.shared.plan.lock().blocked.push(call);
+    }
+
+    /// Returns once a call is being kept.
+    pub fn await_blocked(&self) {
+        let mut plan = self.shared.plan.lock();
+        while plan.kept == 0 {
+            self.shared.changed.wait(&mut plan);
+        }
+    }
+
     /// The medium is full once this many more bytes were written or allocated.
     pub fn full_after(&self, bytes: u64) {
         self.shared.plan.lock().room = Some(bytes);
     }
 
-    /// No more faults, delays or limits; counters stay.
+    /// No more faults, delays, blocks or limits; counters stay.
     pub fn heal(&self) {
         let mut plan = self.shared.plan.lock();
         plan.faults.clear();
         plan.delays.clear();
         plan.room = None;
+        plan.blocked.clear();
+        self.shared.changed.notify_all();
     }
 
     /// The calls made so far, failed ones included.
@@ -144,6 +171,14 @@ impl Plan {
 impl Shared {
     fn enter(&self, call: Call, path: &str, bytes: u64) -> Result<()> {
         let mut plan = self.plan.lock();
+        if plan.blocked.contains(&call) {
+            plan.kept += 1;
+            self.changed.notify_all();
+            while plan.blocked.contains(&call) {
+                self.changed.wait(&mut plan);
+            }
+            plan.kept -= 1;
+        }
         let failure = plan.judge(call, bytes);
         let wait: Duration = plan.delays.iter().filter(|(kind, _)| *kind == call).map(|(_, t)| *t).sum();
         drop(plan);

@@ -49,6 +49,10 @@ impl Gate {
         self.state.lock().patience = patience;
     }
 
+    pub fn patience(&self) -> Patience {
+        self.state.lock().patience
+    }
+
     /// From now on [`Gate::await_growth`] is woken by each flush.
     pub fn watch(&self) {
         self.is_watched.store(true, Ordering::Release);

@@ -28,8 +28,9 @@ impl Follower {
         let mine = Standing::read(&**disk)?
             .unwrap_or_else(|| Standing::primary(self.source.shared.core.log.database()));
         let theirs = Standing::read(&*self.target)?;
-        let was_copied =
-            mine.mirrors.iter().any(|known| known.path == self.path && !known.hold.is_none());
+        let is_renewed = mine.mirrors.iter().any(|known| known.path == self.path && known.is_renewed);
+        let was_copied = is_renewed
+            || mine.mirrors.iter().any(|known| known.path == self.path && !known.hold.is_none());
         if theirs.is_none() && was_copied {
             // Its disk is not there: a copy would go to another one.
             return Err(Error::new(Code::IoError)
@@ -40,15 +41,15 @@ impl Follower {
         if let Some(claim) = &self.claim {
             let mut lock = self.lock.lock();
             if lock.is_none() {
-                *lock = Some(claim()?);
+                *lock = Some(self.pulse.during(claim)?);
             }
         }
-        let connected = self.take_up(&mine, theirs)?;
+        let connected = self.take_up(&mine, theirs, is_renewed)?;
         self.carry_settings()?;
         Ok(connected)
     }
 
-    fn take_up(&self, mine: &Standing, theirs: Option<Standing>) -> Result<Shipper> {
+    fn take_up(&self, mine: &Standing, theirs: Option<Standing>, is_renewed: bool) -> Result<Shipper> {
         let ours = Standing {
             role: Role::Mirror,
             other: self.own.clone(),
@@ -64,6 +65,7 @@ impl Follower {
             Role::Primary if theirs.epoch > mine.epoch => Err(self.yield_to(&theirs)?),
             Role::Primary => Err(diverged("it is a database of its own")),
             Role::Copying => self.copy(&ours),
+            Role::Mirror if is_renewed && theirs.epoch <= mine.epoch => self.copy(&ours),
             Role::Superseded => {
                 rejoin::ensure_prefix(&self.target, mine, &theirs)?;
                 rejoin::make_mirror(&*self.target, &ours)?;
@@ -98,8 +100,11 @@ impl Follower {
             mirrors: Vec::new(),
             ..theirs.clone()
         };
-        self.source.shared.read_only.store(true, Ordering::Release);
         let _turn = self.standing.lock();
+        if self.pulse.is_given_up() {
+            return Err(Error::new(Code::Cancelled));
+        }
+        self.source.shared.read_only.store(true, Ordering::Release);
         fenced.write(&*self.source.disk)?;
         self.tell("database_superseded", vec![("epoch", theirs.epoch.into())]);
         Ok(superseded(&fenced))
@@ -109,7 +114,7 @@ impl Follower {
     /// new copy. `MirrorDiverged` where it holds what the primary has not.
     fn resume(&self, ours: &Standing) -> Result<Shipper> {
         let found = if std::mem::take(&mut self.facts.lock().is_damaged) {
-            Err(incomplete("its pages are damaged"))
+            Err(incomplete("it is damaged"))
         } else {
             self.find_place()
         };

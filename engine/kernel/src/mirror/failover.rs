@@ -139,7 +139,8 @@ fn promote(mirror: &dyn Disk, theirs: &Standing, end: &LogEnd, epoch: u64) -> Re
     }
     put_marker(mirror, RECOVERY_MARKER)?;
     // Log is held for the former primary: should it come back, it can follow.
-    let former = Known { path: theirs.other.clone(), is_synchronous: false, hold: end.at };
+    let former =
+        Known { path: theirs.other.clone(), is_synchronous: false, hold: end.at, is_renewed: false };
     let mirrors = if theirs.other.is_empty() { Vec::new() } else { vec![former] };
     let new = Standing { role: Role::Primary, epoch, mirrors, parted_at: end.at, ..theirs.clone() };
     new.write(mirror)

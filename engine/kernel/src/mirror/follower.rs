@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::base::{self, Source};
 use super::incomplete;
+use super::pulse::{Pulse, Watched};
 use super::rejoin::Unmarked;
 use super::shipper::{Mark, Shipper};
 use super::standing::{Known, Standing};
+use super::watching::Running;
 #[cfg(test)]
 use crate::control::Control;
 use crate::disk::Disk;
@@ -76,6 +78,8 @@ pub struct MirrorStatus {
     pub copied: u64,
     pub to_copy: u64,
     pub shipped_bytes: u64,
+    /// Damaged pages of it that were replaced by those of the database.
+    pub mended: u64,
 }
 
 pub(super) struct Facts {
@@ -83,15 +87,16 @@ pub(super) struct Facts {
     error: Option<Error>,
     is_in_step: bool,
     not_before: Option<Instant>,
-    shipped: Lsn,
-    redone: Lsn,
+    pub shipped: Lsn,
+    pub redone: Lsn,
     /// When it last had everything.
     level_at: Instant,
     pub copies: u64,
     shipped_bytes: u64,
     pub mark: Option<Mark>,
-    /// Its pages are damaged: it needs a new copy.
+    /// It is damaged beyond its single pages: it needs a new copy.
     pub is_damaged: bool,
+    pub mended: u64,
 }
 
 /// Takes the lock of a mirror's directory.
@@ -113,6 +118,10 @@ pub struct Follower {
     pub(super) pages: Mutex<()>,
     pub(super) facts: Mutex<Facts>,
     pub(super) copying: Progress,
+    pub(super) redoing: Progress,
+    /// Whether the target answers.
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) running: Running,
     stop: AtomicBool,
     /// Held while the standing of the primary changes.
     pub(super) standing: Arc<Mutex<()>>,
@@ -153,7 +162,10 @@ impl Follower {
             shipped_bytes: 0,
             mark: None,
             is_damaged: false,
+            mended: 0,
         };
+        let pulse = Arc::<Pulse>::default();
+        let target: Arc<dyn Disk> = Arc::new(Watched { disk: target, pulse: Arc::clone(&pulse) });
         Follower {
             source,
             number,
@@ -167,6 +179,9 @@ impl Follower {
             pages: Mutex::new(()),
             facts: Mutex::new(facts),
             copying: Progress::default(),
+            redoing: Progress::default(),
+            pulse,
+            running: Running::default(),
             stop: AtomicBool::new(false),
             standing,
         }
@@ -180,18 +195,23 @@ impl Follower {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Has both threads end soon; a copy under way is given up.
+    /// Has its threads end soon; a copy, or redo, under way is given up.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.copying.cancel();
+        self.redoing.cancel();
         self.source.shared.core.log.gate().wake();
     }
 
-    /// After the threads have ended: nobody waits for it, nothing is held, the lock goes.
+    /// After the threads have ended, or were given up: nobody waits for it, nothing is held. The lock
+    /// goes, unless a thread is still with the mirror's disk: then it goes with that.
     pub fn detach(&self) {
         let log = &self.source.shared.core.log;
         log.gate().let_go(self.number);
         self.source.checkpointer.release(self.number);
+        if self.pulse.is_given_up() {
+            return;
+        }
         *self.session.lock() = None;
         *self.lock.lock() = None;
     }
@@ -212,7 +232,9 @@ impl Follower {
 
     /// As [`Follower::step`], up to the log's end, also while the database closes.
     pub fn drain(&self) -> Result<()> {
-        self.step_to(self.source.shared.core.log.durable(), &|| Ok(()))
+        let is_wanted =
+            || if self.pulse.is_given_up() { Err(Error::new(Code::Cancelled)) } else { Ok(()) };
+        self.step_to(self.source.shared.core.log.durable(), &is_wanted)
     }
 
     fn step_to(&self, to: Lsn, keep_on: &dyn Fn() -> Result<()>) -> Result<()> {
@@ -241,10 +263,14 @@ impl Follower {
         let is_level = at >= log.durable();
         let held = self.source.checkpointer.held(self.number, log.end());
         self.source.checkpointer.hold(self.number, at);
+        let answers = self.is_answering();
         let mut facts = self.facts.lock();
-        let was_lost = facts.phase != Phase::Following;
-        facts.phase = Phase::Following;
-        facts.error = None;
+        // Its other thread may be waiting for the disk.
+        let was_lost = answers && facts.phase != Phase::Following;
+        if answers {
+            facts.phase = Phase::Following;
+            facts.error = None;
+        }
         facts.shipped = at;
         facts.shipped_bytes += bytes;
         facts.mark = shipper.take_mark().or(facts.mark);
@@ -287,25 +313,30 @@ impl Follower {
     }
 
     fn note_lost(&self, error: &Error) {
-        let gate = self.source.shared.core.log.gate();
-        if !gate.is_strict() {
-            gate.let_go(self.number);
-        }
         let phase = match error.code {
             Code::MirrorDiverged | Code::DatabaseSuperseded => Phase::Refused,
             Code::Cancelled => Phase::Connecting,
             _ => Phase::Lost,
         };
+        self.note_phase(phase, error);
+        // Others may have it, but not while pages are being written there.
+        let turn = self.pages.lock();
+        *self.lock.lock() = None;
+        drop(turn);
+    }
+
+    /// Commits do not wait for it any more; whoever is to know is told.
+    pub(super) fn note_phase(&self, phase: Phase, error: &Error) {
+        let gate = self.source.shared.core.log.gate();
+        if !gate.is_strict() {
+            gate.let_go(self.number);
+        }
         let mut facts = self.facts.lock();
         let is_new = facts.phase != phase;
         let was_in_step = std::mem::replace(&mut facts.is_in_step, false);
         facts.phase = phase;
         facts.error = (phase != Phase::Connecting).then(|| error.clone());
         drop(facts);
-        // Others may have it, but not while pages are being written there.
-        let turn = self.pages.lock();
-        *self.lock.lock() = None;
-        drop(turn);
         if is_new && phase != Phase::Connecting {
             let code = i64::from(error.code.number());
             self.tell("mirror_lost", vec![("code", code.into()), ("error", error.to_string().into())]);
@@ -323,18 +354,45 @@ impl Follower {
     /// So that a database that is opened again holds the log for it from the first moment on.
     pub(super) fn remember_hold(&self, lsn: Lsn) {
         let _turn = self.standing.lock();
+        if self.pulse.is_given_up() {
+            return;
+        }
         let disk = &*self.source.disk;
         let Ok(Some(mut mine)) = Standing::read(disk) else { return };
         for known in mine.mirrors.iter_mut().filter(|known| known.path == self.path) {
             known.hold = lsn;
+            known.is_renewed = false;
         }
         // Where this fails, more log is held than need be.
         let _ = mine.write(disk);
     }
 
     /// Brings the mirror's pages up to what it has of the log, where a checkpoint of the primary has
-    /// come over since the last time, or `at_once`. Returns how far they are.
+    /// come over since the last time, or `at_once`. Returns how far they are. Damaged pages that are met
+    /// are replaced by the primary's; where that does not help, the mirror gets a new copy.
     pub fn redo(&self, at_once: bool, progress: &Progress) -> Result<Option<Lsn>> {
+        let error = match self.redo_once(at_once, progress) {
+            Err(error) if error.is_page_damage() => error,
+            other => return self.judged(other),
+        };
+        match self.mend(progress) {
+            Ok(_) => self.judged(self.redo_once(true, progress)),
+            // Its disk is gone, which says nothing of its pages.
+            Err(other) if matches!(other.code, Code::IoError | Code::Cancelled) => Err(error),
+            Err(_) => self.judged(Err(error)),
+        }
+    }
+
+    /// Notes what only a new copy can cure.
+    fn judged(&self, done: Result<Option<Lsn>>) -> Result<Option<Lsn>> {
+        if let Err(error) = &done {
+            let is_damage = error.is_page_damage() && error.code != Code::IoError;
+            self.facts.lock().is_damaged |= is_damage || error.code == Code::WalCorrupted;
+        }
+        done
+    }
+
+    fn redo_once(&self, at_once: bool, progress: &Progress) -> Result<Option<Lsn>> {
         let _turn = self.pages.lock();
         let (to, mark) = {
             let mut facts = self.facts.lock();
@@ -348,10 +406,7 @@ impl Follower {
         let mut facts = self.facts.lock();
         match &done {
             Ok(()) => facts.redone = to,
-            Err(error) => {
-                facts.mark = facts.mark.or(mark);
-                facts.is_damaged |= error.is_page_damage() || error.code == Code::WalCorrupted;
-            }
+            Err(_) => facts.mark = facts.mark.or(mark),
         }
         drop(facts);
         done.map(|()| Some(to))
@@ -417,6 +472,7 @@ impl Follower {
             copied,
             to_copy,
             shipped_bytes: facts.shipped_bytes,
+            mended: facts.mended,
         }
     }
 }

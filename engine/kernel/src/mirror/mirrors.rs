@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use super::base::Source;
 use super::follower::{Attached, Claim, Follower, MirrorStatus, Phase};
 use super::standing::{Known, Role, Standing, superseded};
-use super::{MirrorOptions, base};
+use super::{MirrorOptions, base, incomplete};
 use crate::disk::Disk;
 use crate::disk::os::OsDisk;
 use crate::error::{Error, Result};
 use crate::lockfile::{Holder, LockFile};
 use crate::log::SyncMode;
-use crate::recovery::Progress;
 use crate::sync::{Arc, Mutex};
 use crate::types::Lsn;
 
+/// How long a mirror is asked, when the database is opened, whether it has taken over.
+const ANSWER: Duration = Duration::from_secs(5);
 /// What is durable goes over at least so often to a mirror that commits do not wait for.
 const PACE: Duration = Duration::from_millis(20);
 /// How long a mirror is left alone after it could not be reached.
@@ -29,6 +30,20 @@ const PARTING: Duration = Duration::from_secs(20);
 struct Kept {
     follower: Arc<Follower>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl Kept {
+    /// Waits for its threads, which were told to stop; false where the mirror's disk keeps them.
+    fn wait_ended(self, due: Instant) -> bool {
+        if !self.follower.wait_ended(due) {
+            return false;
+        }
+        for thread in self.threads {
+            // A thread that panicked has nothing more to say here.
+            let _ = thread.join();
+        }
+        true
+    }
 }
 
 /// See the module's documentation.
@@ -113,7 +128,7 @@ impl Mirrors {
         if mine.mirrors.iter().any(|known| known.path == path) {
             return Err(Error::argument("path", "is a mirror of this database already"));
         }
-        let known = Known { path: path.to_owned(), is_synchronous, hold: Lsn::NONE };
+        let known = Known { path: path.to_owned(), is_synchronous, hold: Lsn::NONE, is_renewed: false };
         mine.mirrors.push(known.clone());
         mine.write(disk)?;
         Ok(known)
@@ -150,7 +165,9 @@ impl Mirrors {
             let place = all.iter().position(|kept| kept.follower.path == path);
             all.remove(place.ok_or_else(|| unknown(path))?)
         };
-        let follower = end(kept);
+        let follower = Arc::clone(&kept.follower);
+        follower.stop();
+        let has_ended = kept.wait_ended(Instant::now() + PARTING);
         follower.detach();
         let turn = self.standing.lock();
         if let Some(mut mine) = Standing::read(&*self.source.disk)? {
@@ -158,16 +175,13 @@ impl Mirrors {
             mine.write(&*self.source.disk)?;
         }
         drop(turn);
-        if removes_files {
-            let target = &**follower.target();
-            let theirs = Standing::read(target)?;
-            if theirs.is_some_and(|theirs| matches!(theirs.role, Role::Mirror | Role::Copying)) {
-                base::clear(target)?;
-                target.remove(super::standing::PATH)?;
-                target.sync_dir("")?;
-            }
+        if !removes_files {
+            return Ok(());
         }
-        Ok(())
+        if !has_ended {
+            return Err(incomplete("its disk does not answer, so its files stay").with("path", path));
+        }
+        remove_files(&**follower.target())
     }
 
     pub fn followers(&self) -> Vec<Arc<Follower>> {
@@ -184,48 +198,77 @@ impl Mirrors {
     }
 
     /// Ends the threads. Before a clean end, what is durable goes over first, where the mirror can
-    /// be reached in time.
+    /// be reached in time. A mirror whose disk does not answer is given up after a while.
     pub fn close(&self, is_clean: bool) {
         let kept = std::mem::take(&mut *self.kept.lock());
         let due = Instant::now() + PARTING;
-        for kept in kept {
-            // One that was not reached yet may only have had no time to.
-            let phase = kept.follower.status().phase;
-            let was_following = matches!(phase, Phase::Following | Phase::Connecting);
-            let follower = end(kept);
-            if is_clean && was_following && Instant::now() < due {
+        // One that was not reached yet may only have had no time to.
+        let may_follow =
+            |kept: &Kept| matches!(kept.follower.status().phase, Phase::Following | Phase::Connecting);
+        let kept: Vec<_> = kept.into_iter().map(|kept| (may_follow(&kept), kept)).collect();
+        kept.iter().for_each(|(_, kept)| kept.follower.stop());
+        for (may_follow, kept) in kept {
+            let follower = Arc::clone(&kept.follower);
+            if kept.wait_ended(due) && is_clean && may_follow && Instant::now() < due {
                 // A mirror that is lost now is told so when the database is opened next.
-                let _ = follower.drain();
+                let threads = begin(&follower, "holdfast-mirror", |follower| {
+                    let _ = follower.drain();
+                });
+                let parting = Kept { follower: Arc::clone(&follower), threads: Vec::from_iter(threads) };
+                parting.wait_ended(due);
             }
             follower.detach();
         }
     }
 }
 
-fn unknown(path: &str) -> Error {
-    Error::argument("path", format!("{path} is no mirror of this database"))
+/// Removes a mirror from its directory; what is no mirror stays.
+fn remove_files(target: &dyn Disk) -> Result<()> {
+    let theirs = Standing::read(target)?;
+    if theirs.is_some_and(|theirs| matches!(theirs.role, Role::Mirror | Role::Copying)) {
+        base::clear(target)?;
+        target.remove(super::standing::PATH)?;
+        target.sync_dir("")?;
+    }
+    Ok(())
 }
 
-fn end(kept: Kept) -> Arc<Follower> {
-    kept.follower.stop();
-    for thread in kept.threads {
-        // A thread that panicked has nothing more to say here.
-        let _ = thread.join();
-    }
-    kept.follower
+fn unknown(path: &str) -> Error {
+    Error::argument("path", format!("{path} is no mirror of this database"))
 }
 
 /// What a thread of a mirror does until it is stopped.
 type Job = fn(&Follower);
 
 fn spawn(follower: &Arc<Follower>) -> Vec<JoinHandle<()>> {
-    let jobs: [(&str, Job); 2] = [("holdfast-mirror", ship_along), ("holdfast-mirror-redo", redo_along)];
-    jobs.into_iter()
-        .filter_map(|(name, job)| {
-            let follower = Arc::clone(follower);
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || job(&follower)).ok()
-        })
-        .collect()
+    let jobs: [(&str, Job); 3] = [
+        ("holdfast-mirror", ship_along),
+        ("holdfast-mirror-redo", redo_along),
+        ("holdfast-mirror-watch", watch_along),
+    ];
+    jobs.into_iter().filter_map(|(name, job)| begin(follower, name, job)).collect()
+}
+
+fn begin(follower: &Arc<Follower>, name: &str, job: Job) -> Option<JoinHandle<()>> {
+    let its = Arc::clone(follower);
+    follower.running.expect_one();
+    let work = move || {
+        let _turn = its.running.begun();
+        job(&its);
+    };
+    let begun = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    if begun.is_err() {
+        drop(follower.running.begun());
+    }
+    begun.ok()
+}
+
+fn watch_along(follower: &Follower) {
+    let gate = follower.source.shared.core.log.gate();
+    while !follower.is_stopped() {
+        follower.look_after();
+        gate.nap(Instant::now() + IDLE, || follower.is_stopped());
+    }
 }
 
 fn ship_along(follower: &Follower) {
@@ -257,9 +300,8 @@ fn ship_along(follower: &Follower) {
 fn redo_along(follower: &Follower) {
     let log = &follower.source.shared.core.log;
     let is_over = || follower.is_stopped();
-    let progress = Progress::default();
     while !is_over() {
-        if let Err(error) = follower.redo(false, &progress) {
+        if let Err(error) = follower.redo(false, &follower.redoing) {
             let told = vec![("error", error.to_string().into())];
             follower.source.shared.events.push("mirror_redo_failed", told);
         }
@@ -277,7 +319,7 @@ pub fn ensure_not_superseded(directory: &Path) -> Result<()> {
     }
     for known in &mine.mirrors {
         // One that cannot be reached cannot be asked; it is met when it is there again.
-        let Ok(Some(theirs)) = Standing::read(&OsDisk::new(Path::new(&known.path))) else { continue };
+        let Some(theirs) = standing_at(&known.path) else { continue };
         let took_over = theirs.role == Role::Primary
             && theirs.database == mine.database
             && theirs.epoch > mine.epoch;
@@ -296,4 +338,17 @@ pub fn ensure_not_superseded(directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a mirror says of itself, where it does so in time. A thread that is kept by a disk which does
+/// not answer ends with that.
+fn standing_at(path: &str) -> Option<Standing> {
+    let (answer, answers) = std::sync::mpsc::channel();
+    let disk = OsDisk::new(Path::new(path));
+    let ask = move || {
+        // Nobody listens any more where it took too long.
+        let _ = answer.send(Standing::read(&disk));
+    };
+    std::thread::Builder::new().name("holdfast-mirror-ask".to_owned()).spawn(ask).ok()?;
+    answers.recv_timeout(ANSWER).ok()?.ok()?
 }

@@ -22,7 +22,8 @@
 //! - *One primary.* A fail over fences the former primary first, where it can be reached; where not,
 //!   the higher epoch counts as soon as the two meet ([`standing`]).
 //! - *The database does not wait for ever.* Log is held for a mirror up to a limit; one that comes
-//!   back later gets a new copy. What commits do meanwhile is set ([`crate::log::gate`]).
+//!   back later gets a new copy. What commits do meanwhile is set ([`crate::log::gate`]). A disk
+//!   that does not answer at all is given up when the database closes ([`pulse`]).
 
 use crate::error::{Code, Error};
 use crate::types::DatabaseId;
@@ -34,16 +35,24 @@ mod failover;
 #[cfg(test)]
 mod fault_tests;
 mod follower;
+#[cfg(test)]
+mod hang_tests;
+mod mending;
+#[cfg(test)]
+mod mending_tests;
 mod mirrors;
+mod pulse;
 mod rejoin;
 mod shipper;
 pub mod standing;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 pub use base::Source;
 pub use failover::{Outlook, fail_over, outlook, verify};
 pub use follower::{Follower, MirrorStatus, Phase};
+pub use mending::copies_of;
 pub use mirrors::{Mirrors, ensure_not_superseded};
 pub use standing::{Role, Standing};
 

@@ -60,6 +60,9 @@ pub struct Known {
     pub is_synchronous: bool,
     /// Log from here on is kept for it; none while it has no whole copy.
     pub hold: Lsn,
+    /// The database went back to an earlier moment since: what the mirror holds beyond is given up on
+    /// purpose, and it gets a new copy.
+    pub is_renewed: bool,
 }
 
 /// What the file says.
@@ -132,7 +135,12 @@ impl Standing {
             .mirrors
             .iter()
             .map(|known| {
-                json!({"path": known.path, "synchronous": known.is_synchronous, "hold": known.hold.0})
+                json!({
+                    "path": known.path,
+                    "synchronous": known.is_synchronous,
+                    "hold": known.hold.0,
+                    "renewed": known.is_renewed,
+                })
             })
             .collect();
         let text = json!({
@@ -164,6 +172,7 @@ impl Standing {
                 path: text(&json["path"])?,
                 is_synchronous: json["synchronous"].as_bool()?,
                 hold: Lsn(json["hold"].as_u64()?),
+                is_renewed: json["renewed"].as_bool().unwrap_or(false),
             })
         };
         Some(Standing {
@@ -213,6 +222,19 @@ pub fn ensure_primary(disk: &dyn Disk) -> Result<()> {
     }
 }
 
+/// After the closed database on `disk` went back to an earlier moment: its mirrors get new copies.
+/// Where this is not done, they are refused as of another history.
+pub fn renew_mirrors(disk: &dyn Disk) -> Result<()> {
+    let Some(mut mine) = Standing::read(disk)? else { return Ok(()) };
+    if mine.role != Role::Primary || mine.mirrors.is_empty() {
+        return Ok(());
+    }
+    for known in &mut mine.mirrors {
+        (known.hold, known.is_renewed) = (Lsn::NONE, true);
+    }
+    mine.write(disk)
+}
+
 /// `DatabaseSuperseded`, with who took the place.
 pub fn superseded(standing: &Standing) -> Error {
     Error::new(Code::DatabaseSuperseded)
@@ -227,8 +249,12 @@ mod tests {
     use crate::disk::memory::MemoryDisk;
 
     fn standing(epoch: u64) -> Standing {
-        let known =
-            Known { path: "/mnt/other".to_owned(), is_synchronous: epoch % 2 == 1, hold: Lsn(epoch) };
+        let known = Known {
+            path: "/mnt/other".to_owned(),
+            is_synchronous: epoch % 2 == 1,
+            hold: Lsn(epoch),
+            is_renewed: epoch % 3 == 1,
+        };
         Standing {
             epoch,
             mirrors: vec![known],

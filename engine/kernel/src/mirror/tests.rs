@@ -278,6 +278,7 @@ fn a_former_primary_that_holds_nothing_more_follows_its_successor_and_takes_the_
         path: "/first".to_owned(),
         is_synchronous: false,
         hold: standing.parted_at,
+        is_renewed: false,
     });
     standing.write(&*mirror).unwrap();
     let successor = recovered(mirror.clone());

@@ -62,6 +62,13 @@ impl Store {
             "problems": report.problems.iter().map(|p| p.detail.clone()).collect::<Vec<_>>(),
         }))
     }
+
+    /// Replaces damaged pages of a mirror by those of this database; returns how many.
+    #[pyo3(signature = (path, job = None))]
+    fn mirror_mend(&self, py: Python<'_>, path: &str, job: Option<&Bound<'_, Job>>) -> PyResult<u64> {
+        let progress = progress_of(job);
+        self.working(py, &progress, |open| open.store.mirrors().find(path)?.mend(&progress))
+    }
 }
 
 fn described<'py>(py: Python<'py>, status: &MirrorStatus) -> PyResult<Bound<'py, PyDict>> {
@@ -90,6 +97,7 @@ fn described<'py>(py: Python<'py>, status: &MirrorStatus) -> PyResult<Bound<'py,
         "copied": status.copied,
         "to_copy": status.to_copy,
         "shipped_bytes": status.shipped_bytes,
+        "mended": status.mended,
     }))
 }
 

@@ -13,6 +13,7 @@ use super::status::dict;
 use super::store::Store;
 use crate::backup;
 use crate::error::Result;
+use crate::mirror;
 use crate::recovery::Progress;
 use crate::repair::{Elsewhere, Remedy, Repairs};
 use crate::store::Store as OpenedStore;
@@ -77,6 +78,22 @@ impl Store {
         let pages: Vec<PageId> = pages.into_iter().map(PageId).collect();
         let elsewhere = self.working(py, &Arc::clone(&progress), |open| {
             backup::copies_of(&open.store, &backups, &logs, &pages, key.as_ref(), &progress)
+        })?;
+        Ok(PageCopies { elsewhere: Mutex::new(elsewhere) })
+    }
+
+    /// Whole copies of `pages` from the mirrors that follow, brought up to date from the log.
+    #[pyo3(signature = (pages, job = None))]
+    fn copies_from_mirrors(
+        &self,
+        py: Python<'_>,
+        pages: Vec<u32>,
+        job: Option<&Bound<'_, Job>>,
+    ) -> PyResult<PageCopies> {
+        let progress = progress_of(job);
+        let pages: Vec<PageId> = pages.into_iter().map(PageId).collect();
+        let elsewhere = self.working(py, &Arc::clone(&progress), |open| {
+            mirror::copies_of(open.store.mirrors(), &pages, &progress)
         })?;
         Ok(PageCopies { elsewhere: Mutex::new(elsewhere) })
     }

@@ -14,6 +14,7 @@ use super::store::{Store, disk_of, lock_existing, this_process};
 use crate::disk::os::OsDisk;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::LockFile;
+use crate::mirror::standing::renew_mirrors;
 use crate::moment::{self, Snapshot, State, Wanted};
 
 fn tell<'py>(py: Python<'py>, snapshot: &Snapshot) -> PyResult<Bound<'py, PyDict>> {
@@ -46,7 +47,9 @@ pub fn revert_to_snapshot(
     let (options, holder, progress) = (store_options(options)?, this_process(py)?, progress_of(job));
     detached(py, || {
         let (disk, chain, _lock) = lock_existing(&path, &holder)?;
-        moment::revert(&disk, &chain, name, &options, &progress)
+        let pages = moment::revert(&disk, &chain, name, &options, &progress)?;
+        renew_mirrors(&*disk)?;
+        Ok(pages)
     })
 }
 

@@ -1,7 +1,8 @@
 //! Single-page repair: a damaged page is made whole when it is read, or set apart.
 //!
 //! Sources, best first: a whole copy in the double-write file brought up to date from the log, the
-//! log alone ([`history`]), and a copy that the caller brings from a backup ([`elsewhere`]). A
+//! log alone ([`history`]), and a copy that the caller brings from a backup or a mirror
+//! ([`elsewhere`]). A
 //! repaired page gets a full image in the log at once, so that redo never needs what lies in its
 //! place; the damaged bytes are kept in `quarantine/`. A page without a source is set apart: each
 //! read of it gets its error at once, and everything else goes on.
@@ -63,6 +64,8 @@ pub enum Source {
     Backup,
     /// The log that was archived: the page began after the newest backup.
     Archive,
+    /// The page of a mirror, brought up to date from the log.
+    Mirror,
 }
 
 impl Source {
@@ -73,6 +76,7 @@ impl Source {
             Source::Log => "log",
             Source::Backup => "backup",
             Source::Archive => "archive",
+            Source::Mirror => "mirror",
         }
     }
 }

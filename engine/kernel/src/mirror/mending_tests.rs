@@ -1,0 +1,189 @@
+//! Damage on one side is made good from the other.
+#![allow(clippy::unwrap_used)]
+
+use super::tests::*;
+use super::*;
+use crate::backup::tests::*;
+use crate::disk::Disk;
+use crate::disk::memory::MemoryDisk;
+use crate::recovery::{DATA_PATH, Progress};
+use crate::repair::{Elsewhere, Repairs, Source};
+use crate::store::Store;
+use crate::sync::Arc;
+use crate::types::PageId;
+
+const SIZE: u64 = 4096;
+
+fn pages_on(disk: &MemoryDisk) -> u64 {
+    disk.snapshot()[DATA_PATH].len() as u64 / SIZE
+}
+
+/// Damages every page of the database that is not in memory and that nothing near reaches.
+fn damage_beyond_the_log(store: &Store, primary: &MemoryDisk) -> Vec<PageId> {
+    let pool = &store.shared().core.pool;
+    let whole = |id: &PageId| {
+        pool.read_cached(*id).is_none()
+            && pool.read_raw(*id).unwrap().validate(*id, store.shared().core.log.end()).is_ok()
+    };
+    let ids: Vec<PageId> = (0..pool.file_pages()).map(PageId).filter(whole).collect();
+    for id in &ids {
+        primary.flip_bit(DATA_PATH, u64::from(id.0) * SIZE + 700, 2).unwrap();
+    }
+    let repairs = Repairs::of(store.shared()).unwrap();
+    let near = repairs.plan(&ids, &Elsewhere::default(), &mut || true).unwrap();
+    let is_near = |id: &PageId| near.remedies.iter().any(|remedy| remedy.page == *id);
+    for id in ids.iter().filter(|id| is_near(id)) {
+        primary.flip_bit(DATA_PATH, u64::from(id.0) * SIZE + 700, 2).unwrap();
+    }
+    ids.into_iter().filter(|id| !is_near(id)).collect()
+}
+
+/// A mirrored database whose log no longer reaches back to its beginning.
+fn aged(
+    seed: u64,
+    redoes: bool,
+) -> (Store, crate::txn::TreeRef, Arc<MemoryDisk>, Arc<MemoryDisk>, Arc<Follower>) {
+    let (store, tree, primary, mirror, follower) = mirrored(seed);
+    for round in 0..8 {
+        write(&store, tree, 1000 + 200 * round..1200 + 200 * round);
+        store.checkpoint().unwrap();
+        follower.step().unwrap();
+        if redoes {
+            follower.redo(false, &Progress::default()).unwrap().unwrap();
+        }
+    }
+    store.checkpoint().unwrap();
+    (store, tree, primary, mirror, follower)
+}
+
+fn repair_all(store: &Store, pages: &[PageId]) {
+    let copies = copies_of(store.mirrors(), pages, &Progress::default()).unwrap();
+    let repairs = Repairs::of(store.shared()).unwrap();
+    for id in pages {
+        repairs.repair(*id, &Elsewhere::default()).unwrap_err();
+        let done = repairs.repair(*id, &copies).unwrap();
+        assert_eq!((done.source, done.place.as_str()), (Source::Mirror, PLACE));
+    }
+}
+
+#[test]
+fn a_page_of_the_database_that_the_log_does_not_reach_is_taken_from_the_mirror() {
+    let (store, tree, primary, _mirror, _follower) = aged(1011, true);
+    let before = contents(&store, tree);
+    // What the mirror has not received yet comes from the log of the database.
+    write(&store, tree, 5000..5100);
+    let now = contents(&store, tree);
+    assert!(before != now);
+    store.shared().core.pool.write_out_all().unwrap();
+    let damaged = damage_beyond_the_log(&store, &primary);
+    assert!(!damaged.is_empty());
+    repair_all(&store, &damaged);
+    assert!(contents(&store, tree) == now);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_mirror_that_has_only_the_log_brings_its_page_up_to_date_with_it() {
+    let (store, tree, primary, _mirror, follower) = aged(1021, false);
+    assert!(follower.status().redone.is_none());
+    let now = contents(&store, tree);
+    store.shared().core.pool.write_out_all().unwrap();
+    let damaged = damage_beyond_the_log(&store, &primary);
+    assert!(!damaged.is_empty());
+    repair_all(&store, &damaged);
+    assert!(contents(&store, tree) == now);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_page_that_is_damaged_in_the_mirror_too_stays_damaged_with_its_own_error() {
+    let (store, _, primary, mirror, follower) = aged(1031, true);
+    store.shared().core.pool.write_out_all().unwrap();
+    let damaged = damage_beyond_the_log(&store, &primary);
+    for page in 0..pages_on(&mirror) {
+        mirror.flip_bit(DATA_PATH, page * SIZE + 900, 3).unwrap();
+    }
+    let copies = copies_of(store.mirrors(), &damaged, &Progress::default()).unwrap();
+    let repairs = Repairs::of(store.shared()).unwrap();
+    // Of some the mirror's log has all there is.
+    let is_lost = |id: &&PageId| copies.copies.iter().all(|copy| copy.page.id() != **id);
+    let lost: Vec<_> = damaged.iter().filter(is_lost).collect();
+    assert!(!lost.is_empty());
+    for id in lost {
+        let error = repairs.repair(*id, &copies).unwrap_err();
+        assert!(error.is_page_damage(), "{error}");
+    }
+    follower.mend(&Progress::default()).unwrap_err();
+}
+
+#[test]
+fn damaged_pages_of_a_mirror_are_mended_while_both_are_in_use() {
+    let (store, tree, _, mirror, follower) = mirrored(1041);
+    write(&store, tree, 40..200);
+    store.checkpoint().unwrap();
+    follower.step().unwrap();
+    follower.redo(true, &Progress::default()).unwrap();
+    for page in (0..pages_on(&mirror)).step_by(3) {
+        mirror.flip_bit(DATA_PATH, page * SIZE + 900, 3).unwrap();
+    }
+    // The pages of the database are newer than what the mirror has.
+    write(&store, tree, 200..400);
+    let mended = follower.mend(&Progress::default()).unwrap();
+    assert!(mended > 10, "{mended}");
+    assert_eq!(follower.mend(&Progress::default()).unwrap(), 0);
+    assert_eq!((follower.status().mended, follower.status().copies), (mended, 1));
+    write(&store, tree, 400..450);
+    store.checkpoint().unwrap();
+    follower.step().unwrap();
+    follower.redo(false, &Progress::default()).unwrap().unwrap();
+    let now = contents(&store, tree);
+    let taken = taken_over(&copy_of(&mirror), None);
+    assert!(contents(&taken, tree_of(&taken)) == now);
+    assert_sound(&taken);
+}
+
+#[test]
+fn a_page_that_a_mirror_lost_to_zeros_is_mended_too() {
+    let (store, tree, _, mirror, follower) = mirrored(1051);
+    write(&store, tree, 40..200);
+    store.checkpoint().unwrap();
+    follower.step().unwrap();
+    follower.redo(true, &Progress::default()).unwrap();
+    let file = mirror.open(DATA_PATH, crate::disk::OpenMode::Write).unwrap();
+    let lost = pages_on(&mirror) / 2;
+    file.write_at(&[0; SIZE as usize], lost * SIZE).unwrap();
+    file.sync().unwrap();
+    follower.mend(&Progress::default()).unwrap();
+    let now = contents(&store, tree);
+    let taken = taken_over(&copy_of(&mirror), None);
+    assert!(contents(&taken, tree_of(&taken)) == now);
+    assert_sound(&taken);
+}
+
+#[test]
+fn a_mirror_that_is_killed_while_it_is_mended_is_mended_the_next_time() {
+    let mut cut_off = 0;
+    for nth in 1..30 {
+        let (store, tree, _, mirror, follower) = mirrored(1100 + nth);
+        write(&store, tree, 40..80);
+        for page in (0..pages_on(&mirror)).step_by(2) {
+            mirror.flip_bit(DATA_PATH, page * SIZE + 900, 3).unwrap();
+        }
+        mirror.crash_after(nth);
+        cut_off += u64::from(follower.mend(&Progress::default()).is_err());
+        drop(follower);
+        store.mirrors().remove(PLACE, false).unwrap();
+        let mirror = mirror.reopen();
+        let back = store.mirrors().add_on(PLACE, mirror.clone(), false).unwrap();
+        back.step().unwrap();
+        back.mend(&Progress::default()).unwrap();
+        store.checkpoint().unwrap();
+        back.step().unwrap();
+        back.redo(true, &Progress::default()).unwrap();
+        let now = contents(&store, tree);
+        let taken = taken_over(&copy_of(&mirror), None);
+        assert!(contents(&taken, tree_of(&taken)) == now, "call {nth}");
+        assert_sound(&taken);
+    }
+    assert!(cut_off > 5, "{cut_off}");
+}
