@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication
@@ -13,6 +15,7 @@ from gui.actions import Actions, CommandPalette
 from gui.error_dialog import ErrorDialog
 from gui.jobs_panel import JobsPanel
 from gui.menus import add_window_actions, ask_restore, build_menus
+from gui.mirrors.takeover import TakeoverDialog
 from gui.navigation import Navigation
 from gui.opening import Opening
 from gui.page import Page, PageFrame, Shell
@@ -24,6 +27,9 @@ from gui.theme import ThemeManager
 from gui.welcome import WelcomePage
 from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
+
+if TYPE_CHECKING:
+    from engine.mirrors.register import Heir
 
 _FRAME = QSize(16, 48)
 _BACKUP_ACTIONS = {
@@ -171,6 +177,7 @@ class MainWindow(QMainWindow):
         opening.closed.connect(self._show_closed)
         opening.recovery_needed.connect(self._guide_recovery)
         opening.failed.connect(self._opening_failed)
+        opening.heirs_found.connect(self._offer_heirs)
         self.navigation.page_chosen.connect(self.show_page)
         self.status_strip.page_requested.connect(self.show_page)
         self.status_strip.jobs_requested.connect(self.show_jobs)
@@ -252,6 +259,10 @@ class MainWindow(QMainWindow):
         if self.opening.session is None:
             self._show_closed()
         self.show_error(error, operation)
+
+    def _offer_heirs(self, path: Path, error: BaseException, heirs: Sequence[Heir]) -> None:
+        self._show_closed()
+        self.open_dialog(TakeoverDialog(self.shell, path, error, heirs, self))
 
     def _show_sample(self, sample: Sample) -> None:
         health = sample.health

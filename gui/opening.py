@@ -7,9 +7,19 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from engine.errors import DatabaseExists, RecoveryNeeded, RecoveryProgress
+from engine.errors import (
+    ConfigInvalid,
+    DatabaseExists,
+    DatabaseIsMirror,
+    DatabaseOpenElsewhere,
+    RecoveryNeeded,
+    RecoveryProgress,
+)
 from gui.page import Shell
 from gui.tasks import EngineSession
+
+_IN_ORDER = (ConfigInvalid, DatabaseIsMirror, DatabaseOpenElsewhere)
+"""The database is where it was and can be read: nobody has to take its place."""
 
 
 class Opening(QObject):
@@ -26,6 +36,8 @@ class Opening(QObject):
     """`Path` and the `RecoveryNeeded` error, or `RecoveryProgress` where another program is at it."""
     failed = Signal(object, str)
     """The error and the operation."""
+    heirs_found = Signal(object, object, object)
+    """`Path` of a database that cannot be opened, the error, and the `Heir`s that can take its place."""
 
     def __init__(self, shell: Shell, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -86,9 +98,20 @@ class Opening(QObject):
     def _has_failed(self, path: Path, create: bool, error: BaseException) -> None:
         if isinstance(error, RecoveryNeeded | RecoveryProgress) and not create:
             self.recovery_needed.emit(path, error)
+            return
+        operation = f"{self.tr('create') if create else self.tr('open')} {path.name}"
+        if create or isinstance(error, _IN_ORDER):
+            self.failed.emit(error, operation)
+            return
+        answer = self._shell.run(lambda: _heirs(path), self)
+        answer.done(lambda found: self._tell_heirs(path, error, operation, found))
+        answer.failed(lambda _other: self.failed.emit(error, operation))
+
+    def _tell_heirs(self, path: Path, error: BaseException, operation: str, found: Any) -> None:
+        if found and self.session is None:
+            self.heirs_found.emit(path, error, found)
         else:
-            what = self.tr("create") if create else self.tr("open")
-            self.failed.emit(error, f"{what} {path.name}")
+            self.failed.emit(error, operation)
 
     def _has_closed(self) -> None:
         session, self.session = self.session, None
@@ -99,6 +122,12 @@ class Opening(QObject):
             path, create = self._next
             self._next = None
             self._ask(path, create)
+
+
+def _heirs(path: Path) -> Any:
+    from engine.mirrors.register import heirs
+
+    return heirs(path)
 
 
 def _open(path: Path, create: bool) -> Any:

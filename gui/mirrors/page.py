@@ -12,6 +12,7 @@ from engine.errors import Cancelled
 from engine.types import Event, MirrorInfo, MirrorOutlook
 from gui.actions import Actions
 from gui.mirrors.dialogs import AddMirrorDialog
+from gui.mirrors.failback import FailBackDialog
 from gui.mirrors.words import kind_word, lag_word, loss_words, since_word, state_tone, state_word, tr
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
@@ -45,6 +46,10 @@ class MirrorsPage(Page):
         super().__init__(shell, self.tr("Mirrors"), "")
         self.header.set_subtitle(self.tr("A second copy, always up to date, that can take over"))
         self.header.add_action(button(self.tr("Add a mirror…"), self.add_mirror, "primary", "plus"))
+        self.back = button(self.tr("Fail back…"), self.fail_back, "quiet", "undo")
+        self.back.hide()
+        self.header.add_action(self.back)
+        self._former: Path | None = None
         self.model = RecordModel(mirror_fields(), lambda m: m.path, limit=100, parent=self)
         self.view = RecordView(self.model, self.tr("Mirrors"), (260, 180, 110, 110))
         self.view.record_chosen.connect(self._show_chosen)
@@ -76,9 +81,10 @@ class MirrorsPage(Page):
         listed = QWidget()
         inner = column(self.view, self._reason, gap=Space.S)
         self.prove = button(self.tr("Prove it"), self.prove_chosen, "quiet", "check")
+        self.mend = button(self.tr("Mend it"), self.mend_chosen, "quiet", "integrity")
         self.take_over = button(self.tr("Let it take over…"), self.ask_fail_over, "quiet", "arrow-right")
         self.remove = button(self.tr("Remove…"), self.ask_remove, "quiet", "trash")
-        inner.addLayout(row(None, self.prove, self.take_over, self.remove, gap=Space.S))
+        inner.addLayout(row(None, self.prove, self.mend, self.take_over, self.remove, gap=Space.S))
         listed.setLayout(inner)
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
@@ -101,6 +107,7 @@ class MirrorsPage(Page):
                 "Ctrl+Alt+Shift+N",
                 "check",
             ),
+            ("mirrors.fail_back", self.tr("Fail back…"), self.fail_back, "Ctrl+Alt+Shift+U", "undo"),
             (
                 "mirrors.fail_over",
                 self.tr("Let the chosen mirror take over…"),
@@ -114,16 +121,22 @@ class MirrorsPage(Page):
     def attach(self, session: EngineSession) -> None:
         super().attach(session)
         session.events_arrived.connect(self._hear)
+        session.run(lambda db: db.mirrors.former(), self, channel="mirrors").done(self._show_former)
         self.refresh()
 
     def detach(self) -> None:
         self._timer.stop()
+        self._show_former(None)
         self.model.show([])
         self.question.hide()
         self.errors.clear()
         self._bar.hide()
         self._is_asking = False
         super().detach()
+
+    def _show_former(self, former: Path | None) -> None:
+        self._former = former
+        self.back.setVisible(former is not None)
 
     def entered(self) -> None:
         self.refresh()
@@ -165,7 +178,7 @@ class MirrorsPage(Page):
         self._held.show_value(f"{held} / {len(found)}", words, Tone.GOOD if held == len(found) else Tone.WARN)
 
     def _show_chosen(self, info: MirrorInfo | None) -> None:
-        for part in (self.prove, self.take_over, self.remove):
+        for part in (self.prove, self.mend, self.take_over, self.remove):
             part.setEnabled(info is not None)
         self._reason.setText("" if info is None else info.error)
         self._reason.setVisible(info is not None and bool(info.error))
@@ -195,7 +208,20 @@ class MirrorsPage(Page):
         if proof.ok:
             self.shell.tell(self.tr("The mirror was recovered beside itself, and is whole"))
         else:
-            self.shell.tell(self.tr("The mirror is damaged: {problem}").format(problem=proof.problems[0]))
+            words = self.tr("The mirror is damaged: {problem}. Mend it from the database.")
+            self.shell.tell(words.format(problem=proof.problems[0]))
+
+    def mend_chosen(self) -> None:
+        """Replace damaged pages of the chosen mirror by those of the database."""
+        self._work(lambda db, path: db.mirrors.mend_task(path), self._has_mended)
+
+    def _has_mended(self, pages: int) -> None:
+        if pages:
+            words = self.tr("{pages} damaged pages of the mirror were replaced from the database")
+            self.shell.tell(words.format(pages=formats.count(pages)))
+        else:
+            self.shell.tell(self.tr("Every page of the mirror is whole"))
+        self.refresh()
 
     def ask_fail_over(self) -> None:
         """Say what may be lost, then ask."""
@@ -229,6 +255,11 @@ class MirrorsPage(Page):
     def _has_failed_over(self, done: Any) -> None:
         self.shell.tell(self.tr("{name} has taken over").format(name=done.path.name))
         self.shell.open(done.path)
+
+    def fail_back(self) -> None:
+        """Open the dialog that gives the former directory its place back."""
+        if self.session is not None and self._former is not None:
+            FailBackDialog(self.shell, self.session, self._former, self).open()
 
     def ask_remove(self) -> None:
         """Ask before the chosen mirror is kept no longer."""

@@ -63,7 +63,9 @@ def since_word(info: MirrorInfo) -> str:
 def loss_words(seen: MirrorOutlook) -> str:
     """What a fail over would lose, first of all."""
     if seen.lost_bytes is None:
-        lost = tr("What it lacks cannot be told, for the database cannot be read.")
+        lost = tr(
+            "What it lacks cannot be told, for the database cannot be read: commits after its last are lost."
+        )
     elif seen.lost_bytes:
         lost = tr("It lacks {commits} commits, {size} of log: they would be lost.").format(
             commits=formats.count(seen.lost_commits or 0), size=formats.size(seen.lost_bytes)
@@ -72,7 +74,9 @@ def loss_words(seen: MirrorOutlook) -> str:
         lost = tr("It has everything: nothing is lost.")
     if seen.last_commit_at:
         moment = datetime.fromtimestamp(seen.last_commit_at)
-        lost += " " + tr("Its last commit is of {moment}.").format(moment=f"{moment:%H:%M:%S}")
+        lost += " " + tr("Its last commit is of {moment}; it ends at LSN {lsn}.").format(
+            moment=f"{moment:%Y-%m-%d %H:%M:%S}", lsn=seen.end_lsn
+        )
     if seen.broken:
         lost += " " + tr("The end of its log is damaged.")
     return lost

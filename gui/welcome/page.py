@@ -41,7 +41,7 @@ class WelcomePage(Page):
 
     def entered(self) -> None:
         paths = self.shell.preferences.recent[:_RECENT_SHOWN]
-        looked = self.shell.run(lambda: [(path, _last_change(path)) for path in paths], self)
+        looked = self.shell.run(lambda: [(path, *_standing(path)) for path in paths], self)
         looked.done(self._show_recent)
 
     def try_sample(self) -> None:
@@ -119,15 +119,15 @@ class WelcomePage(Page):
         card.add(self._recent)
         return card
 
-    def _show_recent(self, found: list[tuple[Path, float]]) -> None:
+    def _show_recent(self, found: list[tuple[Path, float, bool]]) -> None:
         clear(self._recent)
-        for path, changed_at in found:
-            self._recent.addWidget(self._recent_line(path, changed_at))
+        for path, changed_at, has_heir in found:
+            self._recent.addWidget(self._recent_line(path, changed_at, has_heir))
         if not found:
             text = self.tr("Databases that you open are listed here. You can also drop one onto this window.")
             self._recent.addWidget(label(text, "caption"))
 
-    def _recent_line(self, path: Path, changed_at: float) -> QWidget:
+    def _recent_line(self, path: Path, changed_at: float, has_heir: bool) -> QWidget:
         open_it = QPushButton()
         open_it.setProperty("kind", "line")
         open_it.setAutoDefault(True)
@@ -140,7 +140,8 @@ class WelcomePage(Page):
         words = column(label(path.stem, "strong"), ElidedLabel(str(path.parent), "caption"), gap=0)
         inner = row(picture, gap=Space.M, margin=(Space.S, Space.XS, Space.S, Space.XS))
         inner.addLayout(words, 1)
-        when = formats.ago(changed_at) if changed_at else self.tr("not found")
+        gone = self.tr("not found: a mirror can take over") if has_heir else self.tr("not found")
+        when = formats.ago(changed_at) if changed_at else gone
         inner.addWidget(label(when, "caption"))
         open_it.setLayout(inner)
         forget = tool_button("close", self.tr("Take {name} from this list").format(name=path.stem))
@@ -155,6 +156,17 @@ class WelcomePage(Page):
     def _forget(self, path: Path) -> None:
         self.shell.preferences.forget(path)
         self.entered()
+
+
+def _standing(path: Path) -> tuple[float, bool]:
+    """When the database was changed last, 0 where it is gone; then, whether something can take its place."""
+    changed_at = _last_change(path)
+    if changed_at:
+        return changed_at, False
+    # Imported here, on the worker: it loads the kernel.
+    from engine.mirrors.register import heirs
+
+    return 0.0, any(heir.is_able for heir in heirs(path))
 
 
 def _last_change(path: Path) -> float:

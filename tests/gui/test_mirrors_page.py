@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PySide6.QtWidgets import QLabel
 
 from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
 from gui.main_window import MainWindow
 from gui.mirrors import MirrorsPage
 from gui.mirrors.dialogs import AddMirrorDialog
+from gui.mirrors.failback import FailBackDialog
+from gui.mirrors.takeover import TakeoverDialog
 from gui.mirrors.words import kind_word, lag_word, loss_words, state_tone, state_word
 from gui.theme import Tone
 
@@ -88,6 +91,52 @@ def test_a_mirror_is_removed_after_a_question(filled: MainWindow, until: Until) 
     page.question.confirmed.emit()
     until(lambda: page._stack.currentIndex() == 0)
     assert database_of(filled).mirrors.list() == ()
+
+
+def test_a_mirror_is_mended_from_the_page(filled: MainWindow, until: Until) -> None:
+    page = mirrored(filled, until)
+    told: list[str] = []
+    filled.shell.told.connect(told.append)
+    page.mend_chosen()
+    until(lambda: any("Every page of the mirror is whole" in text for text in told))
+
+
+def test_a_database_that_is_gone_offers_its_mirror_says_what_may_be_lost_and_opens_it(
+    filled: MainWindow, until: Until, tmp_path: Path
+) -> None:
+    first = database_of(filled).path
+    mirror = Path(mirrored(filled, until).view.current().path)
+    filled.close_database()
+    until(lambda: filled.opening.session is None)
+    first.rename(tmp_path / "gone")
+    filled.show_page("welcome")
+    welcome = filled.pages["welcome"]
+    until(lambda: any("a mirror can take over" in part.text() for part in welcome.findChildren(QLabel)))
+    filled.shell.open(first)
+    until(lambda: filled.findChild(TakeoverDialog) is not None)
+    dialog = filled.findChild(TakeoverDialog)
+    assert dialog.chosen().path == mirror
+    assert "Its last commit is of" in dialog.loss.text()
+    assert str(mirror) in dialog.command.text()
+    dialog.take_over()
+    until(lambda: filled.opening.session is not None)
+    assert database_of(filled).path == mirror
+
+
+def test_a_former_primary_gets_its_place_back(filled: MainWindow, until: Until) -> None:
+    first = database_of(filled).path
+    page = mirrored(filled, until)
+    assert not page.back.isVisibleTo(page)
+    page.fail_over()
+    until(lambda: filled.opening.session is not None and database_of(filled).path != first)
+    until(lambda: page.back.isVisibleTo(page))
+    page.fail_back()
+    dialog = page.findChild(FailBackDialog)
+    assert dialog.former == first
+    until(dialog.go.isEnabled)
+    assert "Nothing is lost" in dialog.words.text()
+    dialog.switch()
+    until(lambda: filled.opening.session is not None and database_of(filled).path == first)
 
 
 def a_mirror(**values: Any) -> MirrorInfo:
