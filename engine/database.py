@@ -86,10 +86,9 @@ def open_database(
     `recovery` says what happens to a database that was not closed: "auto" opens it once its log was
     read and checked, and recovers it in the background, which cannot be taken back (`status` and
     `recovery_report` tell how far it is); with `recover_on_demand` off, or where that would take too
-    much memory, it is recovered before this returns; with `auto_recovery_enabled` off it is not
-    recovered; "ask" and "never" raise
-    `RecoveryNeeded` (-60) with the `indicators` found. Recovery writes, so a read-only open
-    raises it too. `config` takes the place of the database's `reliability.toml`.
+    much memory, it is recovered before this returns. "ask" and "never", "auto" with
+    `auto_recovery_enabled` off, and a read-only open, for recovery writes, raise `RecoveryNeeded`
+    (-60) with the `indicators` found. `config` takes the place of the database's `reliability.toml`.
 
     Raises `DatabaseNotFound`, `NotADatabase`, `DatabaseOpenElsewhere`, `RecoveryProgress` (-80)
     while another program recovers it, `ConfigInvalid`, and what recovery raises.

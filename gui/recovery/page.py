@@ -174,9 +174,7 @@ class RecoveryPage(Page):
 
     def unsaved(self) -> str:
         if self.work.is_prepared:
-            return self.tr(
-                "A recovery waits to be put in place; it is dropped, and the next one begins anew."
-            )
+            return self.tr("A recovery that waits to be put in place is dropped; the next begins anew.")
         return ""
 
     # What happened
@@ -431,9 +429,7 @@ class RecoveryPage(Page):
 
     def _show_stopped(self, report: RecoveryReport) -> None:
         self.failure.show_rolled_back(report)
-        self.header.set_subtitle(self.tr("The database still needs recovery"))
-        self._show_part(FAILED)
-        self._offer_ways()
+        self._turn_to_failure()
 
     def _has_failed(self, error: BaseException, operation: str) -> None:
         report = self.work.report
@@ -451,11 +447,12 @@ class RecoveryPage(Page):
             self.shell.tell(self.tr("Cancelled; the database still needs recovery."))
             self._show_stopped(report)
             return
-        self._show_failure(from_exception(error, operation), operation, report)
+        known = from_exception(error, operation)
+        self.failure.show_failure(known, report)
+        self.errors.show_error(known, operation)
+        self._turn_to_failure()
 
-    def _show_failure(self, error: HoldfastError, operation: str, report: RecoveryReport) -> None:
-        self.failure.show_failure(error, report)
-        self.errors.show_error(error, operation)
+    def _turn_to_failure(self) -> None:
         self.header.set_subtitle(self.tr("The database still needs recovery"))
         self._show_part(FAILED)
         self._offer_ways()
