@@ -226,7 +226,7 @@ def test_what_can_be_read_is_saved_into_a_new_database_where_nothing_reaches(
     assert page.detail.salvage.isVisible()
     dialog.go.click()
     until(lambda: dialog.step == ADVISE)
-    dialog.advice.view.choose_line(5)
+    dialog.advice.view.choose_line(6)
     assert dialog.advice.salvage.isVisible()
     dialog.advice.salvage.click()
     (saving,) = page.findChildren(SalvageDialog)
