@@ -41,7 +41,7 @@ _FIRST_STAGE = 6
 
 _REDO_READS = 1.8
 """Redo goes through the log once, and through part of it again for the pages that are rebuilt."""
-_FINISH_BYTES = 40 * MB
+_FINISH_BYTES = 100 * MB
 """What the syncs and the checkpoint at the end take, as bytes to be installed."""
 _USUAL_CACHE = 64 << 20
 """As much as a cache usually holds was changed and not yet written."""
@@ -146,7 +146,9 @@ class Estimator:
         if name in ("log validation", "analysis"):
             # Told of whole segments, of which the last one is not full.
             told_total = min(told_total, total) or told_total
-        return total * min(1.0, told_done / told_total), total
+        # The syncs and the checkpoint at the end tell nothing.
+        telling = total - _FINISH_BYTES if name == "install" else total
+        return telling * min(1.0, told_done / told_total), total
 
     @staticmethod
     def _seconds(name: str, size: float) -> float:
