@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,32 +13,9 @@ from engine.config import Config
 from engine.integrity.advice import Source, options
 from engine.integrity.repair import plan_task
 from engine.integrity.scrubber import scrub_task
+from tests.engine.damaged import answer, damage, rows_of
 
-PAGE = 8192
 ROWS = 2000
-
-
-def damage(path: Path, first: int = 3, every: int = 1) -> list[int]:
-    """Writes rubbish into pages of closed files; returns their numbers."""
-    data = path / "database.holdfast"
-    content = bytearray(data.read_bytes())
-    damaged = []
-    for page in range(first, len(content) // PAGE, every):
-        if any(content[page * PAGE : (page + 1) * PAGE]):
-            content[page * PAGE + 300 : page * PAGE + 320] = b"what a disk made up!"
-            damaged.append(page)
-    data.write_bytes(content)
-    return damaged
-
-
-def rows_of(path: Path) -> dict[bytes, bytes]:
-    with engine.open(path, create=False) as db, db.transaction() as txn:
-        return dict(txn.tree("t", create=False).items())
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, object]]:
-    status = main([*map(str, arguments), "--json"])
-    return status, json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from engine import errors
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.integrity.scrubber import scrub_task
+from tests.engine.damaged import answer, damage, rows_of
 
-PAGE = 8192
 ROWS = 2000
 
 
@@ -25,29 +24,6 @@ def filled(path: Path, **settings: object) -> Path:
                 for i in range(first, first + 100):
                     tree[b"%06d" % i] = b"value %d " % i * 20
     return path
-
-
-def damage(path: Path, first: int = 3, every: int = 1) -> list[int]:
-    """Writes rubbish into pages of the closed database; returns their numbers."""
-    data = path / "database.holdfast"
-    content = bytearray(data.read_bytes())
-    damaged = []
-    for page in range(first, len(content) // PAGE, every):
-        if any(content[page * PAGE : (page + 1) * PAGE]):
-            content[page * PAGE + 300 : page * PAGE + 320] = b"what a disk made up!"
-            damaged.append(page)
-    data.write_bytes(content)
-    return damaged
-
-
-def rows_of(path: Path) -> dict[bytes, bytes]:
-    with engine.open(path, create=False) as db, db.transaction() as txn:
-        return dict(txn.tree("t", create=False).items())
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, object]]:
-    status = main([*map(str, arguments), "--json"])
-    return status, json.loads(capsys.readouterr().out)
 
 
 def test_damage_whose_history_is_in_the_log_is_mended_by_reading(tmp_path: Path) -> None:

@@ -35,6 +35,26 @@ def rows_of(path: Path) -> int:
         return len(txn.tree("t", create=False))
 
 
+def forget_log(database: Database) -> None:
+    """The log no longer has the history of any page."""
+    for _ in range(3):
+        database.store.rotate_log()
+        database.checkpoint()
+
+
+def a_leaf(database: Database) -> int:
+    """A page with rows."""
+    pages = ((page, database.store.page_info(page)) for page in range(database.status().pages))
+    return next(page for page, info in pages if info["kind"] == "leaf" and info["tree"] > 1)
+
+
+def spoil(path: Path, page: int) -> None:
+    """Write rubbish into a page of the closed database."""
+    with (path / "database.holdfast").open("r+b") as content:
+        content.seek(page * 8192 + 300)
+        content.write(b"what a disk made up!")
+
+
 def test_a_backup_with_a_passphrase_needs_it_for_everything(database: Database, tmp_path: Path) -> None:
     chain, key = tmp_path / "chain", passphrase("a long walk in the hills")
     fill(database)
@@ -96,18 +116,10 @@ def test_a_damaged_page_comes_back_from_an_encrypted_backup(tmp_path: Path, conf
     settings = config.changed(backup_key_file=str(file))
     with engine.open(path, config=settings) as database:
         fill(database)
-        for _ in range(3):
-            database.store.rotate_log()
-            database.checkpoint()
+        forget_log(database)
         database.backups.full_task(database.keeper.folder).run()
-        leaves = [
-            page
-            for page in range(database.status().pages)
-            if (info := database.store.page_info(page))["kind"] == "leaf" and info["tree"] > 1
-        ]
-    with (path / "database.holdfast").open("r+b") as content:
-        content.seek(leaves[0] * 8192 + 300)
-        content.write(b"what a disk made up!")
+        page = a_leaf(database)
+    spoil(path, page)
     assert main(["repair", str(path)]) == 0
     assert rows_of(path) == 500
 
@@ -118,18 +130,10 @@ def test_a_damaged_page_comes_back_from_a_backup_whose_passphrase_is_given(
     path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
     with engine.open(path, config=config) as database:
         fill(database)
-        for _ in range(3):
-            database.store.rotate_log()
-            database.checkpoint()
+        forget_log(database)
         database.backups.full_task(chain, key=passphrase("a long walk in the hills")).run()
-        leaves = [
-            page
-            for page in range(database.status().pages)
-            if (info := database.store.page_info(page))["kind"] == "leaf" and info["tree"] > 1
-        ]
-    with (path / "database.holdfast").open("r+b") as content:
-        content.seek(leaves[0] * 8192 + 300)
-        content.write(b"what a disk made up!")
+        page = a_leaf(database)
+    spoil(path, page)
     asked = ["a long walk in the dark", "a long walk in the hills"]
     monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: asked.pop(0))
     assert main(["repair", str(path), "--from", str(chain)]) != 0

@@ -63,6 +63,17 @@ def is_refused(place: Any) -> bool:
     return card is not None and card.words.code == BackupLocked.code and not place.lock.isHidden()
 
 
+def restored_with_the_key(dialog: Any, target: Path, until: Until) -> int:
+    """The rows that come back once the right key is given."""
+    give(dialog.lock, RIGHT)
+    until(dialog.go.isEnabled)
+    dialog.start()
+    until(lambda: "Restored" in dialog.banner.title())
+    dialog.accept()
+    with engine.open(target) as restored, restored.transaction() as txn:
+        return len(txn.tree("stock"))
+
+
 def test_a_verification_and_a_rehearsal_ask_for_the_passphrase(locked: MainWindow, until: Until) -> None:
     page = page_of(locked)
     page.verify()
@@ -93,13 +104,7 @@ def test_a_restore_asks_before_it_begins_and_a_wrong_key_writes_nothing(
     dialog.start()
     until(lambda: is_refused(dialog))
     assert not target.exists()
-    give(dialog.lock, RIGHT)
-    until(dialog.go.isEnabled)
-    dialog.start()
-    until(lambda: "Restored" in dialog.banner.title())
-    dialog.accept()
-    with engine.open(target) as restored, restored.transaction() as txn:
-        assert len(txn.tree("stock")) == 300
+    assert restored_with_the_key(dialog, target, until) == 300
 
 
 def test_a_moment_is_previewed_and_restored_with_the_passphrase(
@@ -114,13 +119,7 @@ def test_a_moment_is_previewed_and_restored_with_the_passphrase(
     dialog.place.setText(str(target))
     until(lambda: is_refused(dialog))
     assert not dialog.go.isEnabled()
-    give(dialog.lock, RIGHT)
-    until(dialog.go.isEnabled)
-    dialog.start()
-    until(lambda: "Restored" in dialog.banner.title())
-    dialog.accept()
-    with engine.open(target) as restored, restored.transaction() as txn:
-        assert len(txn.tree("stock")) == 299
+    assert restored_with_the_key(dialog, target, until) == 299
 
 
 def test_the_rescue_guide_asks_and_what_was_given_on_the_page_serves_it(

@@ -66,6 +66,21 @@ fn repair_all(store: &Store, pages: &[PageId]) {
     }
 }
 
+/// Damages the pages of the database, and takes them from the mirror: they hold what they held.
+fn assert_comes_back(
+    store: &Store,
+    primary: &MemoryDisk,
+    tree: crate::txn::TreeRef,
+    now: &[(Vec<u8>, Vec<u8>)],
+) {
+    store.shared().core.pool.write_out_all().unwrap();
+    let damaged = damage_beyond_the_log(store, primary);
+    assert!(!damaged.is_empty());
+    repair_all(store, &damaged);
+    assert!(contents(store, tree).as_slice() == now);
+    assert_sound(store);
+}
+
 #[test]
 fn a_page_of_the_database_that_the_log_does_not_reach_is_taken_from_the_mirror() {
     let (store, tree, primary, _mirror, _follower) = aged(1011, true);
@@ -74,12 +89,7 @@ fn a_page_of_the_database_that_the_log_does_not_reach_is_taken_from_the_mirror()
     write(&store, tree, 5000..5100);
     let now = contents(&store, tree);
     assert!(before != now);
-    store.shared().core.pool.write_out_all().unwrap();
-    let damaged = damage_beyond_the_log(&store, &primary);
-    assert!(!damaged.is_empty());
-    repair_all(&store, &damaged);
-    assert!(contents(&store, tree) == now);
-    assert_sound(&store);
+    assert_comes_back(&store, &primary, tree, &now);
 }
 
 #[test]
@@ -87,12 +97,7 @@ fn a_mirror_that_has_only_the_log_brings_its_page_up_to_date_with_it() {
     let (store, tree, primary, _mirror, follower) = aged(1021, false);
     assert!(follower.status().redone.is_none());
     let now = contents(&store, tree);
-    store.shared().core.pool.write_out_all().unwrap();
-    let damaged = damage_beyond_the_log(&store, &primary);
-    assert!(!damaged.is_empty());
-    repair_all(&store, &damaged);
-    assert!(contents(&store, tree) == now);
-    assert_sound(&store);
+    assert_comes_back(&store, &primary, tree, &now);
 }
 
 #[test]
