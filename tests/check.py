@@ -38,6 +38,7 @@ def checks() -> list[Check]:
     """Every check, quick ones first."""
     python = (sys.executable, "-m")
     ruff, cargo = (*python, "ruff"), ("cargo",)
+    spread = ("-n", "logical", "--dist", "worksteal")
     # Cargo.toml makes warnings errors.
     clippy = ("clippy", "--all-targets", "--features", "extension-module", "--locked", "--quiet")
     return [
@@ -54,7 +55,7 @@ def checks() -> list[Check]:
         Check("cargo fmt", (*cargo, "fmt", "--check"), KERNEL, fix=(*cargo, "fmt")),
         Check("clippy", (*cargo, *clippy), KERNEL),
         Check("cargo test", (*cargo, "test", "--locked", "--quiet"), KERNEL),
-        Check("pytest", (*python, "pytest", "-q"), needs_kernel=True),
+        Check("pytest", (*python, "pytest", "-q", *spread), needs_kernel=True),
     ]
 
 
