@@ -21,6 +21,8 @@ LOW_MEMORY = 256 * MIB
 MOST_LOSER_CHANGES = 500_000
 _CHANGE_BYTES = 150
 """Of log, for one change of a loser."""
+_MOST_KILLS = 5
+"""Of a process that is killed until it has left what a scenario needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,12 @@ def _up_to_the_damage(run: Run) -> Verdict:
 
 @scenario("pages whose write was under way are torn")
 def torn_page_writes(run: Run) -> Verdict:
-    run.work(run.orders(cache="1 MiB"))
-    run.figures["torn_pages"] = faults.tear_pages(run.path)
+    for _ in range(_MOST_KILLS):
+        run.work(run.orders(cache="1 MiB"))
+        run.figures["torn_pages"] = faults.tear_pages(run.path)
+        # Killed while it wrote the copies, no page had come to its place yet.
+        if run.figures["torn_pages"]:
+            break
     ensure(run.figures["torn_pages"] > 0, "no page could be torn")
     run.recover()
     return run.verify()
