@@ -63,6 +63,7 @@ class MainWindow(QMainWindow):
         self._wanted_page = ""
         self._import_source: Path | None = None
         self._may_close = False
+        self._asks_for_jobs = False
         self._closes_window = False
         self._build()
         self._add_pages()
@@ -185,6 +186,7 @@ class MainWindow(QMainWindow):
         self.jobs.added.connect(self._job_added)
         self.jobs.changed.connect(self._count_jobs)
         self.jobs.changed.connect(self._close_when_idle)
+        self.jobs.changed.connect(self._answer_itself)
         self._question.confirmed.connect(self._close_for_good)
 
     def _restore(self) -> None:
@@ -339,15 +341,27 @@ class MainWindow(QMainWindow):
 
     def _ask_before_closing(self, and_window: bool) -> None:
         self._closes_window = and_window
-        lost = self._lost()
+        unsaved, lost = self._unsaved(), self._lost()
         if lost and not self._may_close:
+            self._asks_for_jobs = not unsaved
+            if self._asks_for_jobs:
+                lost.append(self.tr("Without an answer it closes when they have ended."))
             self._question.ask(" ".join(lost), self.tr("Drop them and close"), self.tr("Keep working"))
             return
         self._close_for_good()
 
+    def _answer_itself(self) -> None:
+        """Closes once the jobs that were asked about have ended."""
+        if self._asks_for_jobs and not self._question.isHidden() and not self._lost():
+            self._question.hide()
+            self._close_for_good()
+
+    def _unsaved(self) -> list[str]:
+        return [text for page in self.pages.values() if (text := page.unsaved())]
+
     def _lost(self) -> list[str]:
         """What closing now would drop, in words."""
-        lost = [text for page in self.pages.values() if (text := page.unsaved())]
+        lost = self._unsaved()
         running = len(self.jobs.running())
         if running:
             text = self.tr("Jobs that run and would be cancelled: {n}.")

@@ -49,10 +49,10 @@ class FindingDetail(QFrame):
         self._confirm = ConfirmBar()
         self._confirm.confirmed.connect(self._agree)
         whole = column(
-            row(self._title, self._priority, None),
+            row(self._title, self._priority, None, self._close),
             self._means,
             self._make_grid(),
-            row(self.repair, self.extent, self.salvage, None, self._close),
+            row(self.repair, self.extent, self.salvage, None),
             self._confirm,
             gap=Space.S,
             margin=(Space.M, Space.M, Space.M, Space.M),

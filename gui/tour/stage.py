@@ -80,6 +80,14 @@ class Stage(QObject):
         path = self._out / f"{self._number:02d}-{name}.png"
         image.save(str(path))
         print(f"{self._number:2d}  {words}  ({path.name})", flush=True)
+        if (excess := self._excess()) > 0:
+            self.say(f"the page is {excess} pixels too wide for the window")
+
+    def _excess(self) -> int:
+        """By how many pixels the page in view is wider than its room."""
+        page = self.window.pages.get(self.window.current_page_id())
+        room = None if page is None else page.parentWidget()
+        return 0 if page is None or room is None else page.minimumSizeHint().width() - room.width()
 
     def say(self, words: str) -> None:
         """A line without a picture."""

@@ -49,6 +49,27 @@ def test_a_new_database_is_shown_and_closed_cleanly(qtbot, window, session):
     assert window.current_page_id() == "welcome"
 
 
+def test_a_question_about_jobs_answers_itself_when_they_have_ended(qtbot, window, session):
+    job = window.jobs.start(load(session, operations=200_000))
+    window.close_database()
+    asked = not window._question.isHidden()
+    with qtbot.waitSignal(window.opening.closed, timeout=60_000):
+        pass
+    assert asked
+    assert job.progress.outcome is Outcome.SUCCEEDED
+    assert window._question.isHidden()
+
+
+def test_who_keeps_working_is_not_closed_when_the_jobs_end(qtbot, window, session):
+    job = window.jobs.start(load(session))
+    window.close_database()
+    window._question._no.click()
+    qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
+    qtbot.wait(50)
+    assert window.opening.session is session
+    assert not session.is_closing
+
+
 def test_a_checkpoint_is_taken_and_told(qtbot, window, session):
     before = session.last_sample.status.checkpoint.count
     window.show_page("log")

@@ -27,6 +27,7 @@ def test_the_tour_creates_works_crashes_recovers_and_loses_nothing(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "acknowledged commits are there; nothing else is" in ended.stdout
     assert "Traceback" not in ended.stderr
+    assert "too wide" not in ended.stdout, ended.stdout
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
     assert len(pictures) >= 17
     assert any("repaired" in name for name in pictures)
