@@ -295,7 +295,7 @@ def test_a_schedule_is_chosen_on_the_page_and_its_next_run_is_told(
     page.schedule.changed.emit({"backup_schedule": "daily", "backup_time": "03:15"})
     until(lambda: "03:15" in page.schedule.next_words())
     assert database_of(with_backup).config.backup_schedule == "daily"
-    assert page.schedule.kind.currentData() == "daily"
+    until(lambda: page.schedule.kind.currentData() == "daily")
     page.schedule.changed.emit({"backup_schedule": "off"})
     until(lambda: "by itself" in page.schedule.next_words())
 
