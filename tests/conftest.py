@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,6 +34,15 @@ def private_user_directories(
         "LOCALAPPDATA",
     ):
         monkeypatch.setenv(name, str(home / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_scrubbed_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scrubber would repair, on a slow machine, what a test has damaged; those of it ask for a round."""
+    # Not imported here: there are tests of what an import loads.
+    scrubber = sys.modules.get("engine.integrity.scrubber")
+    if scrubber is not None:
+        monkeypatch.setattr(scrubber, "_SETTLE_S", 3600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -107,9 +107,9 @@ class Pace:
 class Scrubber:
     """Scrubs one open database on a thread of its own. Any thread may steer it."""
 
-    def __init__(self, database: Database, *, settle_s: float = _SETTLE_S) -> None:
+    def __init__(self, database: Database, *, settle_s: float | None = None) -> None:
         self._database = database
-        self._settle_s = settle_s
+        self._settle_s = _SETTLE_S if settle_s is None else settle_s
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
