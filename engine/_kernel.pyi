@@ -27,6 +27,7 @@ __all__ = [
     "inspect",
     "is_unfinished_backup",
     "mirror_fail_over",
+    "mirror_look",
     "mirror_outlook",
     "mirror_standing",
     "mirror_verify",
@@ -108,6 +109,10 @@ def mirror_outlook(path: str, primary: str | None = None) -> dict[str, Any]:
 def mirror_fail_over(path: str, primary: str | None = None, accept_cut: bool = False) -> dict[str, Any]:
     """Make the mirror in `path` the primary; it needs a recovery afterwards. The former one is fenced
     where it can be reached. Keys: as in mirror_outlook."""
+
+def mirror_look(path: str, beside: str, options: dict[str, Any], job: Job | None = None) -> Store:
+    """Open what a former primary, or a mirror, in `path` holds, for reading only; the folder `beside`
+    takes what that writes. Nobody else may have it open."""
 
 def mirror_verify(path: str, scratch: str, job: Job | None = None) -> dict[str, Any]:
     """Recover a mirror that nobody keeps at the moment beside itself, in the folder `scratch`, and
@@ -205,7 +210,10 @@ class Store:
         """How each mirror stands. Keys: path, synchronous, in_step (commits wait for it), phase
         (connecting|copying|following|lost|refused), error (code and fields, or None), shipped_lsn,
         redone_lsn, lag_bytes, lag_s, held (log it lacks is kept), copies, copied and to_copy (pages),
-        shipped_bytes, mended (damaged pages of it that were replaced)."""
+        shipped_bytes, mended (damaged pages of it that were replaced), log_mended (bytes of its damaged
+        log that were replaced)."""
+    def mirror_renew(self, path: str) -> None:
+        """Give a mirror that does not follow a new copy; what only its directory holds is lost."""
     def mirror_verify(self, path: str, scratch: str, job: Job | None = None) -> dict[str, Any]:
         """As the function, of a mirror that is kept; shipping goes on meanwhile."""
     def mirror_mend(self, path: str, job: Job | None = None) -> int:

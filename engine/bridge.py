@@ -99,6 +99,11 @@ def look_at_snapshot(
     return store.look_at_snapshot(name, str(beside), store_options(config, read_only=True), job)
 
 
+def mirror_look(path: Path, beside: Path, config: Config, job: _kernel.Job) -> _kernel.Store:
+    """Open what a former primary in `path` holds, read-only; the folder `beside` takes what that writes."""
+    return _kernel.mirror_look(str(path), str(beside), store_options(config, read_only=True), job)
+
+
 def revert_to_snapshot(path: Path, name: str, config: Config, job: _kernel.Job) -> int:
     """Make the closed database in `path` what its snapshot is, in place; returns the pages put back."""
     return _kernel.revert_to_snapshot(str(path), name, store_options(config), job)

@@ -432,6 +432,8 @@ class MirrorInfo:
     """Why it is lost or refused."""
     mended: int = 0
     """Damaged pages of it that were replaced by those of the database, since that was opened."""
+    log_mended: int = 0
+    """Bytes of its damaged log that were replaced by those of the database, in use or archived."""
 
     @property
     def is_level(self) -> bool:

@@ -1,4 +1,5 @@
-"""The verb about mirrors: mirror PATH add|remove|status|verify|mend|fail-over|fail-back."""
+"""The verb about mirrors: mirror PATH add|remove|status|verify|mend|fail-over|fail-back and, for a former
+primary that went on alone, compare|rescue|renew."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from engine.cli import former
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
-from engine.database import Database, directory_of
-from engine.errors import HoldfastError, InvalidArgument, MirrorIncomplete
+from engine.database import directory_of
+from engine.errors import HoldfastError, InvalidArgument
 from engine.mirrors import outlook as looking
 from engine.mirrors.failover import FailOver, fail_over_task
 from engine.mirrors.outlook import Proof, known_mirrors, verify_task
@@ -20,25 +22,41 @@ from engine.tasks import Task
 from engine.types import MirrorOutlook
 from engine.units import format_size
 
-ACTIONS = ("status", "add", "remove", "verify", "mend", "fail-over", "fail-back")
+ACTIONS = (
+    *("status", "add", "remove", "verify", "mend", "fail-over", "fail-back"),
+    *("compare", "rescue", "renew"),
+)
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
     """Declare the verb."""
     parser = add_verb(verbs, "mirror", mirror, "Keep a second directory up to date, or let it take over")
-    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument(
+        "action",
+        choices=ACTIONS,
+        metavar="ACTION",
+        help=f"{', '.join(ACTIONS)}. A former primary that went on alone: compare tells what only it holds, "
+        "rescue brings tables of it over, renew gives up what it holds and makes it a mirror anew",
+    )
     parser.add_argument("mirror", nargs="?", metavar="MIRROR", help="the directory of the mirror")
     parser.add_argument(
         "--synchronous", action="store_true", help="add: commits wait until the mirror has them"
     )
     parser.add_argument("--remove-files", action="store_true", help="remove: its files go too")
-    parser.add_argument("--preview", action="store_true", help="fail-over: only say what may be lost")
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="fail-over: only say what may be lost; rescue: only count what would be written",
+    )
     parser.add_argument(
         "--accept-cut",
         action="store_true",
         help="fail-over: also where the end of the mirror's log is damaged; what lies beyond is lost",
     )
-    parser.add_argument("--scratch", metavar="DIR", help="verify: where the scratch folder goes")
+    parser.add_argument(
+        "--scratch", metavar="DIR", help="verify, compare, rescue, renew: where the scratch folder goes"
+    )
+    former.add_arguments(parser)
 
 
 def mirror(args: argparse.Namespace, out: Output) -> int:
@@ -56,6 +74,9 @@ def mirror(args: argparse.Namespace, out: Output) -> int:
         "mend": _mend,
         "fail-over": _fail_over,
         "fail-back": _fail_back,
+        "compare": former.compare,
+        "rescue": former.rescue,
+        "renew": former.renew,
     }
     return work[args.action](args, out)
 
@@ -155,8 +176,15 @@ def _mend(args: argparse.Namespace, out: Output) -> int:
     with open_existing(args.path, out) as database:
         out.follow(database.mirrors.level_task(args.mirror))
         mended = out.follow(database.mirrors.mend_task(args.mirror))
-    words = f"{mended:,} damaged pages were replaced." if mended else "Every page of it is whole."
-    out.result({"mirror": str(Path(args.mirror).expanduser().absolute()), "mended": mended}, [words])
+        info = database.mirrors.find(args.mirror)
+    words = [f"{mended:,} damaged pages were replaced." if mended else "Every page of it is whole."]
+    if info.log_mended:
+        words.append(f"{format_size(info.log_mended)} of its log were damaged, and were replaced.")
+    if info.copies:
+        words.append("Its log was damaged where it is kept nowhere any more: it got a new copy.")
+    place = str(Path(args.mirror).expanduser().absolute())
+    value = {"mirror": place, "mended": mended, "log_mended": info.log_mended, "copies": info.copies}
+    out.result(value, words)
     return FINE
 
 
@@ -191,18 +219,9 @@ def _fail_back(args: argparse.Namespace, out: Output) -> int:
     def work(task: Task[FailOver]) -> FailOver:
         database = open_existing(args.path, out)
         try:
-            _ensure_kept(database, args.mirror)
+            former.ensure_kept(database, args.mirror)
             return task.carry(database.mirrors.fail_over_task(args.mirror))
         finally:
             database.close()
 
     return _told(out.follow(Task("Fail back", work)), out)
-
-
-def _ensure_kept(database: Database, mirror: str) -> None:
-    place = str(Path(mirror).expanduser().absolute())
-    if any(info.path == place for info in database.mirrors.list()):
-        return
-    if not Path(place).is_dir():
-        raise MirrorIncomplete(path=place, reason="it is not there")
-    database.mirrors.add(place)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.database import Database
 
 _LOOK_S = 0.05
+_RENEWAL_S = 60.0
 
 
 class Mirrors:
@@ -173,10 +174,11 @@ class Mirrors:
         return Task(f"Prove the mirror {place.name}", work)
 
     def mend_task(self, path: str | Path) -> Task[int]:
-        """Read every page of a mirror, and replace damaged ones by those of this database: no full copy.
-        The answer is how many. Both are in use meanwhile.
+        """Read the log and every page of a mirror, and replace what is damaged by what this database has,
+        of the log also by what is archived: no full copy. The answer is the pages. Both are in use meanwhile.
 
-        Redo in the mirror does the same by itself when it meets a damaged page. Raises
+        Redo in the mirror does the same by itself when it meets damage. Where the damaged part of the log is
+        kept nowhere any more, the mirror gets a new copy: event `mirror_needs_copy`. Raises
         `MirrorIncomplete` (-111) where the mirror does not follow, and the page's own error where the
         database has it no more either: repair that first.
         """
@@ -188,6 +190,27 @@ class Mirrors:
             return self._database.store.mirror_mend(str(place), job)
 
         return Task(f"Mend the mirror {place.name}", work)
+
+    def renew_task(self, path: str | Path) -> Task[MirrorInfo]:
+        """Give a mirror that is of another history a new copy: what only its directory holds is lost.
+        The answer comes once it has everything.
+
+        A former primary that went on alone is such a one; `engine.backups.former` looks at what it holds,
+        and saves it. Start the task, or run it; after a cancel the copy goes on by itself. Raises
+        `InvalidArgument` (-2) where the mirror follows, and its own error where it cannot be written.
+        """
+        place = _place(path)
+
+        def work(task: Task[MirrorInfo]) -> MirrorInfo:
+            self._database.store.mirror_renew(str(place))
+            due = time.monotonic() + _RENEWAL_S
+            while self.find(place).phase is MirrorPhase.REFUSED and time.monotonic() < due:
+                # What it was refused for is looked at again within a second or two.
+                task.proceed()
+                time.sleep(_LOOK_S)
+            return self.wait_level(place, task)
+
+        return Task(f"Make {place.name} a mirror anew", work)
 
     def fail_over_task(self, path: str | Path) -> Task[FailOver]:
         """Let the mirror take over from this database. While that works nothing is lost; where its disk
@@ -240,6 +263,7 @@ def _info(raw: dict[str, Any]) -> MirrorInfo:
         to_copy=raw["to_copy"],
         shipped_bytes=raw["shipped_bytes"],
         mended=raw["mended"],
+        log_mended=raw["log_mended"],
         error_code=code,
         error=text,
     )

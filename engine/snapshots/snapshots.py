@@ -71,9 +71,10 @@ class Snapshots:
         return Task("Take a snapshot", work)
 
     def drop(self, name: str) -> None:
-        """Remove a snapshot. What it kept and an older one needs stays until that one goes.
+        """Remove a snapshot, and give its room back but for pages that an older one needs.
 
-        Raises `SnapshotNotFound` (-96).
+        While somebody looks at it, or where the disk has no room to move those pages, its room is given back
+        by the next one that is taken or dropped. Raises `SnapshotNotFound` (-96).
         """
         self._database.store.drop_snapshot(name)
         self._database.events.publish("snapshot_dropped", name=name)

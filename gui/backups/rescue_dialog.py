@@ -65,13 +65,12 @@ class RescueDialog(StepDialog):
     ) -> None:
         """`key` opens the backups in `folder`, where they are encrypted and somebody has given it already."""
         moment = formats.moment(stop.at)
-        title = self.tr("The past of {name}: {moment}").format(name=session.name, moment=moment)
+        self._session, self._folder, self._stop = session, folder, stop
         names = (self.tr("1 Look"), self.tr("2 Choose"), self.tr("3 Preview"), self.tr("4 Rescue"))
         errors = ErrorSlot(lambda action: action in ("retry", "wait"))
-        super().__init__(title, (*names, self.tr("5 Done")), _SHOWN, errors, parent)
+        super().__init__(self.title_words(), (*names, self.tr("5 Done")), _SHOWN, errors, parent)
         self.resize(1060, 640)
         self.shell = shell
-        self._session, self._folder, self._stop = session, folder, stop
         self._held = _Holder(shell)
         self._job: Any = None
         self._counts: tuple[RescuedTable, ...] = ()
@@ -79,7 +78,7 @@ class RescueDialog(StepDialog):
         self.lock = KeyQuestion()
         self.lock.take(key)
         self.lock.given.connect(self.look)
-        parts = (self._look_part(moment), self.choose, self.preview, self.outcome)
+        parts = (self._look_part(), self.choose, self.preview, self.outcome)
         self.lay_out(parts, self._go_back, self._go_on)
         self.errors.action_requested.connect(lambda _action: self._retry())
         self.choose.changed.connect(self._show_buttons)
@@ -89,14 +88,33 @@ class RescueDialog(StepDialog):
         self._show_step(LOOK)
         self.look()
 
-    def _look_part(self, moment: str) -> QWidget:
-        told = QWidget()
-        words = self.tr(
+    def title_words(self) -> str:
+        """What the guide is about."""
+        moment = formats.moment(self._stop.at)
+        return self.tr("The past of {name}: {moment}").format(name=self._session.name, moment=moment)
+
+    def look_words(self) -> str:
+        """What its first step does."""
+        return self.tr(
             "The database as it was on {moment} is rebuilt in a scratch folder, beside the one that is open, "
             "and compared with it row by row. Nothing of yours is written; the scratch folder goes when this "
             "window is closed."
-        )
-        told.setLayout(column(self.lock, label(words.format(moment=moment), "muted", wrap=True), None))
+        ).format(moment=formats.moment(self._stop.at))
+
+    def look_maker(self) -> Callable[[Any], Any]:
+        """What makes, on the worker, the task that gives the past."""
+        folder, lsn, given = self._folder, self._stop.lsn, self.lock.key()
+        return lambda database: _past_task(database, folder, lsn, given)
+
+    def command_words(self) -> tuple[tuple[str | Path, ...], tuple[str | Path, ...]]:
+        """The commands that compare, and that rescue but for what is chosen."""
+        words = (*point_words(self._stop), *self.lock.command_words())
+        path, where = self._session.path, ("--backups", self._folder, *words)
+        return ("difference", path, *where), ("rescue", path, *where)
+
+    def _look_part(self) -> QWidget:
+        told = QWidget()
+        told.setLayout(column(self.lock, label(self.look_words(), "muted", wrap=True), None))
         return told
 
     def _show_step(self, step: int) -> None:
@@ -126,13 +144,12 @@ class RescueDialog(StepDialog):
         return self.tr("Rescue {rows} in one transaction").format(rows=formats.rows(total))
 
     def _show_command(self) -> None:
-        words = (*point_words(self._stop), *self.lock.command_words())
-        path, where = self._session.path, ("--backups", self._folder, *words)
+        compares, rescues = self.command_words()
         if self.step in (LOOK, CHOOSE):
-            self.command.show_command("difference", path, *where)
+            self.command.show_command(*compares)
             return
         tables = [word for name in self.choose.chosen for word in ("--table", name)]
-        self.command.show_command("rescue", path, *where, *tables, "--conflicts", self.preview.way())
+        self.command.show_command(*rescues, *tables, "--conflicts", self.preview.way())
         # A key may hold anything: rows that were picked one by one have no command of their own.
         self.command.setVisible(
             all(wanted.keys is None and not wanted.into for wanted in self.choose.chosen.values())
@@ -163,8 +180,7 @@ class RescueDialog(StepDialog):
 
     def look(self) -> None:
         """Rebuild the past in a scratch folder, then compare."""
-        folder, lsn, given = self._folder, self._stop.lsn, self.lock.key()
-        self._start(lambda db: _past_task(db, folder, lsn, given), self._compare_with)
+        self._start(self.look_maker(), self._compare_with)
 
     def _compare_with(self, past: Past) -> None:
         self._held.take(past)

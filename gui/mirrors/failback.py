@@ -1,7 +1,8 @@
-"""The dialog that gives a former primary its place back."""
+"""The dialog that gives a former primary its place back, or settles what only it holds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from PySide6.QtWidgets import QDialog, QWidget
 
 from engine.errors import Cancelled
 from engine.types import MirrorInfo, MirrorPhase
+from gui.mirrors.former import FormerDialog
 from gui.mirrors.words import lag_word, state_tone, state_word
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
-from gui.widgets import CommandLine, Pill, button, column, label, row
+from gui.widgets import CommandLine, ConfirmBar, Pill, button, column, label, row
 
 _LOOK_MS = 300
 
@@ -45,6 +47,12 @@ class FailBackDialog(QDialog):
         self.go.setDefault(True)
         self.go.setEnabled(False)
         self.keep.hide()
+        self.save = button(self.tr("What only it holds…"), self.save_rows, "", "search")
+        self.renew = button(self.tr("Make it a mirror anew…"), self.ask_renew, "", "refresh")
+        self.save.hide()
+        self.renew.hide()
+        self.question = ConfirmBar()
+        self.question.confirmed.connect(self.make_anew)
         steps = self.tr(
             "The directory that was the database before becomes its mirror, catches up from the log, and "
             "then takes its place back. The database is in use until the last moment."
@@ -54,12 +62,14 @@ class FailBackDialog(QDialog):
             label(steps, "muted", wrap=True),
             row(label(str(former), "strong"), None, self.state),
             self.words,
+            self.question,
             self.errors,
             self.bar,
             self.command,
             gap=Space.M,
         )
-        whole.addLayout(row(None, self.keep, button(self.tr("Close"), self.close), self.go))
+        buttons = (self.save, self.renew, self.keep, button(self.tr("Close"), self.close), self.go)
+        whole.addLayout(row(None, *buttons))
         whole.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
         self.setLayout(whole)
         self._timer = QTimer(self)
@@ -82,6 +92,12 @@ class FailBackDialog(QDialog):
             return
         self.info = info = next((one for one in found if one.path == str(self.former)), None)
         self.keep.setVisible(info is None)
+        is_refused = info is not None and info.phase is MirrorPhase.REFUSED
+        for part in (self.save, self.renew):
+            part.setEnabled(True)
+        self.save.setVisible(is_refused)
+        self.renew.setVisible(is_refused)
+        self.go.setVisible(not is_refused)
         self.go.setEnabled(info is not None and info.is_level)
         if info is None:
             self.state.show_state(self.tr("not kept"), Tone.WARN)
@@ -95,8 +111,8 @@ class FailBackDialog(QDialog):
     def _standing_words(self, info: MirrorInfo) -> str:
         if info.phase is MirrorPhase.REFUSED:
             return self.tr(
-                "{reason} What only it holds would be lost if it followed: so it is left alone. Open a copy "
-                "of it, bring over what you need, move the directory away, and keep it as a mirror anew."
+                "{reason} What only it holds would be lost if it followed: so it is left alone. First look "
+                "at what that is, row by row, and bring over what you need; then make it a mirror anew."
             ).format(reason=info.error)
         if info.phase is MirrorPhase.LOST:
             return self.tr("{reason} It goes on by itself when it is there again.").format(reason=info.error)
@@ -114,19 +130,52 @@ class FailBackDialog(QDialog):
         answer = self._session.run(lambda db: db.mirrors.add(former), self, channel="files")
         answer.done(lambda _info: self.refresh()).failed(self._has_failed)
 
+    def save_rows(self) -> None:
+        """Open the guide that compares what it holds with the database, and brings rows over."""
+        self.errors.clear()
+        FormerDialog(self._shell, self._session, self.former, self).open()
+
+    def ask_renew(self) -> None:
+        """Say what is lost, then ask."""
+        reason = self.info.error if self.info is not None else ""
+        text = self.tr(
+            "{reason} Whatever only it holds, and was not brought over, is lost for good: its directory is "
+            "overwritten with a copy of this database."
+        ).format(reason=reason)
+        self.question.ask(text, self.tr("Lose it, and make it a mirror"), self.tr("Leave it"), Tone.BAD)
+
+    def make_anew(self) -> None:
+        """Make the former directory a mirror anew; what only it holds is lost."""
+        self.errors.clear()
+        former = self.former
+        self.command.show_command("mirror", self._session.path, "renew", former, "--accept-loss")
+        self._start(lambda db: db.mirrors.renew_task(former), self._has_renewed)
+
+    def _has_renewed(self, _info: object) -> None:
+        self._is_working = False
+        self.bar.hide()
+        self.command.show_command("mirror", self._session.path, "fail-back", self.former)
+        self._shell.tell(self.tr("{name} is a mirror now, and has everything").format(name=self.former.name))
+        self.refresh()
+
     def switch(self) -> None:
         """Give the former directory its place back, and open it there."""
         self.errors.clear()
-        self._is_working = True
-        self.go.setEnabled(False)
         former = self.former
+        self._start(lambda db: db.mirrors.fail_over_task(former), self._has_switched)
+
+    def _start(self, make: Callable[[Any], Any], done: Callable[[Any], object]) -> None:
+        """Make a task on a worker, and follow it as a job."""
+        self._is_working = True
+        for part in (self.go, self.save, self.renew):
+            part.setEnabled(False)
 
         def follow(task: Any) -> None:
             job = self._shell.jobs.start(task, self)
             self.bar.follow(job)
-            job.answer.done(self._has_switched).failed(self._has_failed)
+            job.answer.done(done).failed(self._has_failed)
 
-        answer = self._session.run(lambda db: db.mirrors.fail_over_task(former), self, channel="mirrors")
+        answer = self._session.run(make, self, channel="mirrors")
         answer.done(follow).failed(self._has_failed)
 
     def _has_switched(self, done: Any) -> None:
@@ -138,6 +187,8 @@ class FailBackDialog(QDialog):
     def _has_failed(self, error: BaseException) -> None:
         self._is_asking = self._is_working = False
         self.bar.hide()
+        self.save.setEnabled(True)
+        self.renew.setEnabled(True)
         if not isinstance(error, Cancelled):
             self._timer.stop()
             self.errors.show_error(error, self.windowTitle())

@@ -9,7 +9,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from engine.errors import Cancelled
-from engine.types import Event, MirrorInfo, MirrorOutlook
+from engine.types import Event, MirrorInfo, MirrorOutlook, MirrorPhase
 from gui.actions import Actions
 from gui.mirrors.dialogs import AddMirrorDialog
 from gui.mirrors.failback import FailBackDialog
@@ -84,7 +84,10 @@ class MirrorsPage(Page):
         self.mend = button(self.tr("Mend it"), self.mend_chosen, "quiet", "integrity")
         self.take_over = button(self.tr("Let it take over…"), self.ask_fail_over, "quiet", "arrow-right")
         self.remove = button(self.tr("Remove…"), self.ask_remove, "quiet", "trash")
-        inner.addLayout(row(None, self.prove, self.mend, self.take_over, self.remove, gap=Space.S))
+        self.settle = button(self.tr("Settle its history…"), self.settle_chosen, "quiet", "undo")
+        self.settle.hide()
+        buttons = (self.settle, self.prove, self.mend, self.take_over, self.remove)
+        inner.addLayout(row(None, *buttons, gap=Space.S))
         listed.setLayout(inner)
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
@@ -180,6 +183,7 @@ class MirrorsPage(Page):
     def _show_chosen(self, info: MirrorInfo | None) -> None:
         for part in (self.prove, self.mend, self.take_over, self.remove):
             part.setEnabled(info is not None)
+        self.settle.setVisible(info is not None and info.phase is MirrorPhase.REFUSED)
         self._reason.setText("" if info is None else info.error)
         self._reason.setVisible(info is not None and bool(info.error))
 
@@ -260,6 +264,12 @@ class MirrorsPage(Page):
         """Open the dialog that gives the former directory its place back."""
         if self.session is not None and self._former is not None:
             FailBackDialog(self.shell, self.session, self._former, self).open()
+
+    def settle_chosen(self) -> None:
+        """Open the dialog about a mirror of another history."""
+        chosen = self._chosen()
+        if self.session is not None and chosen is not None:
+            FailBackDialog(self.shell, self.session, Path(chosen.path), self).open()
 
     def ask_remove(self) -> None:
         """Ask before the chosen mirror is kept no longer."""

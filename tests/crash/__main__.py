@@ -1,6 +1,7 @@
 """Crash campaigns, from the root of the repository:
 
     python -m tests.crash --kills 100                  processes killed at random
+    python -m tests.crash --takeovers 30               primaries killed; their mirrors take over
     python -m tests.crash --seeds 1000 --minutes 5     power failures of a simulated disk
     python -m tests.crash --sabotage log-sync          the same with a safeguard left out
     python -m tests.crash --matrix --size "1 GiB"      the validation matrix, from runs
@@ -29,6 +30,7 @@ from engine.units import parse_size
 from tests.crash import matrix, seeds
 from tests.crash.kills import Campaign, Violation
 from tests.crash.scenarios import SCENARIOS
+from tests.crash.takeovers import LIMIT_S, Takeovers
 
 _EXAMPLES = 3
 _console = Console(highlight=False, soft_wrap=True)
@@ -44,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulated = (options.seeds, options.minutes, options.first, options.sabotage)
     if all(option is None for option in simulated):
         seed = secrets.randbelow(10**9) if options.seed is None else options.seed
+        if options.takeovers is not None:
+            return take_over(options.takeovers, seed)
         return kill(10 if options.kills is None else options.kills, seed, options.recovery)
-    if options.kills is not None or options.seed is not None:
-        parser.error("--kills and --seed belong to one campaign, the other options to another")
+    if any(option is not None for option in (options.kills, options.takeovers, options.seed)):
+        parser.error("--kills, --takeovers and --seed belong to one campaign, the other options to another")
     count = options.seeds or (10**9 if options.minutes is not None else 400)
     first = secrets.randbelow(10**12) if options.first is None else options.first
     return simulate(first, count, options.minutes, options.sabotage, options.recovery)
@@ -60,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     kills = parser.add_argument_group("processes killed at random")
     kills.add_argument("--kills", type=_positive, metavar="N", help="how many to kill (10)")
     kills.add_argument("--seed", type=int, help="what they write and when they are killed (random)")
+    kills.add_argument(
+        "--takeovers", type=_positive, metavar="N", help="kill so many primaries; their mirrors take over"
+    )
     simulated = parser.add_argument_group("power failures of a simulated disk")
     simulated.add_argument("--seeds", type=_positive, metavar="N", help="how many runs (400)")
     simulated.add_argument("--minutes", type=float, metavar="M", help="end after so long")
@@ -92,6 +99,26 @@ def kill(kills: int, seed: int, recovery: str | None) -> int:
         _console.print(f"seed {seed}; the database and what its processes wrote are kept in {directory}")
         return 1
     _console.print(campaign.figures.table())
+    shutil.rmtree(directory)
+    return 0
+
+
+def take_over(kills: int, seed: int) -> int:
+    """A campaign of lost primaries, in a directory of its own, which is kept where something went wrong."""
+    directory = Path(tempfile.mkdtemp(prefix="holdfast-takeovers-"))
+    campaign = Takeovers(directory, seed, lambda line: _console.print(line, markup=False))
+    _console.print(f"{kills} primaries killed, seed {seed}")
+    try:
+        figures = campaign.run(kills)
+    except Violation as violation:
+        _console.print(f"VIOLATION: {violation}", markup=False)
+        _console.print(f"seed {seed}; what is left is kept in {directory}")
+        return 1
+    slowest, mean = max(campaign.seconds), sum(campaign.seconds) / len(campaign.seconds)
+    _console.print(
+        f"{kills} mirrors took over; {figures.commits_acknowledged:,} commits were acknowledged, and all are "
+        f"there; a fail over took {mean:.2f} s, the slowest {slowest:.2f} s (limit {LIMIT_S:.0f} s)"
+    )
     shutil.rmtree(directory)
     return 0
 

@@ -23,6 +23,7 @@ from tests.crash.script import (
     draw,
     scratch_tree,
 )
+from tests.crash.takeovers import Takeovers
 from tests.crash.visitor import VERBS, Visitor
 from tests.crash.writer import CONFIG, carry_out
 
@@ -92,6 +93,15 @@ def test_commits_survive_kills_while_an_open_database_is_still_redone(tmp_path: 
     assert figures.recoveries_behind_the_opening >= 2
     assert figures.verifications >= 2
     assert figures.commits_acknowledged > 50
+
+
+def test_a_synchronous_mirror_that_takes_over_has_every_acknowledged_commit(tmp_path: Path) -> None:
+    campaign = Takeovers(tmp_path, seed=4, tell=print)
+    figures = campaign.run(kills=2)
+    assert figures.kills_at_work == 2
+    assert figures.verifications == 3
+    assert figures.commits_acknowledged > 0
+    assert [item.name for item in tmp_path.glob("*.holdfast")] == [campaign.path.name]
 
 
 def test_the_same_seed_draws_the_same_transaction() -> None:

@@ -1,8 +1,9 @@
 """The process that is killed: opens a database, says what it holds, and writes until it dies.
 
 Run as `python -m tests.crash.writer PATH SEED WAY`. The way is "whole", "early" (it opens the database
-after analysis, and the recovery goes on meanwhile) or "blind" (early, and it writes at once, without
-having read what the database holds; the next life will). It speaks in lines of JSON on standard output,
+after analysis, and the recovery goes on meanwhile), "blind" (early, and it writes at once, without
+having read what the database holds; the next life will) or "mirrored" (whole, and each commit waits for a
+new mirror beside it). It speaks in lines of JSON on standard output,
 each a list that begins with its kind:
 
     opening                           engine.open is about to be called
@@ -34,6 +35,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
 import engine
@@ -81,6 +83,8 @@ _FIGURES_EVERY_S = 0.02
 _CHECKPOINT_EVERY_S = 0.15
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.1
+_MIRROR_S = 60.0
+_LOOK_S = 0.01
 _LOST_TO_ANOTHER = (Deadlock, WriteConflict, SnapshotTooOld)
 
 
@@ -246,7 +250,10 @@ def open_and_tell(path: str, way: str, channel: Channel) -> tuple[Database, dict
     """Open the database, recovering it, and say all that it holds; where each thread stands."""
     channel.tell("opening")
     began = time.monotonic()
-    settings = CONFIG.changed(recover_on_demand=way != "whole")
+    settings = CONFIG.changed(recover_on_demand=way in ("early", "blind"))
+    if way == "mirrored":
+        # No commit goes on without the mirror, however slow the machine is.
+        settings = settings.changed(mirror_loss_action="wait", mirror_timeout=_MIRROR_S)
     database = engine.open(path, config=settings, recovery="auto")
     report = database.recovery_report
     recovery = None
@@ -270,8 +277,28 @@ def open_and_tell(path: str, way: str, channel: Channel) -> tuple[Database, dict
         if part[0] == "stands":
             stands = dict(part[2])
     channel.tell("checked", [asdict(problem) for problem in database.check().problems])
+    if way == "mirrored":
+        mirror_anew(database)
     channel.tell("ready")
     return database, stands
+
+
+def mirror_of(path: Path) -> Path:
+    """Where the mirror of the database in `path` lies: they have numbers."""
+    name, _, number = path.stem.rpartition(" ")
+    return path.with_name(f"{name} {int(number) + 1}{path.suffix}")
+
+
+def mirror_anew(database: Database) -> None:
+    """Keep one mirror, a new one; returns once commits wait for it."""
+    for info in database.mirrors.list():
+        database.mirrors.remove(info.path)
+    place = mirror_of(database.path)
+    database.mirrors.add(place, synchronous=True)
+    due = time.monotonic() + _MIRROR_S
+    while not database.mirrors.find(place).in_step:
+        assert time.monotonic() < due, database.mirrors.find(place)
+        time.sleep(_LOOK_S)
 
 
 def main(path: str, seed: int, way: str) -> None:

@@ -13,6 +13,8 @@ from engine.config import Config
 from engine.integrity.advice import Source, options
 from engine.integrity.repair import plan_task
 from engine.integrity.scrubber import scrub_task
+from engine.mirrors.failover import fail_over_task
+from engine.mirrors.outlook import verify_task
 from tests.engine.damaged import answer, damage, rows_of
 
 ROWS = 2000
@@ -101,7 +103,25 @@ def test_damaged_pages_of_a_mirror_are_mended_without_a_full_copy(pair: tuple[Pa
 
 def test_the_command_line_mends_a_mirror(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     path, mirror = pair
-    assert answer(capsys, "mirror", path, "mend", mirror) == (0, {"mirror": str(mirror), "mended": 0})
+    whole = {"mirror": str(mirror), "mended": 0, "log_mended": 0, "copies": 0}
+    assert answer(capsys, "mirror", path, "mend", mirror) == (0, whole)
     damage(mirror, first=3, every=4)
     assert answer(capsys, "mirror", path, "mend", mirror)[0] == 0
     assert answer(capsys, "mirror", path, "verify", mirror, "--scratch", path.parent)[1]["ok"]
+
+
+def test_a_mirror_whose_log_is_damaged_is_whole_again_without_a_full_copy(pair: tuple[Path, Path]) -> None:
+    path, mirror = pair
+    newest = sorted((mirror / "wal").glob("*.wal"))[-1]
+    log = bytearray(newest.read_bytes())
+    used = max(place for place, byte in enumerate(log) if byte)
+    log[used // 2] ^= 1
+    newest.write_bytes(log)
+    with engine.open(path, create=False) as db:
+        db.mirrors.level_task(mirror).run()
+        assert db.mirrors.mend_task(mirror).run() == 0
+        info = db.mirrors.level_task(mirror).run()
+        assert info.copies == 0
+        assert not info.error
+    assert verify_task(mirror).run().ok
+    assert fail_over_task(mirror, path).run().outlook.is_without_loss

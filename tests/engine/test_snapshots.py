@@ -71,6 +71,29 @@ def test_a_snapshot_is_opened_beside_the_database_and_shows_its_moment(database:
     assert not list(database.path.parent.glob(".*snapshot*"))
 
 
+def test_the_room_of_a_dropped_snapshot_is_given_back_and_the_others_stay_what_they_were(
+    database: Database,
+) -> None:
+    known = {}
+    for round_ in range(4):
+        fill(database, 0, 600, b"abcd"[round_ : round_ + 1])
+        known[f"s{round_}"] = read(database)
+        database.snapshots.take(f"s{round_}")
+    fill(database, 0, 600, b"e")
+    database.checkpoint()
+    for name in ("s1", "s3"):
+        before = database.snapshots.room()
+        database.snapshots.drop(name)
+        assert database.snapshots.room() < before
+    left = {info.name for info in database.snapshots.list()}
+    assert left == {"s0", "s2"}
+    files = {item.stem for item in (database.path / "snapshots").iterdir()}
+    assert len(files) == 2
+    for name in left:
+        with database.snapshots.open_task(name).run() as seen:
+            assert read(seen) == known[name]
+
+
 def test_a_snapshot_becomes_a_database_of_its_own(database: Database, tmp_path: Path) -> None:
     fill(database)
     then = read(database)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from PySide6.QtWidgets import QLabel
 
+from engine.mirrors.failover import fail_over_task
 from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
 from gui.main_window import MainWindow
 from gui.mirrors import MirrorsPage
 from gui.mirrors.dialogs import AddMirrorDialog
 from gui.mirrors.failback import FailBackDialog
+from gui.mirrors.former import FormerDialog
 from gui.mirrors.takeover import TakeoverDialog
 from gui.mirrors.words import kind_word, lag_word, loss_words, state_tone, state_word
 from gui.theme import Tone
@@ -137,6 +139,48 @@ def test_a_former_primary_gets_its_place_back(filled: MainWindow, until: Until) 
     assert "Nothing is lost" in dialog.words.text()
     dialog.switch()
     until(lambda: filled.opening.session is not None and database_of(filled).path == first)
+
+
+def test_what_only_a_former_primary_holds_is_saved_and_it_is_made_a_mirror_anew(
+    filled: MainWindow, until: Until, tmp_path: Path
+) -> None:
+    former = database_of(filled).path
+    successor = Path(mirrored(filled, until).view.current().path)
+    database_of(filled).mirrors.remove(successor)
+    with database_of(filled).transaction() as txn:
+        txn.tree("stock")[b"only there"] = b"x"
+    filled.close_database()
+    until(lambda: filled.opening.session is None)
+    fail_over_task(successor).run()
+    filled.shell.open(successor)
+    until(lambda: filled.opening.session is not None)
+    filled.show_page("mirrors")
+    page = page_of(filled)
+    page.refresh()
+    until(lambda: page.view.current() is not None and page.view.current().phase is MirrorPhase.REFUSED)
+    until(lambda: page.settle.isVisibleTo(page))
+    page.settle_chosen()
+    dialog = page.findChild(FailBackDialog)
+    assert dialog.former == former
+    until(lambda: dialog.save.isVisibleTo(dialog))
+    assert not dialog.go.isVisibleTo(dialog)
+    assert "row by row" in dialog.words.text()
+    dialog.save_rows()
+    guide = dialog.findChild(FormerDialog)
+    until(lambda: bool(guide.choose.tables.rowCount()))
+    assert "only" in guide.windowTitle()
+    words = guide.command.text()
+    assert " compare " in words
+    assert str(former) in words
+    guide.close()
+    dialog.ask_renew()
+    assert dialog.question.isVisibleTo(dialog)
+    assert "is lost for good" in dialog.question.accessibleName()
+    dialog.question.confirmed.emit()
+    until(lambda: dialog.go.isVisibleTo(dialog) and dialog.go.isEnabled())
+    assert "Nothing is lost" in dialog.words.text()
+    dialog.close()
+    assert database_of(filled).mirrors.find(former).phase is MirrorPhase.FOLLOWING
 
 
 def a_mirror(**values: Any) -> MirrorInfo:

@@ -65,7 +65,7 @@ impl SegmentHeader {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Defect> {
+    pub fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Defect> {
         let is_zeroed = bytes.iter().all(|b| *b == 0);
         if bytes.len() < HEADER_BYTES as usize {
             return Err(if is_zeroed { Defect::Empty } else { Defect::Cut });

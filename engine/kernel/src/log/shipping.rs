@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use super::archive::archive_folder;
 use super::gate::{Gate, Patience};
 use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use super::writer::Log;
-use crate::disk::OpenMode;
+use crate::disk::{Disk, OpenMode};
 use crate::error::Result;
+use crate::sync::Arc;
 use crate::types::{Incarnation, Lsn};
 
 /// A segment that is in use, empty ones included.
@@ -34,6 +36,16 @@ impl Log {
             file_bytes: HEADER_BYTES + slot.capacity,
         })
         .collect()
+    }
+
+    /// Where its segments lie, and where they are archived: disks and folders, as far as that is set.
+    pub fn places(&self) -> Vec<(Arc<dyn Disk>, String)> {
+        let core = &self.core;
+        let mut places = vec![(Arc::clone(&core.disk), FOLDER.to_owned())];
+        if core.options.archive {
+            places.push(archive_folder(&core.disk, self.database(), core.options.archive_at.as_deref()));
+        }
+        places
     }
 
     /// The header of a segment in use, as it lies there.

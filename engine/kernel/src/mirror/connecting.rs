@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::base;
 use super::ends::log_end;
 use super::follower::{Follower, Phase};
+use super::log_mending::kept_nowhere;
 use super::rejoin;
 use super::shipper::{Shipper, holding, too_late};
 use super::standing::{Role, Standing, superseded};
@@ -21,6 +22,15 @@ const SETTINGS: &str = "reliability.toml";
 /// So much of the log before where a mirror ends is compared with the primary's.
 const COMPARED: u64 = 64 << 10;
 
+/// What of another history is given up on purpose.
+#[derive(Clone, Copy)]
+struct Given {
+    /// What a mirror holds.
+    mirror: bool,
+    /// What a former primary holds.
+    database: bool,
+}
+
 impl Follower {
     /// Looks at what is there, and goes on with it, or copies anew where it is ours and of no use.
     pub(super) fn connect(&self) -> Result<Shipper> {
@@ -28,9 +38,12 @@ impl Follower {
         let mine = Standing::read(&**disk)?
             .unwrap_or_else(|| Standing::primary(self.source.shared.core.log.database()));
         let theirs = Standing::read(&*self.target)?;
-        let is_renewed = mine.mirrors.iter().any(|known| known.path == self.path && known.is_renewed);
-        let was_copied = is_renewed
-            || mine.mirrors.iter().any(|known| known.path == self.path && !known.hold.is_none());
+        let known = mine.mirrors.iter().find(|known| known.path == self.path);
+        let gives = Given {
+            mirror: known.is_some_and(|known| known.is_renewed || known.is_given_up),
+            database: known.is_some_and(|known| known.is_given_up),
+        };
+        let was_copied = gives.mirror || known.is_some_and(|known| !known.hold.is_none());
         if theirs.is_none() && was_copied {
             // Its disk is not there: a copy would go to another one.
             return Err(Error::new(Code::IoError)
@@ -44,12 +57,12 @@ impl Follower {
                 *lock = Some(self.pulse.during(claim)?);
             }
         }
-        let connected = self.take_up(&mine, theirs, is_renewed)?;
+        let connected = self.take_up(&mine, theirs, gives)?;
         self.carry_settings()?;
         Ok(connected)
     }
 
-    fn take_up(&self, mine: &Standing, theirs: Option<Standing>, is_renewed: bool) -> Result<Shipper> {
+    fn take_up(&self, mine: &Standing, theirs: Option<Standing>, gives: Given) -> Result<Shipper> {
         let ours = Standing {
             role: Role::Mirror,
             other: self.own.clone(),
@@ -63,9 +76,12 @@ impl Follower {
         }
         match theirs.role {
             Role::Primary if theirs.epoch > mine.epoch => Err(self.yield_to(&theirs)?),
+            Role::Primary | Role::Superseded if gives.database && theirs.epoch <= mine.epoch => {
+                self.copy(&ours)
+            }
             Role::Primary => Err(diverged("it is a database of its own")),
             Role::Copying => self.copy(&ours),
-            Role::Mirror if is_renewed && theirs.epoch <= mine.epoch => self.copy(&ours),
+            Role::Mirror if gives.mirror && theirs.epoch <= mine.epoch => self.copy(&ours),
             Role::Superseded => {
                 rejoin::ensure_prefix(&self.target, mine, &theirs)?;
                 rejoin::make_mirror(&*self.target, &ours)?;
@@ -110,13 +126,21 @@ impl Follower {
         Ok(superseded(&fenced))
     }
 
-    /// Goes on with a whole mirror; one that the log no longer reaches, or that is damaged, gets a
-    /// new copy. `MirrorDiverged` where it holds what the primary has not.
+    /// Goes on with a whole mirror; one that the log no longer reaches, or that is damaged beyond
+    /// what the log of the primary can mend, gets a new copy. `MirrorDiverged` where it holds what
+    /// the primary has not.
     fn resume(&self, ours: &Standing) -> Result<Shipper> {
-        let found = if std::mem::take(&mut self.facts.lock().is_damaged) {
-            Err(incomplete("it is damaged"))
-        } else {
-            self.find_place()
+        let (is_damaged, is_log_damaged) = {
+            let mut facts = self.facts.lock();
+            (std::mem::take(&mut facts.is_damaged), std::mem::take(&mut facts.is_log_damaged))
+        };
+        let found = match (is_damaged, is_log_damaged) {
+            (true, _) => Err(incomplete("it is damaged")),
+            (false, true) => self.find_mended_place(),
+            (false, false) => match self.find_place() {
+                Err(error) if error.code == Code::WalCorrupted => self.find_mended_place(),
+                found => found,
+            },
         };
         let shipper = match found {
             Ok(shipper) => shipper,
@@ -138,6 +162,11 @@ impl Follower {
             ours.write(&*self.target)?;
         }
         Ok(shipper)
+    }
+
+    /// As [`Follower::find_place`], once what is damaged of the mirror's log was replaced.
+    fn find_mended_place(&self) -> Result<Shipper> {
+        if self.mend_log()? > 0 { self.find_place() } else { Err(kept_nowhere()) }
     }
 
     fn find_place(&self) -> Result<Shipper> {

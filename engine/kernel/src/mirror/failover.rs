@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::recovery::Progress;
-use crate::store::{Ground, RECOVERY_MARKER, Recovering, StoreOptions, put_marker};
+use crate::store::{Ground, RECOVERY_MARKER, Recovering, Store, StoreOptions, put_marker};
 use crate::sync::Arc;
 use crate::types::Lsn;
 use crate::verify::CheckReport;
@@ -49,10 +49,13 @@ pub struct Missing {
 /// What failing over to `mirror` would lose, as far as `primary` can be read; changes nothing.
 /// `MirrorIncomplete` where it cannot take over.
 pub fn outlook(mirror: &Arc<dyn Disk>, primary: Option<&Arc<dyn Disk>>) -> Result<Outlook> {
-    look(mirror, primary).map(|(outlook, ..)| outlook)
+    compared(mirror, primary).map(|(outlook, ..)| outlook)
 }
 
-fn look(mirror: &Arc<dyn Disk>, primary: Option<&Arc<dyn Disk>>) -> Result<(Outlook, Standing, LogEnd)> {
+fn compared(
+    mirror: &Arc<dyn Disk>,
+    primary: Option<&Arc<dyn Disk>>,
+) -> Result<(Outlook, Standing, LogEnd)> {
     let theirs = Standing::read(&**mirror)?.ok_or_else(|| incomplete("it is no mirror"))?;
     match theirs.role {
         Role::Mirror => {}
@@ -104,7 +107,7 @@ pub fn fail_over(
     primary: Option<&Arc<dyn Disk>>,
     accepts_cut: bool,
 ) -> Result<Outlook> {
-    let (outlook, theirs, end) = look(mirror, primary)?;
+    let (outlook, theirs, end) = compared(mirror, primary)?;
     if let Some(broken) = &end.broken
         && !accepts_cut
     {
@@ -139,8 +142,13 @@ fn promote(mirror: &dyn Disk, theirs: &Standing, end: &LogEnd, epoch: u64) -> Re
     }
     put_marker(mirror, RECOVERY_MARKER)?;
     // Log is held for the former primary: should it come back, it can follow.
-    let former =
-        Known { path: theirs.other.clone(), is_synchronous: false, hold: end.at, is_renewed: false };
+    let former = Known {
+        path: theirs.other.clone(),
+        is_synchronous: false,
+        hold: end.at,
+        is_renewed: false,
+        is_given_up: false,
+    };
     let mirrors = if theirs.other.is_empty() { Vec::new() } else { vec![former] };
     let new = Standing { role: Role::Primary, epoch, mirrors, parted_at: end.at, ..theirs.clone() };
     new.write(mirror)
@@ -173,4 +181,25 @@ pub fn verify(
     let report = store.check(false, progress);
     store.close()?;
     Ok((end, report?))
+}
+
+/// Opens what a former primary, or a mirror, holds, for reading only: recovered beside itself, on
+/// `scratch`, which must last as long as the store. It stays as it is; the caller holds its lock.
+pub fn look(
+    disk: &Arc<dyn Disk>,
+    scratch: Arc<dyn Disk>,
+    options: &StoreOptions,
+    progress: &Progress,
+) -> Result<Store> {
+    let base: Arc<dyn Disk> = Arc::new(Unmarked(Arc::clone(disk)));
+    let options = StoreOptions { background: false, ..options.clone() };
+    let mut recovering = Recovering::begin(base, &options, Ground::Rehearsal(scratch))?;
+    match recovering.run(progress) {
+        Ok(()) => recovering.look(),
+        Err(error) => {
+            // The first error is the one to tell; the scratch disk goes anyway.
+            let _ = recovering.abandon();
+            Err(error)
+        }
+    }
 }

@@ -80,6 +80,8 @@ pub struct MirrorStatus {
     pub shipped_bytes: u64,
     /// Damaged pages of it that were replaced by those of the database.
     pub mended: u64,
+    /// Bytes of its damaged log that were replaced by those of the database.
+    pub log_mended: u64,
 }
 
 pub(super) struct Facts {
@@ -96,7 +98,16 @@ pub(super) struct Facts {
     pub mark: Option<Mark>,
     /// It is damaged beyond its single pages: it needs a new copy.
     pub is_damaged: bool,
+    /// Its log is damaged, and may be had again from the database's.
+    pub is_log_damaged: bool,
     pub mended: u64,
+    pub log_mended: u64,
+}
+
+impl Facts {
+    fn is_whole(&self) -> bool {
+        !self.is_damaged && !self.is_log_damaged
+    }
 }
 
 /// Takes the lock of a mirror's directory.
@@ -162,7 +173,9 @@ impl Follower {
             shipped_bytes: 0,
             mark: None,
             is_damaged: false,
+            is_log_damaged: false,
             mended: 0,
+            log_mended: 0,
         };
         let pulse = Arc::<Pulse>::default();
         let target: Arc<dyn Disk> = Arc::new(Watched { disk: target, pulse: Arc::clone(&pulse) });
@@ -240,7 +253,7 @@ impl Follower {
     fn step_to(&self, to: Lsn, keep_on: &dyn Fn() -> Result<()>) -> Result<()> {
         let mut session = self.session.lock();
         let done = (|| {
-            if self.facts.lock().is_damaged {
+            if !self.facts.lock().is_whole() {
                 *session = None;
             }
             let shipper = match &mut *session {
@@ -361,7 +374,7 @@ impl Follower {
         let Ok(Some(mut mine)) = Standing::read(disk) else { return };
         for known in mine.mirrors.iter_mut().filter(|known| known.path == self.path) {
             known.hold = lsn;
-            known.is_renewed = false;
+            (known.is_renewed, known.is_given_up) = (false, false);
         }
         // Where this fails, more log is held than need be.
         let _ = mine.write(disk);
@@ -383,11 +396,13 @@ impl Follower {
         }
     }
 
-    /// Notes what only a new copy can cure.
+    /// Notes what the next step is to cure: damaged pages by a new copy, a damaged log by that of the
+    /// database.
     fn judged(&self, done: Result<Option<Lsn>>) -> Result<Option<Lsn>> {
         if let Err(error) = &done {
-            let is_damage = error.is_page_damage() && error.code != Code::IoError;
-            self.facts.lock().is_damaged |= is_damage || error.code == Code::WalCorrupted;
+            let mut facts = self.facts.lock();
+            facts.is_damaged |= error.is_page_damage() && error.code != Code::IoError;
+            facts.is_log_damaged |= error.code == Code::WalCorrupted;
         }
         done
     }
@@ -396,8 +411,8 @@ impl Follower {
         let _turn = self.pages.lock();
         let (to, mark) = {
             let mut facts = self.facts.lock();
-            if facts.phase != Phase::Following || facts.is_damaged || (facts.mark.is_none() && !at_once)
-            {
+            let is_due = facts.mark.is_some() || at_once;
+            if facts.phase != Phase::Following || !facts.is_whole() || !is_due {
                 return Ok(None);
             }
             (facts.shipped, facts.mark.take())
@@ -473,6 +488,7 @@ impl Follower {
             to_copy,
             shipped_bytes: facts.shipped_bytes,
             mended: facts.mended,
+            log_mended: facts.log_mended,
         }
     }
 }

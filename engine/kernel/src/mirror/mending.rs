@@ -47,13 +47,15 @@ impl Pages {
 }
 
 impl Follower {
-    /// Reads every page of the mirror, and puts those of the database in the place of damaged ones;
-    /// returns how many. The database and the mirror are in use meanwhile.
+    /// Reads the log and every page of the mirror, and puts what the database has in the place of
+    /// what is damaged; returns the pages. The database and the mirror are in use meanwhile.
     ///
     /// `MirrorIncomplete` where the mirror does not follow; the page's own error where the database
     /// has it no more either. Pages that were put in place stay after an error, each durable or
     /// still damaged.
     pub fn mend(&self, progress: &Progress) -> Result<u64> {
+        self.look_at_log()?;
+        self.step()?;
         let (damaged, copies) = {
             let _turn = self.pages.lock();
             (self.damaged(progress)?, self.copies_made())

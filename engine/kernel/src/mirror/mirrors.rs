@@ -128,7 +128,13 @@ impl Mirrors {
         if mine.mirrors.iter().any(|known| known.path == path) {
             return Err(Error::argument("path", "is a mirror of this database already"));
         }
-        let known = Known { path: path.to_owned(), is_synchronous, hold: Lsn::NONE, is_renewed: false };
+        let known = Known {
+            path: path.to_owned(),
+            is_synchronous,
+            hold: Lsn::NONE,
+            is_renewed: false,
+            is_given_up: false,
+        };
         mine.mirrors.push(known.clone());
         mine.write(disk)?;
         Ok(known)
@@ -182,6 +188,25 @@ impl Mirrors {
             return Err(incomplete("its disk does not answer, so its files stay").with("path", path));
         }
         remove_files(&**follower.target())
+    }
+
+    /// Gives a mirror that does not follow a new copy: what is in its directory and of another history
+    /// is lost. Durable on return; the copy is made in the background, once nobody else has the
+    /// directory open.
+    pub fn renew(&self, path: &str) -> Result<()> {
+        if self.find(path)?.status().phase == Phase::Following {
+            return Err(Error::argument("path", format!("{path} follows: it needs no new copy")));
+        }
+        let turn = self.standing.lock();
+        let disk = &*self.source.disk;
+        let mut mine = Standing::read(disk)?.ok_or_else(|| unknown(path))?;
+        for known in mine.mirrors.iter_mut().filter(|known| known.path == path) {
+            (known.hold, known.is_given_up) = (Lsn::NONE, true);
+        }
+        mine.write(disk)?;
+        drop(turn);
+        self.source.shared.core.log.gate().wake();
+        Ok(())
     }
 
     pub fn followers(&self) -> Vec<Arc<Follower>> {

@@ -37,6 +37,9 @@ mod fault_tests;
 mod follower;
 #[cfg(test)]
 mod hang_tests;
+mod log_mending;
+#[cfg(test)]
+mod log_mending_tests;
 mod mending;
 #[cfg(test)]
 mod mending_tests;
@@ -50,7 +53,7 @@ mod tests;
 mod watching;
 
 pub use base::Source;
-pub use failover::{Outlook, fail_over, outlook, verify};
+pub use failover::{Outlook, fail_over, look, outlook, verify};
 pub use follower::{Follower, MirrorStatus, Phase};
 pub use mending::copies_of;
 pub use mirrors::{Mirrors, ensure_not_superseded};

@@ -63,6 +63,8 @@ pub struct Known {
     /// The database went back to an earlier moment since: what the mirror holds beyond is given up on
     /// purpose, and it gets a new copy.
     pub is_renewed: bool,
+    /// What is in its directory and of another history is given up on purpose: it gets a new copy.
+    pub is_given_up: bool,
 }
 
 /// What the file says.
@@ -140,6 +142,7 @@ impl Standing {
                     "synchronous": known.is_synchronous,
                     "hold": known.hold.0,
                     "renewed": known.is_renewed,
+                    "given_up": known.is_given_up,
                 })
             })
             .collect();
@@ -173,6 +176,7 @@ impl Standing {
                 is_synchronous: json["synchronous"].as_bool()?,
                 hold: Lsn(json["hold"].as_u64()?),
                 is_renewed: json["renewed"].as_bool().unwrap_or(false),
+                is_given_up: json["given_up"].as_bool().unwrap_or(false),
             })
         };
         Some(Standing {
@@ -254,6 +258,7 @@ mod tests {
             is_synchronous: epoch % 2 == 1,
             hold: Lsn(epoch),
             is_renewed: epoch % 3 == 1,
+            is_given_up: epoch % 5 == 1,
         };
         Standing {
             epoch,

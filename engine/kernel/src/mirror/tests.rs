@@ -279,6 +279,7 @@ fn a_former_primary_that_holds_nothing_more_follows_its_successor_and_takes_the_
         is_synchronous: false,
         hold: standing.parted_at,
         is_renewed: false,
+        is_given_up: false,
     });
     standing.write(&*mirror).unwrap();
     let successor = recovered(mirror.clone());
@@ -383,4 +384,50 @@ fn a_mirror_is_proved_by_recovering_it_beside_itself() {
     assert_eq!(Some(end), follower.shipped());
     assert!(mirror.snapshot() == before);
     assert!(end > Lsn::NONE);
+}
+
+#[test]
+fn a_former_primary_with_changes_of_its_own_is_looked_at_and_then_made_a_mirror_anew() {
+    let (store, tree, primary, mirror, follower) = mirrored(171);
+    follower.step().unwrap();
+    drop(follower);
+    write(&store, tree, 40..90);
+    let alone = contents(&store, tree);
+    drop(store);
+    let primary = primary.reopen();
+    fail_over(&dynamic(&mirror), PLACE, None, false).unwrap();
+    let successor = recovered(mirror.clone());
+    let tree = tree_of(&successor);
+    write(&successor, tree, 500..540);
+    let back = successor.mirrors().add_on("/first", primary.clone(), false).unwrap();
+    assert_eq!(back.step().unwrap_err().code, Code::MirrorDiverged);
+    // What only it holds can be read, and it stays as it is.
+    let before = primary.snapshot();
+    let scratch = MemoryDisk::new(9);
+    let seen = look(&dynamic(&primary), scratch, &options(false), &Progress::default()).unwrap();
+    assert!(contents(&seen, tree_of(&seen)) == alone);
+    drop(seen);
+    assert!(primary.snapshot() == before);
+    assert_eq!(back.step().unwrap_err().code, Code::MirrorDiverged, "it is not given up yet");
+    successor.mirrors().renew("/first").unwrap();
+    back.step().unwrap();
+    assert_eq!((back.status().copies, back.status().phase), (1, Phase::Following));
+    assert_eq!(successor.mirrors().renew("/first").unwrap_err().code, Code::InvalidArgument);
+    write(&successor, tree, 540..560);
+    back.step().unwrap();
+    let now = contents(&successor, tree);
+    drop((back, successor));
+    let taken = taken_over(&primary, None);
+    assert!(contents(&taken, tree_of(&taken)) == now);
+    assert_sound(&taken);
+}
+
+#[test]
+fn what_was_given_up_once_is_not_given_up_for_ever() {
+    let (store, _, primary, _, follower) = mirrored(181);
+    assert_eq!(store.mirrors().renew("/other").unwrap_err().code, Code::InvalidArgument);
+    follower.step().unwrap();
+    drop(follower);
+    let mine = || Standing::read(&*primary).unwrap().unwrap();
+    assert!(mine().mirrors.iter().all(|known| !known.is_given_up));
 }

@@ -15,7 +15,7 @@ use crate::events::EventQueue;
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, RwLock};
 
 /// Pages in one batch: read, compressed, written, synced.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// What is left to the database of its disk: snapshots end before they take that too.
 pub const SPARE_BYTES: u64 = 256 << 20;
 
@@ -49,10 +49,10 @@ pub(super) struct Link {
     /// None for one that is being taken, or that only older ones need.
     pub moment: Option<Moment>,
     /// How many look at it.
-    readers: Arc<AtomicUsize>,
+    pub(super) readers: Arc<AtomicUsize>,
     is_writable: bool,
     /// False while it is being taken.
-    is_taken: bool,
+    pub(super) is_taken: bool,
 }
 
 /// Keeps a snapshot's pages from being removed while somebody looks at it.
@@ -66,7 +66,8 @@ impl Drop for Reader {
     }
 }
 
-struct Keeper {
+/// What one at a time has: who keeps pages, begins or drops a snapshot.
+pub(super) struct Keeper {
     compressor: zstd::bulk::Compressor<'static>,
     next: u64,
 }
@@ -81,14 +82,14 @@ struct Telling {
 /// The snapshots of one database.
 pub struct Chain {
     base: Arc<dyn Disk>,
-    keeper: Mutex<Keeper>,
+    pub(super) keeper: Mutex<Keeper>,
     pub(super) links: RwLock<Vec<Link>>,
     telling: Mutex<Telling>,
     spare_bytes: AtomicU64,
 }
 
 impl Link {
-    fn needs(&self, page: u32) -> bool {
+    pub(super) fn needs(&self, page: u32) -> bool {
         let size = u64::from(self.frames.head.page_size);
         u64::from(page) * size < self.frames.head.data_bytes && !self.frames.has(page)
     }
@@ -230,7 +231,8 @@ impl Chain {
     }
 
     fn keep_batch(&self, keeper: &mut Keeper, data: &dyn File, pages: &[u32]) -> Result<()> {
-        self.make_writable()?;
+        let Some(newest) = self.links.read().last().map(|link| link.number) else { return Ok(()) };
+        self.make_writable(newest)?;
         let (mut batch, file, size) = {
             let links = self.links.read();
             let Some(link) = links.last() else { return Ok(()) };
@@ -267,11 +269,12 @@ impl Chain {
         Ok(())
     }
 
-    /// The newest file is opened for reading only until the first page is kept in it.
-    fn make_writable(&self) -> Result<()> {
+    /// A file is opened for reading only until the first page is put into it.
+    pub(super) fn make_writable(&self, number: u64) -> Result<()> {
         let mut links = self.links.write();
-        let Some(link) = links.last_mut().filter(|link| !link.is_writable) else { return Ok(()) };
-        link.frames.make_writable(&*self.base, &path_of(link.number, "kept"))?;
+        let is_it = |link: &&mut Link| link.number == number && !link.is_writable;
+        let Some(link) = links.iter_mut().find(is_it) else { return Ok(()) };
+        link.frames.make_writable(&*self.base, &path_of(number, "kept"))?;
         link.is_writable = true;
         Ok(())
     }
@@ -304,8 +307,8 @@ impl Chain {
 
     /// Begins to keep pages for a new snapshot, as yet without a name; returns its number.
     pub(super) fn begin(&self, data: &dyn File, page_size: usize) -> Result<u64> {
+        self.settle()?;
         let mut keeper = self.keeper.lock();
-        self.prune()?;
         self.sweep()?;
         self.ensure_room(0)?;
         let number = keeper.next;
@@ -365,45 +368,16 @@ impl Chain {
 
     /// Drops what was begun and will not be a snapshot.
     pub(super) fn abandon(&self, number: u64) {
-        let _keeper = self.keeper.lock();
+        let keeper = self.keeper.lock();
         for kind in ["json", "log"] {
             let _ = self.base.remove(&path_of(number, kind));
         }
         if let Some(link) = self.links.write().iter_mut().find(|link| link.number == number) {
             link.is_taken = true;
         }
+        drop(keeper);
         // What is left is removed with the next one that is dropped.
-        let _ = self.prune();
-    }
-
-    /// Drops the snapshot of this name; certain on return. Its kept pages stay while an older one,
-    /// or somebody who looks at it, needs them. `SnapshotNotFound`.
-    pub fn drop_named(&self, name: &str) -> Result<()> {
-        let _keeper = self.keeper.lock();
-        let number = self.named(name)?.number;
-        self.base.remove(&path_of(number, "json"))?;
-        self.base.sync_dir(FOLDER)?;
-        if let Some(link) = self.links.write().iter_mut().find(|link| link.number == number) {
-            link.moment = None;
-        }
-        self.prune()
-    }
-
-    /// Removes the oldest files as far as nobody needs them; the keeper is held.
-    fn prune(&self) -> Result<()> {
-        let mut links = self.links.write();
-        let is_needed = |link: &Link| {
-            link.moment.is_some() || !link.is_taken || link.readers.load(Ordering::Acquire) > 0
-        };
-        let count = links.iter().position(is_needed).unwrap_or(links.len());
-        if count == 0 {
-            return Ok(());
-        }
-        for link in links.drain(..count) {
-            self.base.remove(&path_of(link.number, "kept"))?;
-            self.base.remove(&path_of(link.number, "log"))?;
-        }
-        self.base.sync_dir(FOLDER)
+        let _ = self.settle();
     }
 
     /// Holds on to the snapshot of this name. `SnapshotNotFound`, or `SnapshotDamaged`.

@@ -129,18 +129,23 @@ impl Batch {
         } else {
             compressor.compress(content).map_err(|error| Error::io("compress", "a page", &error))?
         };
+        self.put_stored(number, content.len() as u32, &stored);
+        Ok(())
+    }
+
+    /// Adds a frame of `raw` bytes whose content is `stored` already, as [`Frames::stored`] answers.
+    pub fn put_stored(&mut self, number: u32, raw: u32, stored: &[u8]) {
         let head = Head {
             number,
             stored: stored.len() as u32,
-            raw: content.len() as u32,
+            raw,
             batch: self.start,
-            hash: content_hash(number, content.len() as u32, &stored),
+            hash: content_hash(number, raw, stored),
         };
         let at = self.start + self.bytes.len() as u64;
         self.places.push((number, Place { at, stored: head.stored }));
         self.bytes.extend_from_slice(&head.encode());
-        self.bytes.extend_from_slice(&stored);
-        Ok(())
+        self.bytes.extend_from_slice(stored);
     }
 
     pub fn len(&self) -> u64 {
@@ -323,7 +328,12 @@ impl Frames {
         self.places.get(&number).map(|place| self.read_place(number, *place))
     }
 
-    fn read_place(&self, number: u32, place: Place) -> std::result::Result<Vec<u8>, String> {
+    /// The size and the stored content under a number, verified; for another file of frames.
+    pub fn stored(&self, number: u32) -> Option<std::result::Result<(u32, Vec<u8>), String>> {
+        self.places.get(&number).map(|place| self.stored_at(number, *place))
+    }
+
+    fn stored_at(&self, number: u32, place: Place) -> std::result::Result<(u32, Vec<u8>), String> {
         let mut bytes = vec![0; HEAD + place.stored as usize];
         let read = self.file.read_at(&mut bytes, place.at).map_err(|error| error.to_string())?;
         let head = Head::decode(&bytes[..read], place.at)
@@ -333,11 +343,16 @@ impl Frames {
         if head.hash != content_hash(number, head.raw, stored) {
             return Err("it is not what was written".to_owned());
         }
+        Ok((head.raw, stored.to_vec()))
+    }
+
+    fn read_place(&self, number: u32, place: Place) -> std::result::Result<Vec<u8>, String> {
+        let (raw, stored) = self.stored_at(number, place)?;
         if stored.is_empty() {
-            return Ok(vec![0; head.raw as usize]);
+            return Ok(vec![0; raw as usize]);
         }
-        match zstd::bulk::decompress(stored, head.raw as usize) {
-            Ok(content) if content.len() == head.raw as usize => Ok(content),
+        match zstd::bulk::decompress(&stored, raw as usize) {
+            Ok(content) if content.len() == raw as usize => Ok(content),
             _ => Err("it cannot be decompressed".to_owned()),
         }
     }

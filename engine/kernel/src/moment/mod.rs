@@ -23,19 +23,23 @@
 //!   are given up, their manifests removed and that made certain, before it is overwritten: the
 //!   database never fails for them. A full disk costs the oldest ones first.
 //! - *The first copy counts.* A page is kept once by the newest snapshot; older ones look there.
-//!   So the kept pages of a snapshot that is dropped stay as long as an older one is there.
+//!   So of a snapshot that is dropped, what an older one needs is moved there (`dropping.rs`).
 //! - *Nothing of the future.* A page whose LSN lies beyond the moment is no part of it: where
 //!   one turns up, something was lost or written past us, and reading it is refused.
 
 use crate::error::{Code, Error};
 
 mod chain;
+mod dropping;
 mod frames;
 mod keeping;
 mod manifest;
 mod revert;
 mod take;
 mod view;
+
+#[cfg(test)]
+mod dropping_tests;
 
 #[cfg(test)]
 mod fault_tests;

@@ -1,18 +1,20 @@
 //! Mirrors: kept by an open store, judged and promoted without one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::errors::detached;
 use super::job::{Job, progress_of};
+use super::open::OpenStore;
+use super::options::store_options;
 use super::status::{dict, seconds};
 use super::store::{Store, disk_of, this_process};
 use super::value::field;
 use crate::control;
 use crate::disk::Disk;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::lockfile::{Holder, LockFile};
 use crate::mirror::{self, MirrorStatus, Outlook, Standing};
 use crate::sync::Arc;
@@ -30,6 +32,11 @@ impl Store {
     #[pyo3(signature = (path, remove_files = false))]
     fn mirror_remove(&self, py: Python<'_>, path: &str, remove_files: bool) -> PyResult<()> {
         self.work(py, |open| open.store.mirrors().remove(path, remove_files))
+    }
+
+    /// Gives a mirror that does not follow a new copy; what only its directory holds is lost.
+    fn mirror_renew(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        self.work(py, |open| open.store.mirrors().renew(path))
     }
 
     /// How each mirror stands.
@@ -98,6 +105,7 @@ fn described<'py>(py: Python<'py>, status: &MirrorStatus) -> PyResult<Bound<'py,
         "to_copy": status.to_copy,
         "shipped_bytes": status.shipped_bytes,
         "mended": status.mended,
+        "log_mended": status.log_mended,
     }))
 }
 
@@ -207,4 +215,28 @@ pub fn mirror_verify<'py>(
         "records": report.records,
         "problems": report.problems.iter().map(|p| p.detail.clone()).collect::<Vec<_>>(),
     }))
+}
+
+/// Opens what a former primary, or a mirror, in `path` holds, for reading only, whatever has become of
+/// its place; the folder `beside` takes what that writes. Nobody else may have it open.
+#[pyfunction]
+#[pyo3(signature = (path, beside, options, job = None))]
+pub fn mirror_look(
+    py: Python<'_>,
+    path: PathBuf,
+    beside: PathBuf,
+    options: &Bound<'_, PyDict>,
+    job: Option<&Bound<'_, Job>>,
+) -> PyResult<Store> {
+    let (options, holder, progress) = (store_options(options)?, this_process(py)?, progress_of(job));
+    let opened = detached(py, || {
+        let disk = disk_of(&path);
+        if !disk.exists(control::PATH)? {
+            return Err(Error::new(Code::DatabaseNotFound).with("path", path.display().to_string()));
+        }
+        let lock = LockFile::acquire(&path, &holder)?;
+        let store = mirror::look(&disk, disk_of(&beside), &options, &progress)?;
+        Ok(OpenStore::new(store, options.opening.log.clone(), None, lock))
+    })?;
+    Ok(Store::new(opened))
 }

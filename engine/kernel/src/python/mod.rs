@@ -65,6 +65,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(mirroring::mirror_outlook, module)?)?;
     module.add_function(wrap_pyfunction!(mirroring::mirror_fail_over, module)?)?;
     module.add_function(wrap_pyfunction!(mirroring::mirror_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(mirroring::mirror_look, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     module.add_function(wrap_pyfunction!(snapshots::revert_to_snapshot, module)?)?;
     // So that code which takes mappings takes trees.
