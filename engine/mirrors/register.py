@@ -120,7 +120,7 @@ def _file() -> Path:
 def _read() -> dict[str, list[str]]:
     try:
         known: Any = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(known, dict):
         return {}

@@ -9,6 +9,7 @@ kept; then the older half goes.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,9 @@ def _entry(line: bytes) -> Entry | None:
     try:
         value = json.loads(line)
         report = value["report"]
-        shaped = isinstance(report, dict) and all(isinstance(s, dict) for s in report["stages"])
-        return Entry(float(value["at"]), str(value["fallback"]), report) if shaped else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+        if not isinstance(report, dict) or not all(isinstance(stage, dict) for stage in report["stages"]):
+            return None
+        entry = Entry(float(value["at"]), str(value["fallback"]), report)
+        return entry if math.isfinite(entry.at) and math.isfinite(entry.seconds) else None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import HoldfastError
@@ -122,7 +123,7 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
     def _attend(self) -> dict[str, str]:
         """Listen from now on; what was told before counts too. Under the lock."""
         if self._given_up is None:
-            self._given_up = self._read()
+            self._given_up = read_given_up(self._database.path)
             self._database.events.subscribe(self._hear, _TOLD)
             for event in self._database.events.recent(1000):
                 if event.kind in _TOLD:
@@ -145,16 +146,18 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
             if known != before:
                 self._keep(known)
 
-    def _read(self) -> dict[str, str]:
-        # One that is damaged is made up for by the next snapshot.
-        with suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
-            raw = json.loads((self._database.path / FILE_NAME).read_text("utf-8"))
-            return {str(name): str(why) for name, why in raw["given_up"].items()}
-        return {}
-
     def _keep(self, given_up: dict[str, str]) -> None:
         # The disk may be full: it is told all the same, until the database is closed.
         if not self._database.status().read_only:
             with suppress(OSError):
                 text = json.dumps({"given_up": given_up}, indent=1)
                 write_atomically(self._database.path / FILE_NAME, text)
+
+
+def read_given_up(directory: Path) -> dict[str, str]:
+    """The snapshots of the database there that were given up, with the reasons; none where the file cannot
+    be read: one that is damaged is made up for by the next snapshot."""
+    with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raw = json.loads((directory / FILE_NAME).read_text("utf-8"))
+        return {str(name): str(why) for name, why in raw["given_up"].items()}
+    return {}

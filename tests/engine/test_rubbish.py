@@ -9,18 +9,25 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import engine
 from engine import config as settings_file
-from engine.backups import backup
+from engine.backups import backup, emergency, named, standing
+from engine.backups import history as proofs
 from engine.config import Config
 from engine.errors import ConfigInvalid, HoldfastError
+from engine.integrity import findings
+from engine.mirrors import register
 from engine.recovery import detection
+from engine.recovery import history as recoveries
+from engine.snapshots import keeper as snapshots
 
 CASES = int(os.environ.get("HOLDFAST_RUBBISH", "150"))
 
@@ -126,6 +133,52 @@ def test_the_state_of_an_earlier_recovery_may_hold_anything() -> None:
         facts = {"recovery_state": text, "page_size": 8192}
         assert isinstance(detection.persisted_state(facts), dict)
         assert detection.indicators(facts)
+
+
+def test_the_list_of_recoveries_may_hold_anything(tmp_path: Path) -> None:
+    report = {"outcome": "succeeded", "seconds": 1.5, "stages": [{"name": "Redo", "seconds": 1.0}]}
+    valid = json.dumps({"at": 1.5, "fallback": "", "report": report}).encode() + b"\n"
+    path = tmp_path / recoveries.FILE_NAME
+
+    def use() -> object:
+        found = recoveries.read(tmp_path)
+        return found, [(one.outcome, one.seconds, one.stages) for one in found.entries]
+
+    assert len(list(only_coded_errors(valid, path, use))) == CASES
+    for field in ("at", "seconds"):
+        for number in ("1" * 400, "1e999", '"x"', "NaN", "[1]"):
+            wrong = re.sub(rb'("%s": )1.5' % field.encode(), rb"\g<1>" + number.encode(), valid)
+            path.write_bytes(wrong + valid)
+            (whole,) = recoveries.read(tmp_path).entries
+            assert (whole.at, whole.seconds) == (1.5, 1.5), "a damaged line hides a whole one, or is shown"
+
+
+def test_what_is_remembered_beside_a_database_may_hold_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_state_path", lambda *_, **__: tmp_path)
+    (tmp_path / "full-1").mkdir()
+    memory = {"folders": {"/b": {"taken_at": 1, "proved_at": 2}}, "failure": None, "since": 1}
+    memory |= {"scheduled_since": 0, "attempted_at": 0, "failures": 0}
+    point = {"name": "before", "lsn": 9, "at": 1.5, "note": ""}
+    ledger = findings.Ledger().to_json().encode()
+    uses: list[tuple[str, object, Callable[[], object]]] = [
+        ("mirrors.json", {"/db": ["/mirror"]}, lambda: register.heirs(tmp_path / "db")),
+        (snapshots.FILE_NAME, {"given_up": {"s": "full"}}, lambda: snapshots.read_given_up(tmp_path)),
+        (standing.FILE_NAME, memory, lambda: standing.read_memory(tmp_path)),
+        (named.FILE_NAME, {"database": "x", "points": [point]}, lambda: named.named_in([tmp_path], "x")),
+        (findings.FILE_NAME, json.loads(ledger), lambda: findings.load(tmp_path)),
+        ("full-1.proof.json", {"steps": {}}, lambda: proofs.kept_backup(tmp_path / "full-1")),
+        (emergency.MANIFEST, {"seal": "x", "files": []}, lambda: emergency.read_emergency(tmp_path)),
+    ]
+    for name, content, use in uses:
+        found = list(only_coded_errors(json.dumps(content).encode(), tmp_path / name, use))
+        assert len(found) == CASES
+        for deep in (b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5000, b"\xff"):
+            (tmp_path / name).write_bytes(deep)
+            with suppress(HoldfastError):
+                use()
+        (tmp_path / name).unlink(missing_ok=True)
 
 
 def test_a_database_with_a_file_of_rubbish_opens_or_says_why(tmp_path: Path, config: Config) -> None:
