@@ -238,6 +238,9 @@ class Store:
         """What each page could be rebuilt from. Keys: remedies [{page, source (memory|doublewrite|log|
         backup|archive|mirror), place (of the backup or mirror, or empty), base_lsn, changes}], without those that have no
         source; unhelped {page: why its copy does not help}."""
+    def give_back(self) -> None:
+        """Give back what was dropped and nobody can see any more, as the background does by and by."""
+
     def repair_page(self, page: int, copies: PageCopies | None = None) -> dict[str, Any]:
         """Repair one page, write it and read it again; the damaged bytes are kept in quarantine/.
         Keys: as a remedy of plan_repair. Raises the page's own error where no source reaches."""
@@ -316,6 +319,45 @@ class Store:
 class PageCopies:
     """Whole copies of pages, held in memory."""
     def __len__(self) -> int: ...
+    @property
+    def locked(self) -> list[tuple[str, str]]:
+        """Encrypted backups that were passed over, each with why it stays closed."""
+
+@final
+class Vault:
+    """What seals and opens the files of one backup that is written from Python.
+
+    Between threads: one at a time uses a sealer or an opener."""
+    @staticmethod
+    def create(key: tuple[str, bytes]) -> Vault:
+        """For a new backup. From a passphrase: slow on purpose."""
+    @staticmethod
+    def open(locks: str, key: tuple[str, bytes] | None) -> Vault:
+        """For one whose manifest has `locks`; raises BackupLocked (-93) where `key` is not the right one,
+        BackupDamaged (-62) where `locks` is nothing that `locks` has ever told."""
+    @property
+    def locks(self) -> str:
+        """What a manifest has to say of the key, as JSON; nothing of it is secret."""
+    def sign(self, digest: str) -> str:
+        """The keyed hash of a manifest, which nobody without the key can make."""
+    def sealer(self, file: str) -> Sealer: ...
+    def opener(self, file: str) -> Opener: ...
+
+@final
+class Sealer:
+    """Seals one file."""
+    def push(self, content: bytes) -> bytes:
+        """Take what comes next; answers what goes into the file now."""
+    def finish(self) -> bytes:
+        """The end of the file."""
+
+@final
+class Opener:
+    """Opens one sealed file. Both raise BackupDamaged (-62) where it is not what was sealed."""
+    def push(self, content: bytes) -> bytes:
+        """Take the next bytes of the file; answers what was sealed in them."""
+    def finish(self) -> None:
+        """Say that the file has ended."""
 
 @final
 class Transaction:

@@ -22,13 +22,16 @@ except ImportError as error:
 
 Cursor = _kernel.Cursor
 Job = _kernel.Job
+Opener = _kernel.Opener
 PageCopies = _kernel.PageCopies
 Recovery = _kernel.Recovery
 RowCursor = _kernel.RowCursor
+Sealer = _kernel.Sealer
 Store = _kernel.Store
 Table = _kernel.Table
 Transaction = _kernel.Transaction
 Tree = _kernel.Tree
+Vault = _kernel.Vault
 
 ERROR_CODES = _kernel.ERROR_CODES
 describe_source = _kernel.describe_source

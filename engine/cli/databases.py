@@ -14,7 +14,7 @@ from engine.cli.output import FINE, PROBLEMS, Output, columns, pairs
 from engine.config import Config
 from engine.database import Database, inspect, open_database
 from engine.errors import ConfigInvalid, DatabaseExists, HoldfastError, InvalidArgument
-from engine.integrity.repair import advise_task
+from engine.integrity.plan import advise_task
 from engine.recovery.report import indicator_json
 from engine.types import CheckReport, DatabaseInfo, DatabaseState, TableInfo
 from engine.units import format_duration, format_size

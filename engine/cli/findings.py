@@ -16,7 +16,7 @@ from engine.integrity.extent import extent_task
 
 if TYPE_CHECKING:
     from engine.database import Database
-    from engine.integrity.repair import RepairPlan
+    from engine.integrity.plan import RepairPlan
 
 _MOST_EXTENTS = 20
 """Trees that are walked to tell the key ranges; each is read from both ends."""

@@ -14,14 +14,8 @@ from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.database import PAGE_FILE, inspect
 from engine.integrity.checksums import verify_file_task
-from engine.integrity.repair import (
-    Elsewhere,
-    RepairPlan,
-    RepairReport,
-    plan_task,
-    rehearse_task,
-    repair_task,
-)
+from engine.integrity.plan import Elsewhere, RepairPlan, plan_task
+from engine.integrity.repair import RepairReport, rehearse_task, repair_task
 from engine.integrity.scrubber import scrub_task
 from engine.types import CheckReport
 from engine.units import format_duration
@@ -125,6 +119,7 @@ def _tell_rehearsal(plan: RepairPlan, out: Output) -> int:
         "indexes": [asdict(index) for index in plan.indexes],
         "without_source": list(plan.without_source),
         "unhelped": dict(plan.unhelped),
+        "locked": dict(plan.locked),
     }
     lines = [
         f"Rehearsed: {len(plan.remedies)} pages rebuilt in memory, {len(plan.indexes)} indexes built "
@@ -142,6 +137,7 @@ def _plan_json(plan: RepairPlan) -> dict[str, Any]:
         "indexes": [asdict(index) for index in plan.indexes],
         "without_source": list(plan.without_source),
         "unhelped": dict(plan.unhelped),
+        "locked": dict(plan.locked),
     }
 
 
@@ -180,7 +176,8 @@ def _unreached_lines(plan: RepairPlan) -> list[str]:
     pages = ", ".join(map(str, plan.without_source))
     lines = [f"Nothing reaches back far enough for pages {pages}: restore a backup, or salvage what is left."]
     reasons = dict.fromkeys(plan.unhelped.values())
-    return [*lines, *(f"Looked at: {why}." for why in reasons)]
+    lines += [f"Looked at: {why}." for why in reasons]
+    return [*lines, *(f"Not looked into: {place}: {why}." for place, why in plan.locked.items())]
 
 
 def _report_lines(report: RepairReport, plan: RepairPlan) -> list[str]:

@@ -17,7 +17,7 @@ from engine.integrity.findings import Finding, Priority
 from engine.types import BackupInfo
 
 if TYPE_CHECKING:
-    from engine.integrity.repair import RepairPlan
+    from engine.integrity.plan import RepairPlan
 
 _ROWS_PER_S = 200_000.0
 """Rows that an index build takes in a second, for an estimate."""

@@ -145,6 +145,12 @@ class Integrity:
             self._ledger.abandoned.update(pages)
             self._save()
 
+    def forget_abandoned(self, pages: Iterable[int]) -> None:
+        """They were given back: what is found there from now on is somebody else's."""
+        with self._lock:
+            self._ledger.abandoned.difference_update(pages)
+            self._save()
+
     # What repairs tell
 
     @contextmanager
@@ -216,8 +222,10 @@ class Integrity:
             self.report_page(page, ChecksumMismatch.code, words, Checker.READ)
             return
         if event.kind == "page_set_apart":
-            code, detail = self._why_set_apart(page)
-            self.report_page(page, code, detail, Checker.READ)
+            code = self._code_set_apart(page)
+            if code is not None:
+                words = "set apart: nothing here could rebuild it when it was read"
+                self.report_page(page, code, words, Checker.READ)
             return
         now = time.time()
         with self._lock:
@@ -243,14 +251,14 @@ class Integrity:
             )
         self.close_finding(made, f"repaired when it was read, from: {source}", loss)
 
-    def _why_set_apart(self, page: int) -> tuple[int, str]:
+    def _code_set_apart(self, page: int) -> int | None:
+        """Why a page was set apart; None where it was repaired or given back since."""
         try:
             entries = self._database.store.pages_set_apart()
         except HoldfastError:
             # Closed meanwhile; that it was set apart is known all the same.
-            entries = []
-        code = next((int(entry["code"]) for entry in entries if entry["page"] == page), ChecksumMismatch.code)
-        return code, "set apart: nothing here could rebuild it when it was read"
+            return ChecksumMismatch.code
+        return next((int(entry["code"]) for entry in entries if entry["page"] == page), None)
 
     def _report(self, problem: Problem, checker: Checker, at: float) -> Finding | None:
         table = self._table_of(problem)
@@ -303,6 +311,8 @@ class Integrity:
             is_checked = detailed or (finding.page is not None and finding.code in _PAGE_CODES)
             if is_checked:
                 self._ledger.close(finding, "a later check did not find it any more", now)
+                if finding.page is not None:
+                    self._ledger.abandoned.discard(finding.page)
 
     def _save(self) -> None:
         if self._may_write:

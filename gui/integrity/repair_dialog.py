@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from engine.errors import Cancelled
+from engine.errors import BackupLocked, Cancelled
 from engine.integrity.advice import Option, Source, options
 from engine.integrity.findings import Finding
+from gui.backups.key_question import GivenKey
 from gui.integrity.repair_steps import AdviceStep, ListStep, OutcomeStep, PreviewStep
 from gui.page import Shell
 from gui.tasks import EngineSession
@@ -19,7 +20,9 @@ from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.step_dialog import StepDialog
 
 if TYPE_CHECKING:
-    from engine.integrity.repair import RepairPlan, RepairReport
+    from engine.integrity.plan import RepairPlan
+    from engine.integrity.repair import RepairReport
+    from engine.tasks import Task
 
 LIST, ADVISE, PREVIEW, REPAIR, VERIFY, CLOSE = range(6)
 _SHOWN = {LIST: 0, ADVISE: 1, PREVIEW: 2, REPAIR: 2, VERIFY: 2, CLOSE: 3}
@@ -64,6 +67,7 @@ class RepairDialog(StepDialog):
         self.advice.restore_wanted.connect(self.restore_wanted)
         self.advice.salvage_wanted.connect(self._salvage)
         self.advice.option_shown.connect(self._show_command)
+        self.advice.lock.given.connect(self.advise)
         self.preview.rehearsal_wanted.connect(self.rehearse)
         self.outcome.export_wanted.connect(self._ask_export)
         self._show_step(LIST)
@@ -78,7 +82,14 @@ class RepairDialog(StepDialog):
             target = path.with_name(f"{path.stem} restored.holdfast")
             self.command.show_command("restore", Path(option.backup), target)
         else:
-            self.command.show_command("repair", path)
+            self.command.show_command("repair", path, *self._key_words())
+
+    def _key_words(self) -> tuple[str | Path, ...]:
+        words = self.advice.lock.command_words()
+        return ("--from", self._folder(), *words) if words else ()
+
+    def _folder(self) -> Path:
+        return self.shell.preferences.backup_folder(self._session.path)
 
     def _salvage(self) -> None:
         self.reject()
@@ -139,19 +150,22 @@ class RepairDialog(StepDialog):
     def advise(self) -> None:
         """Rebuild in memory what can be rebuilt, and show every source."""
         findings = self.list.wanted()
-        folder = self.shell.preferences.backup_folder(self._session.path)
-        self._start(lambda db: _advise(db, findings, folder), lambda plan: self._fetch_backups(plan, folder))
+        folder, given = self._folder(), self.advice.lock.key()
+        self._start(
+            lambda db: _advise(db, findings, folder, given), lambda plan: self._fetch_backups(plan, folder)
+        )
 
     def _fetch_backups(self, plan: RepairPlan, folder: Path) -> None:
         self.bar.hide()
         answer = self._session.run(lambda _db: _options(plan, folder), self, channel="files")
-        answer.done(lambda lines: self._show_advice(plan, lines)).failed(self._has_failed)
+        answer.done(lambda found: self._show_advice(plan, *found)).failed(self._has_failed)
 
-    def _show_advice(self, plan: RepairPlan, lines: list[tuple[Finding, Option]]) -> None:
+    def _show_advice(self, plan: RepairPlan, lines: list[tuple[Finding, Option]], kind: str) -> None:
         self._plan = plan
         self.advice.show_options(lines)
         self.preview.show_plan(plan)
         self._show_step(ADVISE)
+        self.advice.show_locked(plan.locked, kind)
 
     def rehearse(self) -> None:
         """Do all that leaves no trace."""
@@ -211,6 +225,8 @@ class RepairDialog(StepDialog):
         if not isinstance(error, Cancelled):
             self.bar.hide()
             self.errors.show_error(error, self.windowTitle())
+            if isinstance(error, BackupLocked):
+                self.advice.lock.ask()
 
     # The ledger
 
@@ -229,18 +245,26 @@ class RepairDialog(StepDialog):
         answer.failed(self._has_failed)
 
 
-def _advise(database: Any, findings: tuple[Finding, ...], folder: Path) -> Any:
+def _advise(
+    database: Any, findings: tuple[Finding, ...], folder: Path, given: GivenKey | None
+) -> Task[RepairPlan]:
     # Imported here, as below: the kernel is loaded on the worker.
-    from engine.integrity.repair import Elsewhere, advise_task
+    from engine.backups.keys import pair_of
+    from engine.integrity.plan import Elsewhere, advise_task
 
-    return advise_task(database, findings, Elsewhere(folders=(folder,)))
+    key = None if given is None else pair_of(given.read())
+    return advise_task(database, findings, Elsewhere(folders=(folder,), key=key))
 
 
-def _options(plan: RepairPlan, folder: Path) -> list[tuple[Finding, Option]]:
+def _options(plan: RepairPlan, folder: Path) -> tuple[list[tuple[Finding, Option]], str]:
+    """The sources of each finding; and the kind of key that the newest backup which stayed closed wants."""
     from engine.backups.backup import list_backups
+    from engine.backups.history import kept_backup
 
     backups = list_backups(folder)
-    return [(finding, option) for finding in plan.findings for option in options(plan, finding, backups)]
+    lines = [(finding, option) for finding in plan.findings for option in options(plan, finding, backups)]
+    locked = [kept for place in plan.locked if (kept := kept_backup(Path(place))) is not None]
+    return lines, locked[0].info.encryption if locked else ""
 
 
 def _rehearse(database: Any, plan: RepairPlan) -> Any:

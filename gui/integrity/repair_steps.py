@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
@@ -10,15 +11,17 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from engine.integrity.advice import Option, Source
 from engine.integrity.findings import Finding
+from gui.backups.key_question import KeyQuestion
 from gui.integrity.words import PRIORITY_TONES, tr
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.theme import Space, Tone
-from gui.widgets import Step, Stepper, StepState, button, column, formats, label, row
+from gui.widgets import Step, Stepper, StepState, button, column, formats, label, row, set_look
 from gui.widgets.banner import Banner
 
 if TYPE_CHECKING:
-    from engine.integrity.repair import RepairPlan, RepairReport
+    from engine.integrity.plan import RepairPlan
+    from engine.integrity.repair import RepairReport
 
 
 class ListStep(QWidget):
@@ -90,7 +93,13 @@ class AdviceStep(QWidget):
         self._restore.hide()
         self.salvage = button(self.tr("Save what can be read…"), self.salvage_wanted.emit, "", "export")
         self.salvage.hide()
+        self.lock = KeyQuestion()
+        self._locked = label("", wrap=True)
+        set_look(self._locked, tone=str(Tone.WARN))
+        self._locked.hide()
         inner = column(label(self.tr("The plan takes the best source of each."), "muted"), gap=Space.M)
+        inner.addWidget(self._locked)
+        inner.addWidget(self.lock)
         inner.addWidget(self.view, 1)
         foot = row(gap=Space.M)
         foot.addWidget(self._words, 1)
@@ -105,6 +114,15 @@ class AdviceStep(QWidget):
         taken = next((place for place, line in enumerate(lines) if line[1].is_chosen), 0)
         if lines:
             self.view.choose_line(taken)
+
+    def show_locked(self, locked: Mapping[str, str], kind: str) -> None:
+        """Ask for the key of backups that stayed closed, each with the reason; `kind` is that of the key."""
+        words = self.tr("The backup {name} could not be looked into: {why}.")
+        told = [words.format(name=Path(place).name, why=why) for place, why in locked.items()]
+        self._locked.setText(" ".join(told[:3]))
+        self._locked.setVisible(bool(locked))
+        if locked:
+            self.lock.ask(kind)
 
     def _show_line(self, line: tuple[Finding, Option] | None) -> None:
         self._restore.hide()

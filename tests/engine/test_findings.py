@@ -16,7 +16,8 @@ from engine.database import Database
 from engine.integrity import findings as kept
 from engine.integrity.extent import extent_task
 from engine.integrity.findings import Checker, Ledger, Priority
-from engine.integrity.repair import plan_task, rehearse_task, repair_task
+from engine.integrity.plan import plan_task
+from engine.integrity.repair import rehearse_task, repair_task
 
 PAGE = 8192
 ROWS = 5000
@@ -168,7 +169,7 @@ def test_a_repair_closes_its_findings_and_is_in_the_ledger_once(tmp_path: Path) 
 
 def test_an_index_that_nothing_reaches_is_rehearsed_and_built_anew_from_its_table(tmp_path: Path) -> None:
     path = harbour(tmp_path / "d.holdfast")
-    page = spoil(path, INDEX)
+    spoil(path, INDEX)
     with engine.open(path, create=False) as db:
         plan = plan_task(db).run()
         assert [(new.table, new.index, new.rows) for new in plan.indexes] == [("ships", "ships_name", ROWS)]
@@ -182,11 +183,43 @@ def test_an_index_that_nothing_reaches_is_rehearsed_and_built_anew_from_its_tabl
             assert txn.table("ships").by_index("ships_name", f"ship {77:06d} " + "x" * 40) == [
                 (77, f"ship {77:06d} " + "x" * 40)
             ]
-        # What is left is the old page, to which nothing leads: no urgency, and nothing hidden.
-        (left,) = db.integrity.findings()
-        assert (left.page, left.priority) == (page, Priority.P3)
-        assert "left behind" in left.summary
+        assert db.integrity.findings() == ()
         assert [loss.verified for loss in db.integrity.losses] == [True] * len(report.losses)
+
+
+def test_an_index_that_is_taken_back_sets_no_page_apart(tmp_path: Path) -> None:
+    with engine.open(harbour(tmp_path / "d.holdfast"), create=False) as db:
+        for _ in range(2):
+            txn = db.begin()
+            txn.create_index("ships", "ships_other", ["name"])
+            txn.abort()
+        db.events.drain()
+        assert db.store.pages_set_apart() == []
+        assert db.integrity.findings() == ()
+
+
+def test_a_rebuilt_index_leaves_no_finding_behind_and_stops_no_giving_back_of_space(tmp_path: Path) -> None:
+    path = harbour(tmp_path / "d.holdfast")
+    page = spoil(path, INDEX)
+    with engine.open(path, create=False) as db:
+        with db.transaction() as txn:
+            tree = txn.tree("more")
+            for number in range(5000):
+                tree[b"%06d" % number] = b"x" * 200
+        report = repair_task(db, plan_task(db).run()).run()
+        assert [new.index for new in report.rebuilt] == ["ships_name"]
+        assert report.check.ok
+        assert db.integrity.findings() == ()
+        assert list((path / "quarantine").glob(f"{page:010d}-*.page")), "what was damaged is kept"
+        before = db.status().free_pages
+        with db.transaction() as txn:
+            txn.drop_tree("more")
+        db.store.give_back()
+        assert db.status().free_pages > before + 100
+        assert db.check().ok
+        assert not [event for event in db.events.recent(1000) if event.kind == "background_error"]
+    with engine.open(path, create=False) as db:
+        assert db.check().ok
 
 
 def test_a_finding_that_a_later_check_does_not_meet_is_closed(tmp_path: Path) -> None:
@@ -331,7 +364,7 @@ def test_the_command_line_rehearses_and_rebuilds_an_index(
     status = main(["repair", str(path), "--rehearse", "--json"])
     rehearsed = json.loads(capsys.readouterr().out)
     assert (status, rehearsed["rehearsed"], len(rehearsed["indexes"])) == (1, True, 1)
-    assert main(["repair", str(path), "--json"]) == 1  # the page left behind is told
+    assert main(["repair", str(path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [index["index"] for index in report["rebuilt"]] == ["ships_name"]
     assert report["failed"] == []

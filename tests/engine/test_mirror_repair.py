@@ -11,7 +11,7 @@ from engine import errors
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.integrity.advice import Source, options
-from engine.integrity.repair import plan_task
+from engine.integrity.plan import plan_task
 from engine.integrity.scrubber import scrub_task
 from engine.mirrors.failover import fail_over_task
 from engine.mirrors.outlook import verify_task

@@ -13,7 +13,7 @@ import engine
 from engine import errors
 from engine.backups.backup import list_backups, verify_task
 from engine.backups.claim import UNFINISHED
-from engine.backups.keys import key_file, make_key_file, passphrase
+from engine.backups.keys import key_file, make_key_file, pair_of, passphrase
 from engine.backups.point import AT_END, preview_task
 from engine.backups.preview import restore_preview
 from engine.backups.rehearsal import rehearse_task
@@ -21,6 +21,7 @@ from engine.backups.restore import restore_task
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.database import Database
+from engine.integrity.plan import Elsewhere, plan_task
 
 
 def fill(database: Database, first: int = 0, rows: int = 500) -> None:
@@ -125,7 +126,7 @@ def test_a_damaged_page_comes_back_from_an_encrypted_backup(tmp_path: Path, conf
 
 
 def test_a_damaged_page_comes_back_from_a_backup_whose_passphrase_is_given(
-    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
     with engine.open(path, config=config) as database:
@@ -136,7 +137,16 @@ def test_a_damaged_page_comes_back_from_a_backup_whose_passphrase_is_given(
     spoil(path, page)
     asked = ["a long walk in the dark", "a long walk in the hills"]
     monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: asked.pop(0))
+    with engine.open(path, create=False) as database:
+        for key, why in ((None, "no key was given"), (passphrase("another one"), "is not the one")):
+            plan = plan_task(database, Elsewhere(folders=(chain,), key=pair_of(key))).run()
+            assert plan.without_source == (page,)
+            assert [(Path(place).parent, why in told) for place, told in plan.locked.items()] == [
+                (chain, True)
+            ]
+    capsys.readouterr()
     assert main(["repair", str(path), "--from", str(chain)]) != 0
+    assert "no key was given" in capsys.readouterr().out
     assert main(["repair", str(path), "--from", str(chain), "--passphrase"]) != 0
     assert main(["repair", str(path), "--from", str(chain), "--passphrase"]) == 0
     assert rows_of(path) == 500

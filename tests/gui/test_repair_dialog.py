@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import engine
+from engine.backups.keys import passphrase
 from engine.config import Config
 from engine.errors import by_code
 from gui.integrity import IntegrityPage
@@ -129,7 +130,7 @@ def test_an_index_that_nothing_reaches_is_rebuilt_from_its_table(
     assert dialog.go.text() == "Rebuild index ships_name"
     dialog.go.click()
     until(lambda: dialog.step == CLOSE)
-    assert "Repaired: 1" in dialog.outcome.banner.title()
+    assert "Repaired and verified" in dialog.outcome.banner.title()
     dialog.accept()
 
 
@@ -172,6 +173,43 @@ def test_a_page_whose_log_is_gone_is_repaired_from_a_backup(
     assert chosen.lost == "nothing"
     dialog.go.click()
     assert dialog.go.text() == f"Replace page {spoiled}"
+    dialog.go.click()
+    until(lambda: dialog.step == CLOSE)
+    assert "Repaired and verified" in dialog.outcome.banner.title()
+    dialog.accept()
+
+
+def test_the_guide_asks_for_the_key_of_an_encrypted_backup_and_repairs_from_it(
+    qtbot: Any, window: MainWindow, until: Until, tmp_path: Path, preferences: Any
+) -> None:
+    path = harbour(tmp_path / "harbour.holdfast", forget_log=True)
+    with engine.open(path) as db:
+        key = passphrase("a long walk in the hills")
+        db.backups.full_task(preferences.backup_folder(path), key=key).run()
+    spoiled = spoil(path, 0)
+    _page, dialog = guided(qtbot, window, until, path)
+    lock = dialog.advice.lock
+    assert lock.isHidden()
+    dialog.go.click()
+    until(lambda: dialog.step == ADVISE and not dialog.bar.isVisible())
+    for wrong in (None, "a long walk in the dark"):
+        if wrong is not None:
+            lock.text.setText(wrong)
+            lock.use.click()
+            until(lambda: "is not the one" in dialog.advice._locked.text())
+        assert lock.isVisible()
+        assert lock.kind.currentData() == "passphrase"
+        assert not [n for n in range(dialog.advice.model.rowCount()) if _option(dialog, n).is_chosen]
+        assert "--passphrase" not in dialog.command.text()
+    lock.text.setText("a long walk in the hills")
+    lock.use.click()
+    until(lambda: any(_option(dialog, n).is_chosen for n in range(dialog.advice.model.rowCount())))
+    until(dialog.go.isEnabled)
+    assert lock.isHidden()
+    assert dialog.advice._locked.isHidden()
+    dialog.go.click()
+    assert dialog.go.text() == f"Replace page {spoiled}"
+    assert dialog.command.text().endswith("--passphrase")
     dialog.go.click()
     until(lambda: dialog.step == CLOSE)
     assert "Repaired and verified" in dialog.outcome.banner.title()

@@ -243,6 +243,12 @@ impl Store {
         self.work.complete_recovery()
     }
 
+    /// Gives back at once what was dropped and nobody can see any more, as the background does by
+    /// and by.
+    pub fn give_back(&self) -> Result<()> {
+        if self.is_view() { Ok(()) } else { self.work.give_back(&mut || true) }
+    }
+
     /// Rolls back the transactions still active, writes everything out and marks the shutdown
     /// clean. Returns how many were rolled back. A failed store is closed without the mark, and so
     /// is one with pages that its recovery could not redo: the next open recovers it again.

@@ -9,7 +9,7 @@ use super::marks;
 use super::pages::Layer;
 use super::seal::Secret;
 use super::take::hex;
-use crate::error::{Code, Result};
+use crate::error::{Code, Field, Result};
 use crate::page::Page;
 use crate::recovery::Progress;
 use crate::repair::{Copy, Elsewhere, KeptLog, Source};
@@ -22,7 +22,8 @@ const PACE: u64 = 128;
 
 /// Whole copies of `pages` from the newest backups in `folders` that hold them, each proved by its
 /// own checksum, and the kept log of `logs` (databases, archives) that brings them up to date. What
-/// cannot be read of a backup is as if it were not there: an older one may do.
+/// cannot be read of a backup is as if it were not there: an older one may do. One that `key` does not
+/// open is named.
 ///
 /// One pass over the pages of a backup, up to the last one that is asked for.
 pub fn copies_of(
@@ -55,6 +56,11 @@ pub fn copies_of(
                 }
             }
             Err(error) if error.code == Code::Cancelled => return Err(error),
+            Err(error) if error.code == Code::BackupLocked => {
+                if let Some(Field::Text(reason)) = error.field("reason") {
+                    elsewhere.locked.push((place.display().to_string(), reason.clone()));
+                }
+            }
             Err(_) => {}
         }
     }

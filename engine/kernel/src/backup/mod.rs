@@ -59,6 +59,7 @@ mod rubbish_tests;
 mod seal;
 #[cfg(test)]
 mod seal_tests;
+mod sealed;
 mod take;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -71,6 +72,7 @@ pub use point::{Point, PointWanted, Reached, restore_point};
 pub(crate) use restore::PageWriter;
 pub use restore::{restore_to, verify_on};
 pub use seal::Secret;
+pub use sealed::{Opener, Sealer, Vault};
 pub use take::{Base, Taken, take_to, take_with};
 
 use crate::recovery::Progress;

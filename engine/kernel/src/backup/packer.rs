@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
-use super::seal::{CHUNK, FileSeal, Seal};
+use super::seal::Seal;
+use super::sealed::Sealer;
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicBool, Ordering};
@@ -35,8 +36,7 @@ struct Sink {
     at: u64,
     synced: u64,
     hasher: blake3::Hasher,
-    /// With what waits to be sealed: it may be the last of the file.
-    seal: Option<(FileSeal, Vec<u8>)>,
+    sealer: Option<Sealer>,
 }
 
 impl Sink {
@@ -51,26 +51,16 @@ impl Sink {
         Ok(())
     }
 
-    fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let Some((seal, waiting)) = &mut self.seal else { return self.put(bytes) };
-            if waiting.len() == CHUNK {
-                let chunk = seal.close(waiting, false)?;
-                waiting.clear();
-                self.put(&chunk)?;
-                continue;
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - waiting.len()));
-            waiting.extend_from_slice(now);
-            bytes = later;
-        }
-        Ok(())
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(sealer) = &mut self.sealer else { return self.put(bytes) };
+        let sealed = sealer.push(bytes)?;
+        self.put(&sealed)
     }
 
     /// Writes what waits, nothing comes after it; syncs. The size and the hash of the file.
     fn end(mut self) -> Result<(u64, String)> {
-        if let Some((mut seal, waiting)) = self.seal.take() {
-            self.put(&seal.close(&waiting, true)?)?;
+        if let Some(mut sealer) = self.sealer.take() {
+            self.put(&sealer.finish()?)?;
         }
         self.file.sync()?;
         Ok((self.at, self.hasher.finalize().to_hex().to_string()))
@@ -209,8 +199,8 @@ impl Packer {
     pub fn create(disk: &dyn Disk, path: &str, seal: Option<&Seal>) -> Result<Packer> {
         let file = disk.open(path, OpenMode::Create)?;
         file.truncate(0)?;
-        let seal = seal.map(|seal| (seal.file(path), Vec::with_capacity(CHUNK)));
-        let sink = Sink { file, at: 0, synced: 0, hasher: blake3::Hasher::new(), seal };
+        let sealer = seal.map(|seal| Sealer::new(seal.file(path)));
+        let sink = Sink { file, at: 0, synced: 0, hasher: blake3::Hasher::new(), sealer };
         Ok(Packer { block: Vec::new(), sink: Some(sink), works: None, path: path.to_owned() })
     }
 

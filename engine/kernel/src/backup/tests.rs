@@ -232,6 +232,38 @@ fn a_restored_database_that_crashes_in_its_recovery_recovers_again() {
 }
 
 #[test]
+fn a_restore_that_is_killed_at_any_step_leaves_no_database_or_the_whole_of_it() {
+    let (store, tree) = bank(MemoryDisk::new(20), false);
+    for step in 0..500 {
+        transfer(&store, tree, 2, step * 11 + 1);
+    }
+    let backup = MemoryDisk::new(21);
+    take_to(&store, &*backup, &Progress::default()).unwrap();
+    let (mut none, mut whole) = (0, 0);
+    for nth in 1.. {
+        let disk = MemoryDisk::new(100 + nth);
+        disk.crash_after(nth);
+        let is_done = restore_to(&*backup, &*disk, &Progress::default()).is_ok();
+        let disk = disk.reopen();
+        match Store::open_recovering(disk, &options(false), &Progress::default()) {
+            Ok(restored) => {
+                assert_eq!(total(&restored, tree), ACCOUNTS * START, "killed at call {nth}");
+                assert_sound(&restored);
+                whole += 1;
+            }
+            Err(error) => {
+                assert!(!is_done, "what was restored does not open: {error}");
+                none += 1;
+            }
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(none > 10 && whole > 0, "{none} without a database, {whole} with a whole one");
+}
+
+#[test]
 fn any_damage_to_a_backup_is_found_and_nothing_is_restored_from_it() {
     let (store, _) = bank(MemoryDisk::new(8), false);
     let target = MemoryDisk::new(9);

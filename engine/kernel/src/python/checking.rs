@@ -56,6 +56,11 @@ fn rebuild(shared: &Arc<Shared>, disk: &Arc<dyn Disk>, table: &str, index: &str)
 
 #[pymethods]
 impl Store {
+    /// Gives back what was dropped and nobody can see any more.
+    fn give_back(&self, py: Python<'_>) -> PyResult<()> {
+        self.work(py, |open| open.store.give_back())
+    }
+
     /// Checks every invariant while the store is in use; without `detailed`, checksums only.
     #[pyo3(signature = (detailed = true, job = None))]
     fn check<'py>(

@@ -28,6 +28,7 @@ mod pairs;
 mod recovery;
 mod repairing;
 mod salvage;
+mod sealing;
 mod snapshots;
 mod status;
 mod store;
@@ -54,6 +55,9 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cursor::RowCursor>()?;
     module.add_class::<recovery::Recovery>()?;
     module.add_class::<repairing::PageCopies>()?;
+    module.add_class::<sealing::Vault>()?;
+    module.add_class::<sealing::Sealer>()?;
+    module.add_class::<sealing::Opener>()?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::describe_source, module)?)?;
     module.add_function(wrap_pyfunction!(transfer::sniff_csv, module)?)?;

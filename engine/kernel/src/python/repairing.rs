@@ -47,6 +47,12 @@ impl PageCopies {
     fn __len__(&self) -> usize {
         self.elsewhere.lock().copies.len()
     }
+
+    /// Encrypted backups that were passed over, and why they stay closed.
+    #[getter]
+    fn locked(&self) -> Vec<(String, String)> {
+        self.elsewhere.lock().locked.clone()
+    }
 }
 
 fn described<'py>(py: Python<'py>, remedy: &Remedy) -> PyResult<Bound<'py, PyDict>> {

@@ -54,6 +54,8 @@ pub struct Elsewhere {
     /// Pages in none of the copies, and the LSN before which none of them began.
     pub unfound: Vec<PageId>,
     pub unfound_from: Option<Lsn>,
+    /// Backups that nobody gave the key of, and why they stay closed.
+    pub locked: Vec<(String, String)>,
     why: Option<String>,
 }
 

@@ -20,11 +20,11 @@ use crate::core::Author;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::Op;
-use crate::page::{Change, Page};
+use crate::page::{Change, Kind, Page, Shape};
 use crate::recovery::Progress;
 use crate::space::map_page_of;
 use crate::txn::Shared;
-use crate::types::{Lsn, PageId};
+use crate::types::{Lsn, PageId, TreeId};
 
 mod elsewhere;
 mod history;
@@ -192,6 +192,25 @@ impl Repairs {
         Ok(remedy)
     }
 
+    /// Makes an empty page of `tree` of a damaged one that nobody will look for; its bytes are kept.
+    /// One that can be read stays as it is.
+    pub fn empty(&self, id: PageId, tree: TreeId) -> Result<()> {
+        let shared = self.shared()?;
+        let pool = &shared.core.pool;
+        if pool.read(id).is_ok() {
+            return Ok(());
+        }
+        self.keep_damaged(&shared, &pool.read_raw(id)?, id);
+        let (kind, right) = (Kind::Leaf, PageId::NONE);
+        let shape = Shape { id, kind, level: 0, tree, right, low: &[], high: None };
+        let mut place = pool.place_of(id)?;
+        Self::install(&shared, &mut place, Page::format(pool.page_size(), shape))?;
+        pool.note_redone(&place, id);
+        drop(place);
+        self.set_apart.lock().remove(&id);
+        Ok(())
+    }
+
     fn repair_from_sources(
         &self,
         shared: &Arc<Shared>,
@@ -347,22 +366,43 @@ impl Repairs {
     }
 }
 
+/// What this thread does about a damaged page that it meets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// As the setting says.
+    Mend,
+    /// Mends it where it can, and tells nobody where it cannot.
+    MendQuietly,
+    LookOnly,
+}
+
 thread_local! {
-    static LOOKS_ONLY: Cell<bool> = const { Cell::new(false) };
+    static STANCE: Cell<Stance> = const { Cell::new(Stance::Mend) };
+}
+
+fn with_stance<T>(stance: Stance, work: impl FnOnce() -> T) -> T {
+    let before = STANCE.replace(stance);
+    let done = work();
+    STANCE.set(before);
+    done
 }
 
 /// Runs `work` so that damaged pages which this thread meets stay as they are: for whoever is to
 /// find damage rather than mend it.
 pub fn looking_only<T>(work: impl FnOnce() -> T) -> T {
-    let before = LOOKS_ONLY.replace(true);
-    let done = work();
-    LOOKS_ONLY.set(before);
-    done
+    with_stance(Stance::LookOnly, work)
+}
+
+/// Runs `work` so that a damaged page which nothing reaches is neither set apart nor told of: for
+/// whoever gives it back, and needs nothing of what it held.
+pub fn mending_quietly<T>(work: impl FnOnce() -> T) -> T {
+    with_stance(Stance::MendQuietly, work)
 }
 
 impl Mender for Repairs {
     fn mend(&self, place: &mut PageWrite<'_>, id: PageId, error: Error) -> Result<()> {
-        if LOOKS_ONLY.get() {
+        let stance = STANCE.get();
+        if stance == Stance::LookOnly {
             return Err(error);
         }
         if let Some(known) = self.set_apart.lock().get(&id) {
@@ -375,8 +415,9 @@ impl Mender for Repairs {
         if is_zeroed && id == last_map {
             return Err(error);
         }
+        let is_quiet = stance == Stance::MendQuietly;
         if self.on_damage == OnDamage::Report {
-            return Err(self.give_up(&shared, id, error));
+            return Err(if is_quiet { error } else { self.give_up(&shared, id, error) });
         }
         let started = Instant::now();
         let end = shared.core.log.durable();
@@ -385,7 +426,7 @@ impl Mender for Repairs {
         let Some((remedy, page)) = found.into_iter().next() else {
             // A read that failed may succeed the next time; bytes that are wrong stay wrong.
             let may_pass = error.code == Code::IoError;
-            return Err(if may_pass { error } else { self.give_up(&shared, id, error) });
+            return Err(if may_pass || is_quiet { error } else { self.give_up(&shared, id, error) });
         };
         let is_kept = self.keep_damaged(&shared, place, id);
         Self::install(&shared, place, page)?;

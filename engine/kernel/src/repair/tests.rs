@@ -311,3 +311,71 @@ fn pages_are_rebuilt_past_a_hole_in_the_log_where_what_follows_proves_them() {
     }
     assert!(with_sums.len() > with_places.len(), "{} {}", with_sums.len(), with_places.len());
 }
+
+/// Writes rubbish into one page of the kind at the level, of the tree "t", past the cache; true where
+/// there is one that is not its root.
+fn damage_one(store: &Store, disk: &Arc<dyn Disk>, level: u8) -> bool {
+    let pool = &store.shared().core.pool;
+    let file = disk.open(DATA_PATH, OpenMode::Write).unwrap();
+    let found: Vec<PageId> = (0..pool.file_pages())
+        .map(PageId)
+        .filter(|id| {
+            let page = pool.read_raw(*id).unwrap();
+            let is_tree = matches!(page.kind(), Kind::Leaf | Kind::Inner) && page.tree().0 > 1;
+            is_tree && page.level() == level && pool.read_cached(*id).is_none()
+        })
+        .collect();
+    let Some(id) = found.get(found.len() / 2).filter(|_| found.len() > 1) else { return false };
+    let middle = u64::from(id.0) * pool.page_size() as u64 + 400;
+    file.write_at(b"what a failing disk left", middle).unwrap();
+    true
+}
+
+#[test]
+fn a_tree_with_damaged_pages_is_given_back_when_it_is_dropped_and_so_is_what_follows() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(9);
+    filled(&disk, &options()).close().unwrap();
+    let mut small = options();
+    small.opening.log.segment_bytes = 1 << 20;
+    let store = Store::open(Arc::clone(&disk), &small).unwrap();
+    for _ in 0..4 {
+        store.shared().core.log.rotate().unwrap();
+        store.checkpoint().unwrap();
+    }
+    assert!(damage_one(&store, &disk, 0));
+    let used = |store: &Store| store.shared().core.space.used_pages();
+    let full = used(&store);
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let other = txn.tree("other", true).unwrap().unwrap();
+    for i in 0..1000 {
+        txn.put(other, &key(i), &[7; 300]).unwrap();
+    }
+    txn.commit().unwrap();
+    for name in ["t", "other"] {
+        let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+        assert!(txn.drop_tree(crate::txn::CatalogueKind::Tree, name).unwrap());
+        txn.commit().unwrap();
+        store.give_back().unwrap();
+    }
+    assert!(used(&store) < 20 && full > 200, "{} of {full} pages are left", used(&store));
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+    store.close().unwrap();
+    let store = Store::open(Arc::clone(&disk), &small).unwrap();
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+}
+
+#[test]
+fn pages_that_were_taken_and_never_written_are_not_set_apart_when_that_is_undone() {
+    let disk: Arc<dyn Disk> = MemoryDisk::new(11);
+    let store = filled(&disk, &options());
+    for _ in 0..2 {
+        let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+        let at = txn.tree("built", true).unwrap().unwrap();
+        let mut rows = (0..3000).map(|i| (key(i).to_vec(), vec![7; 300]));
+        assert_eq!(txn.fill(at, &mut || Ok(rows.next())).unwrap(), 3000);
+        txn.abort().unwrap();
+    }
+    store.give_back().unwrap();
+    assert!(Repairs::of(store.shared()).unwrap().set_apart().is_empty());
+    assert_eq!(store.check(false, &Progress::default()).unwrap().problems, []);
+}

@@ -3,6 +3,9 @@
 //! Every step is a redo-only entry and can be cut off: chains go from their end to their head,
 //! trees from their leaves to their root, so that what is left can still be found from where the
 //! duty is recorded. The last entry of each says that it is done.
+//!
+//! Damage in what goes stops nothing: a damaged page of a tree goes with it, where it must be the
+//! tree's still; what only a damaged page led to stays marked as in use.
 
 use std::collections::VecDeque;
 
@@ -12,6 +15,7 @@ use crate::core::Author;
 use crate::error::{Code, Result};
 use crate::log::Op;
 use crate::page::{Change, Kind};
+use crate::repair::{Repairs, mending_quietly};
 use crate::tree::Tree;
 use crate::tree::overflow::{self, Reference};
 use crate::types::{PageId, TreeId, TxnId};
@@ -23,7 +27,7 @@ pub fn collect(shared: &Shared, keep_on: &mut dyn FnMut() -> bool) -> Result<u64
     while keep_on() {
         let Some(pending) = shared.txns.next_garbage() else { break };
         pages += match pending.garbage {
-            Garbage::Chain { tree, reference } => free_chain(shared, tree, reference)?,
+            Garbage::Chain { tree, reference } => free_sound_chain(shared, tree, reference)?,
             Garbage::Tree { tree, root } => match free_tree(shared, tree, root, keep_on)? {
                 Some(pages) => pages,
                 None => break,
@@ -162,6 +166,21 @@ fn free_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64
     Ok(pages.len() as u64)
 }
 
+/// As [`free_chain`]; a chain that cannot be read to its end stays marked as in use.
+fn free_sound_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64> {
+    free_chain(shared, tree, reference)
+        .or_else(|error| if error.is_page_damage() { Ok(0) } else { Err(error) })
+}
+
+/// Gives back a damaged page of a tree that goes.
+fn free_damaged(shared: &Shared, tree: TreeId, id: PageId) -> Result<u64> {
+    match mending_quietly(|| Repairs::of(shared)?.empty(id, tree)) {
+        Ok(()) => free_page(shared, tree, id).map(|()| 1),
+        Err(error) if error.is_page_damage() => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 fn free_tree(
     shared: &Shared,
     tree: TreeId,
@@ -169,13 +188,18 @@ fn free_tree(
     keep_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<u64>> {
     let mut freed = 0;
-    let levels = levels_of(shared, tree, root)?;
-    for page in levels.into_iter().rev().flatten() {
+    let found = mending_quietly(|| levels_of(shared, tree, root))?;
+    // A page of a tree of which nothing has gone yet is its own, readable or not. Later it may have
+    // been given back and be somebody else's: what cannot be read is not touched then.
+    for page in found.damaged.iter().filter(|_| !found.is_begun) {
+        freed += free_damaged(shared, tree, *page)?;
+    }
+    for page in found.levels.into_iter().rev().flatten() {
         if !keep_on() {
             return Ok(None);
         }
         for reference in chains_of(shared, tree, page)? {
-            freed += free_chain(shared, tree, reference)?;
+            freed += free_sound_chain(shared, tree, reference)?;
         }
         free_page(shared, tree, page)?;
         freed += 1;
@@ -186,17 +210,24 @@ fn free_tree(
 
 /// The pages of a tree, level by level from the root, as far as they still belong to it: through
 /// the parents' links, and the right links that a parent may lack.
-fn levels_of(shared: &Shared, tree: TreeId, root: PageId) -> Result<Vec<Vec<PageId>>> {
-    let mut levels = Vec::new();
+fn levels_of(shared: &Shared, tree: TreeId, root: PageId) -> Result<Going> {
+    let (mut levels, mut damaged, mut is_begun) = (Vec::new(), Vec::new(), false);
     let mut level = vec![root];
     while !level.is_empty() {
         let mut children = Vec::new();
         let mut known: std::collections::HashSet<PageId> = level.iter().copied().collect();
         let mut place = 0;
         while place < level.len() {
-            let page = shared.core.pool.read(level[place])?;
+            let page = match shared.core.pool.read(level[place]) {
+                Err(error) if error.is_page_damage() => {
+                    damaged.push(level.remove(place));
+                    continue;
+                }
+                read => read?,
+            };
             place += 1;
             if page.tree() != tree || !matches!(page.kind(), Kind::Leaf | Kind::Inner) {
+                is_begun = true;
                 continue;
             }
             if page.kind() == Kind::Inner {
@@ -209,7 +240,15 @@ fn levels_of(shared: &Shared, tree: TreeId, root: PageId) -> Result<Vec<Vec<Page
         levels.push(level);
         level = children;
     }
-    Ok(levels)
+    Ok(Going { levels, damaged, is_begun })
+}
+
+/// What there is of a tree that goes.
+struct Going {
+    levels: Vec<Vec<PageId>>,
+    damaged: Vec<PageId>,
+    /// Some of its pages have gone before.
+    is_begun: bool,
 }
 
 fn chains_of(shared: &Shared, tree: TreeId, page: PageId) -> Result<Vec<Reference>> {

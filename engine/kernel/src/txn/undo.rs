@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::unix_micros;
 use crate::log::{Entry, Op, undo_room};
 use crate::page::{Change, Kind, LEAF_HEAD, Old, Part, PartReader, Stamp, get_u64};
+use crate::repair::looking_only;
 use crate::space;
 use crate::tree::split::Incoming;
 use crate::tree::{Tree, Waiting};
@@ -273,7 +274,8 @@ fn give_back(shared: &Shared, state: &TxnState, entry: &Entry) -> Result<()> {
 /// is used again, notices. False where that was not needed.
 fn sign_free(shared: &Shared, state: &TxnState, tree: TreeId, id: PageId) -> Result<bool> {
     let core = &shared.core;
-    let mut page = match core.pool.write(id) {
+    // Only looked at first: a page that was never written is no damage to be mended or told of.
+    let mut page = match looking_only(|| core.pool.write(id)) {
         Ok(page) => page,
         // It was never written, or not even the file had grown that far.
         Err(error)
@@ -282,7 +284,7 @@ fn sign_free(shared: &Shared, state: &TxnState, tree: TreeId, id: PageId) -> Res
         {
             return Ok(false);
         }
-        Err(error) => return Err(error),
+        Err(_) => core.pool.write(id)?,
     };
     if page.tree() != tree || page.id() != id || page.kind() == Kind::Free {
         return Ok(false);
