@@ -10,8 +10,10 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu
 
+from engine.backups.claim import EMERGENCY
 from gui.about import AboutDialog
 from gui.actions import Actions
+from gui.backups.emergency_dialogs import EmergencyRestoreDialog
 from gui.backups.restore_dialog import RestoreDialog
 from gui.theme import ThemeMode
 
@@ -154,7 +156,8 @@ def ask_restore(window: MainWindow, near: Path | None = None) -> None:
         source = Path(text)
         name = source.name.removesuffix(" backups")
         target = source.with_name(f"{name} restored{SUFFIX}")
-        window.open_dialog(RestoreDialog(window.shell, source, target, window))
+        kind = EmergencyRestoreDialog if (source / EMERGENCY).is_file() else RestoreDialog
+        window.open_dialog(kind(window.shell, source, target, window))
 
     dialog.fileSelected.connect(chosen)
     window.open_dialog(dialog)

@@ -23,6 +23,8 @@ CLAIM = ".backup-under-way"
 UNFINISHED = ".partial"
 REMOVING = ".removing"
 """What a backup is called while it is written, and while it is removed."""
+EMERGENCY = "emergency.json"
+"""The manifest of an emergency backup: a folder with it is one."""
 
 _JOURNALS = ("unfinished.0", "unfinished.1")
 """Where the kernel notes how far a backup is."""

@@ -8,13 +8,12 @@ for one: who restores it is told what it lacks and has to agree.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +22,19 @@ from blake3 import blake3
 
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed
+from engine.backups.emergency_manifest import (
+    MANIFEST,
+    SEALED,
+    CopiedFile,
+    EmergencyBackup,
+    content_of,
+    read_emergency,
+    signed,
+    vault_of,
+)
+from engine.backups.keys import BackupKey, key_file, pair_of
 from engine.backups.place import filling
+from engine.config import load
 from engine.errors import (
     BackupDamaged,
     BackupIncomplete,
@@ -35,47 +46,18 @@ from engine.errors import (
     from_exception,
 )
 from engine.files import sync_directory, write_atomically
-from engine.integrity.checksums import verify_file_task
+from engine.integrity.checksums import verify_stream
 from engine.tasks import Task
 
-MANIFEST = "emergency.json"
-_FORMAT = 1
 _DATA = "database.holdfast"
 _LEFT_OUT = ("LOCK", "archive", "snapshots", "quarantine")
 _CHUNK = 1 << 20
 _SECTOR = 4096
+_MOST_NAMED = 1000
+"""Damaged pages that the manifest names."""
 
 Reader = Callable[[int, int, int], bytes]
 """As `os.pread`: descriptor, bytes, offset."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedFile:
-    """One file as it was copied."""
-
-    name: str
-    bytes: int
-    blake3: str
-    unreadable: tuple[tuple[int, int], ...] = ()
-    """Stretches that could not be read, as first byte and length; the copy has zeros there."""
-
-
-@dataclass(frozen=True, slots=True)
-class EmergencyBackup:
-    """What an emergency backup holds and lacks."""
-
-    path: str
-    database: str
-    taken_at: float
-    files: tuple[CopiedFile, ...]
-    damaged_pages: tuple[int, ...]
-    """Pages whose checksum is wrong in the copy: the first thousand of them."""
-    missing: tuple[str, ...]
-    """What is lacking, in sentences; empty where everything could be read."""
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.bytes for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +73,19 @@ class EmergencyRestored:
 
 
 def emergency_task(
-    database: str | Path, target: str | Path, *, read: Reader | None = None
+    database: str | Path,
+    target: str | Path,
+    *,
+    key: BackupKey | None = None,
+    read: Reader | None = None,
 ) -> Task[EmergencyBackup]:
     """Copy what can be read of a database into a new folder in `target`; start the task, or run it.
 
     The database is neither opened nor changed, and may be beyond opening. Cancel and failure leave
-    `target` as it was. Raises `DatabaseNotFound` (-14), `BackupTargetInUse` (-66), and
-    `DatabaseOpenElsewhere` (-16) where somebody has it open: files of different moments are no
-    database, and one that is open can be backed up or has to be closed.
+    `target` as it was. With `key` it is encrypted; without, as the settings of the database say. Raises
+    `DatabaseNotFound` (-14), `BackupTargetInUse` (-66), `BackupLocked` (-93) where the key file of the
+    settings cannot be read, and `DatabaseOpenElsewhere` (-16) where somebody has it open: files of
+    different moments are no database, and one that is open can be backed up or has to be closed.
     """
     source, chain = Path(database).expanduser().absolute(), Path(target).expanduser().absolute()
     if chain == source or source in chain.parents:
@@ -108,98 +95,155 @@ def emergency_task(
     def work(task: Task[EmergencyBackup]) -> EmergencyBackup:
         if not source.is_dir():
             raise DatabaseNotFound(path=str(source))
-        _ensure_idle(source)
+        page_size = _page_size_of_idle(source)
+        chosen = key or _set_key(source)
         with claimed(chain):
-            return _take(source, chain, reader, task)
+            return _Taking(source, chain, reader, task, chosen).take(page_size)
 
     return Task(f"Emergency backup to {chain.name}", work)
 
 
-def _ensure_idle(source: Path) -> None:
+def _page_size_of_idle(source: Path) -> int | None:
+    """The size of its pages, where that can be told."""
     try:
-        holder = bridge.inspect(str(source))["holder"]
+        found = bridge.inspect(str(source))
     except HoldfastError:
-        return  # what cannot even be looked at is what this is for
+        return None  # what cannot even be looked at is what this is for
+    holder = found["holder"]
     if holder is not None and holder["alive"]:
         raise DatabaseOpenElsewhere(path=str(source), holder=f"process {holder['pid']} on {holder['host']}")
+    # Nothing says it where the control file is gone.
+    return int(found["page_size"]) or None
 
 
-def _take(source: Path, chain: Path, read: Reader, task: Task[Any]) -> EmergencyBackup:
-    place = chain / f"emergency-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    unfinished = place.with_name(f"{place.name}{UNFINISHED}")
+def _set_key(source: Path) -> BackupKey | None:
+    """The key that the settings name; none where they cannot be read."""
     try:
-        unfinished.mkdir(mode=0o700)
-        files, missing = _copy_all(source, unfinished, read, task)
-        damaged, words = _damaged_pages(unfinished, task)
-        backup = EmergencyBackup(
-            str(place), str(source), time.time(), tuple(files), damaged, (*missing, *words)
-        )
-        task.proceed()
-        # The manifest is last: without it, this is no backup.
-        write_atomically(unfinished / MANIFEST, _sealed(backup))
-        unfinished.rename(place)
-        sync_directory(chain)
-    except OSError as error:
-        raise from_exception(error, "write the backup to") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return backup
-
-
-def _copy_all(source: Path, place: Path, read: Reader, task: Task[Any]) -> tuple[list[CopiedFile], list[str]]:
-    task.stage("Copying what can be read", step=1, steps=2, unit="bytes")
-    missing: list[str] = []
-    copied = [
-        file
-        for name in list(_names(source, missing))
-        if (file := _copy_one(source, place, name, read, task, missing)) is not None
-    ]
-    there = {file.name for file in copied}
-    missing += [f"{name} is not there." for name in ("control", _DATA) if name not in there]
-    return copied, missing
-
-
-def _copy_one(
-    source: Path, place: Path, name: str, read: Reader, task: Task[Any], missing: list[str]
-) -> CopiedFile | None:
-    try:
-        before = _stamp(source / name)
-        descriptor = os.open(source / name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        missing.append(f"{name} could not be opened: {error.strerror}.")
+        path = load(source).backup_key_file
+    except HoldfastError:
         return None
-    try:
-        file = _copy(descriptor, place / name, name, read, task)
-    finally:
-        os.close(descriptor)
-    if file.unreadable:
-        lost = sum(length for _, length in file.unreadable)
-        missing.append(f"{lost:,} bytes of {name} could not be read.")
-    try:
-        has_changed = _stamp(source / name) != before
-    except OSError:
-        has_changed = True
-    if has_changed:
-        missing.append(f"{name} changed while it was copied.")
-    return file
+    return key_file(path) if path else None
 
 
-def _copy(descriptor: int, to: Path, name: str, read: Reader, task: Task[Any]) -> CopiedFile:
-    to.parent.mkdir(mode=0o700, exist_ok=True)
-    size, seal, holes = os.fstat(descriptor).st_size, blake3(), list[tuple[int, int]]()
-    with to.open("wb") as copy:
-        to.chmod(0o600)
-        at = 0
-        while at < size:
-            task.proceed()
-            data = b"".join(_readable(descriptor, at, min(_CHUNK, size - at), read, holes))
-            copy.write(data)
-            seal.update(data)
-            at += len(data)
-            task.advance(len(data))
-        copy.flush()
-        os.fsync(copy.fileno())
-    return CopiedFile(name, size, seal.hexdigest(), tuple(_joined(holes)))
+class _Taking:
+    """One emergency backup under way."""
+
+    def __init__(
+        self, source: Path, chain: Path, read: Reader, task: Task[Any], key: BackupKey | None
+    ) -> None:
+        self._source, self._read, self._task, self._key = source, read, task, key
+        self._place = chain / f"emergency-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        pair = pair_of(key)
+        self._vault = None if pair is None else bridge.Vault.create(pair)
+        self._missing: list[str] = []
+
+    def take(self, page_size: int | None) -> EmergencyBackup:
+        place = self._place
+        unfinished = place.with_name(f"{place.name}{UNFINISHED}")
+        try:
+            unfinished.mkdir(mode=0o700)
+            files = self._copy_all(unfinished)
+            backup = EmergencyBackup(
+                path=str(unfinished),
+                database=str(self._source),
+                taken_at=time.time(),
+                files=files,
+                damaged_pages=(),
+                missing=tuple(self._missing),
+                encryption="" if self._key is None else self._key.kind,
+                key_file="" if self._key is None else self._key.path,
+                locks="" if self._vault is None else self._vault.locks,
+            )
+            damaged, words = self._look_at_pages(backup, page_size)
+            missing = (*backup.missing, *words)
+            backup = replace(backup, path=str(place), damaged_pages=damaged, missing=missing)
+            self._task.proceed()
+            # The manifest is last: without it, this is no backup.
+            write_atomically(unfinished / MANIFEST, signed(backup, self._vault))
+            unfinished.rename(place)
+            sync_directory(place.parent)
+        except OSError as error:
+            raise from_exception(error, "write the backup to") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return backup
+
+    def _copy_all(self, place: Path) -> tuple[CopiedFile, ...]:
+        self._task.stage("Copying what can be read", step=1, steps=2, unit="bytes")
+        copied = tuple(
+            file
+            for name in list(_names(self._source, self._missing))
+            if (file := self._copy_one(place, name)) is not None
+        )
+        there = {file.name for file in copied}
+        self._missing += [f"{name} is not there." for name in ("control", _DATA) if name not in there]
+        return copied
+
+    def _copy_one(self, place: Path, name: str) -> CopiedFile | None:
+        source = self._source / name
+        try:
+            before = _stamp(source)
+            descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            self._missing.append(f"{name} could not be opened: {error.strerror}.")
+            return None
+        try:
+            file = self._copy(descriptor, place, name)
+        finally:
+            os.close(descriptor)
+        if file.unreadable:
+            lost = sum(length for _, length in file.unreadable)
+            self._missing.append(f"{lost:,} bytes of {name} could not be read.")
+        try:
+            has_changed = _stamp(source) != before
+        except OSError:
+            has_changed = True
+        if has_changed:
+            self._missing.append(f"{name} changed while it was copied.")
+        return file
+
+    def _copy(self, descriptor: int, place: Path, name: str) -> CopiedFile:
+        sealer = None if self._vault is None else self._vault.sealer(name)
+        to = place / (name if sealer is None else name + SEALED)
+        size, seal, holes = os.fstat(descriptor).st_size, blake3(), list[tuple[int, int]]()
+        to.parent.mkdir(mode=0o700, exist_ok=True)
+        with to.open("wb") as copy:
+            to.chmod(0o600)
+            at = 0
+            while at < size:
+                self._task.proceed()
+                data = b"".join(_readable(descriptor, at, min(_CHUNK, size - at), self._read, holes))
+                stored = data if sealer is None else sealer.push(data)
+                copy.write(stored)
+                seal.update(stored)
+                at += len(data)
+                self._task.advance(len(data))
+            if sealer is not None:
+                copy.write(end := sealer.finish())
+                seal.update(end)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return CopiedFile(name, size, seal.hexdigest(), tuple(_joined(holes)))
+
+    def _look_at_pages(
+        self, backup: EmergencyBackup, page_size: int | None
+    ) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """The damaged pages of the copy, the first ones by number; and what is to be said of them."""
+        data = next((file for file in backup.files if file.name == _DATA), None)
+        if data is None or page_size is None:
+            return (), ("The pages could not be looked at.",)
+        self._task.stage("Looking at the pages", step=2, steps=2, total=data.bytes, unit="bytes")
+        verdict = verify_stream(self._followed(content_of(backup, data, self._vault)), page_size)
+        if not verdict.damaged_in_all:
+            return (), ()
+        pages = tuple(page for page, _ in verdict.damaged[:_MOST_NAMED])
+        return pages, (f"{verdict.damaged_in_all:,} pages are damaged, page {pages[0]} the first.",)
+
+    def _followed(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        for part in parts:
+            self._task.proceed()
+            yield part
+            self._task.advance(len(part))
 
 
 def _readable(
@@ -266,86 +310,29 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _damaged_pages(place: Path, task: Task[Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    task.stage("Looking at the pages", step=2, steps=2)
-    try:
-        size = int(bridge.inspect(str(place))["page_size"])
-        verdict = task.carry(verify_file_task(place / _DATA, size))
-    except Cancelled:
-        raise
-    except (HoldfastError, OSError):
-        return (), ("The pages could not be looked at.",)
-    if not verdict.damaged_in_all:
-        return (), ()
-    pages = tuple(page for page, _ in verdict.damaged)
-    return pages, (f"{verdict.damaged_in_all:,} pages are damaged, page {pages[0]} the first.",)
-
-
-def _sealed(backup: EmergencyBackup) -> str:
-    value: dict[str, Any] = {"format": _FORMAT, **asdict(backup), "path": Path(backup.path).name}
-    value["seal"] = blake3(json.dumps(value).encode()).hexdigest()
-    return json.dumps(value, indent=1)
-
-
-def emergency_backups(target: str | Path) -> tuple[EmergencyBackup, ...]:
-    """The emergency backups in a folder whose manifests can be believed, newest first."""
-    found = []
-    for manifest in Path(target).expanduser().absolute().glob(f"emergency-*/{MANIFEST}"):
-        with suppress(BackupDamaged):
-            found.append(read_emergency(manifest.parent))
-    return tuple(sorted(found, key=lambda backup: backup.taken_at, reverse=True))
-
-
-def is_emergency(path: str | Path) -> bool:
-    return (Path(path).expanduser() / MANIFEST).is_file()
-
-
-def read_emergency(path: str | Path) -> EmergencyBackup:
-    """What the emergency backup in `path` says of itself; raises `BackupDamaged` (-62)."""
-    place = Path(path).expanduser().absolute()
-    try:
-        value = json.loads((place / MANIFEST).read_text("utf-8"))
-        seal = value.pop("seal")
-        if blake3(json.dumps(value).encode()).hexdigest() != seal or value["format"] != _FORMAT:
-            raise ValueError("changed")
-        files = tuple(
-            CopiedFile(
-                file["name"],
-                file["bytes"],
-                file["blake3"],
-                tuple((first, length) for first, length in file["unreadable"]),
-            )
-            for file in value["files"]
-        )
-        return EmergencyBackup(
-            path=str(place),
-            database=value["database"],
-            taken_at=value["taken_at"],
-            files=files,
-            damaged_pages=tuple(value["damaged_pages"]),
-            missing=tuple(value["missing"]),
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        detail = "its manifest is missing, cut off or changed"
-        raise BackupDamaged(path=str(place), file=MANIFEST, detail=detail) from None
-
-
-def verify_emergency_task(path: str | Path) -> Task[EmergencyBackup]:
+def verify_emergency_task(path: str | Path, key: BackupKey | None = None) -> Task[EmergencyBackup]:
     """Check the files of an emergency backup against its manifest; start the task, or run it.
 
-    Raises `BackupDamaged` (-62) that names the file. What it lacks is in `missing`.
+    Raises `BackupDamaged` (-62) that names the file, and `BackupLocked` (-93) where it is encrypted, and
+    neither `key` nor the key file noted with it opens it. What it lacks is in `missing`.
     """
-    return Task("Verify emergency backup", lambda task: _checked(read_emergency(path), task, None))
+
+    def work(task: Task[EmergencyBackup]) -> EmergencyBackup:
+        backup = read_emergency(path)
+        _check(backup, vault_of(backup, key), task, None)
+        return backup
+
+    return Task("Verify emergency backup", work)
 
 
 def restore_emergency_task(
-    path: str | Path, target: str | Path, *, accept_incomplete: bool
+    path: str | Path, target: str | Path, *, accept_incomplete: bool, key: BackupKey | None = None
 ) -> Task[EmergencyRestored]:
     """Put the files of an emergency backup into the missing or empty `target`, and recover them there.
 
     Start the task, or run it. Without `accept_incomplete`, raises `BackupIncomplete` (-92), which says
-    what is missing. Where the recovery fails the files stay there, for its other ways: up to the last
-    valid record, read-only, salvage.
+    what is missing, and `BackupLocked` (-93) as verifying does. Where the recovery fails the files stay
+    there, for its other ways: up to the last valid record, read-only, salvage.
     """
     place = Path(target).expanduser().absolute()
 
@@ -354,9 +341,10 @@ def restore_emergency_task(
         if not accept_incomplete:
             missing = backup.missing or ("Nothing is known to be missing.",)
             raise BackupIncomplete(path=backup.path, missing=" ".join(missing))
+        vault = vault_of(backup, key)
         with filling(place):
             place.mkdir(mode=0o700, exist_ok=True)
-            _checked(backup, task, place)
+            _check(backup, vault, task, place)
             # Whatever it was when it was copied: it is to be looked at in full.
             (place / ".clean_shutdown").unlink(missing_ok=True)
             (place / ".recovery_needed").touch(mode=0o600)
@@ -382,35 +370,23 @@ def _recovered(place: Path, backup: EmergencyBackup, task: Task[Any]) -> Emergen
     return EmergencyRestored(place, backup, end, None)
 
 
-def _checked(backup: EmergencyBackup, task: Task[Any], target: Path | None) -> EmergencyBackup:
+def _check(backup: EmergencyBackup, vault: bridge.Vault | None, task: Task[Any], target: Path | None) -> None:
     """Read every file, compare it with the manifest and, where there is a target, copy it there."""
-    place = Path(backup.path)
     task.stage("Checking the files", total=backup.bytes, unit="bytes")
     for file in backup.files:
         name = Path(file.name)
         if name.is_absolute() or ".." in name.parts:
             raise BackupDamaged(path=backup.path, file=file.name, detail="it leads out of the backup")
-        try:
-            seal, size = blake3(), 0
-            with ExitStack() as open_files:
-                source = open_files.enter_context((place / name).open("rb"))
-                copy = None if target is None else open_files.enter_context(_created(target / name))
-                while data := source.read(_CHUNK):
-                    task.proceed()
-                    seal.update(data)
-                    size += len(data)
-                    task.advance(len(data))
-                    if copy is not None:
-                        copy.write(data)
+        with ExitStack() as open_files:
+            copy = None if target is None else open_files.enter_context(_created(target / name))
+            for part in content_of(backup, file, vault):
+                task.proceed()
+                task.advance(len(part))
                 if copy is not None:
-                    copy.flush()
-                    os.fsync(copy.fileno())
-        except FileNotFoundError:
-            raise BackupDamaged(path=backup.path, file=file.name, detail="it is missing") from None
-        if (size, seal.hexdigest()) != (file.bytes, file.blake3):
-            detail = "its content is not what was written"
-            raise BackupDamaged(path=backup.path, file=file.name, detail=detail)
-    return backup
+                    copy.write(part)
+            if copy is not None:
+                copy.flush()
+                os.fsync(copy.fileno())
 
 
 def _created(path: Path) -> BinaryIO:

@@ -6,12 +6,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from engine.backups.emergency import (
-    emergency_task,
-    is_emergency,
-    restore_emergency_task,
-    verify_emergency_task,
-)
+from engine.backups.emergency import emergency_task, restore_emergency_task, verify_emergency_task
+from engine.backups.emergency_manifest import is_emergency
 from engine.backups.point import AT_BACKUP, preview_task, restore_point_task
 from engine.backups.rehearsal import Rehearsal, checksum_task, rehearse_task
 from engine.backups.restore import restore_task
@@ -85,11 +81,13 @@ def backup(args: argparse.Namespace, out: Output) -> int:
 def _emergency(args: argparse.Namespace, out: Output) -> int:
     if args.incremental:
         raise InvalidArgument(argument="--emergency", issue="an emergency backup is no increment")
-    found = out.follow(emergency_task(directory_of(args.path), args.target))
+    key = key_from(args, is_new=True)
+    found = out.follow(emergency_task(directory_of(args.path), args.target, key=key))
+    how = "as they are, encrypted" if found.encryption else "as they are"
     out.result(
         {"emergency": asdict(found), "complete": not found.missing},
         [
-            f"Emergency backup of {len(found.files):,} files ({format_size(found.bytes)}), as they are.",
+            f"Emergency backup of {len(found.files):,} files ({format_size(found.bytes)}), {how}.",
             *(found.missing or ("Everything could be read.",)),
             found.path,
         ],
@@ -101,7 +99,7 @@ def verify(args: argparse.Namespace, out: Output) -> int:
     """`verify-backup TARGET`"""
     try:
         if is_emergency(args.target):
-            found = out.follow(verify_emergency_task(args.target))
+            found = out.follow(verify_emergency_task(args.target, key_from(args)))
             lines = [f"Its {len(found.files):,} files are as they were written.", *found.missing]
             out.result({"ok": True, "emergency": asdict(found), "complete": not found.missing}, lines)
             return FINE
@@ -181,7 +179,10 @@ def restore(args: argparse.Namespace, out: Output) -> int:
 
 
 def _restore_emergency(args: argparse.Namespace, out: Output) -> int:
-    task = restore_emergency_task(args.target, args.path, accept_incomplete=args.accept_incomplete)
+    is_accepted = args.accept_incomplete
+    # What it lacks is told first: nobody types a passphrase to be asked something else then.
+    key = key_from(args) if is_accepted else None
+    task = restore_emergency_task(args.target, args.path, accept_incomplete=is_accepted, key=key)
     done = out.follow(task)
     value = {
         "restored": True,

@@ -85,32 +85,43 @@ def verify_file_task(path: str | Path, page_size: int) -> Task[FileVerdict]:
     return Task("Checksums", lambda task: _verify_file(place, page_size, task))
 
 
-def _verify_file(path: Path, page_size: int, task: Task[Any]) -> FileVerdict:
+def verify_stream(parts: Iterable[bytes], page_size: int) -> FileVerdict:
+    """Verify the pages of a file whose content comes in parts of any length."""
     counts = dict.fromkeys(Verdict, 0)
     damaged: list[tuple[int, Verdict]] = []
-    try:
-        task.stage("Pages", total=path.stat().st_size, unit="bytes")
-        for first, blocks in _read(path, page_size):
-            for place, block in enumerate(blocks):
-                page = first + place
-                verdict = verify_block(block, page) if len(block) == page_size else Verdict.TORN_OFF
-                counts[verdict] += 1
-                is_damaged = verdict not in (Verdict.WHOLE, Verdict.ZEROED)
-                if is_damaged and len(damaged) < MOST_DAMAGED:
-                    damaged.append((page, verdict))
-            task.advance(sum(map(len, blocks)))
-    except OSError as error:
-        raise from_exception(error, "read the pages") from error
+    for page, block in enumerate(_pages(parts, page_size)):
+        verdict = verify_block(block, page) if len(block) == page_size else Verdict.TORN_OFF
+        counts[verdict] += 1
+        is_damaged = verdict not in (Verdict.WHOLE, Verdict.ZEROED)
+        if is_damaged and len(damaged) < MOST_DAMAGED:
+            damaged.append((page, verdict))
     whole, zeroed = counts[Verdict.WHOLE], counts[Verdict.ZEROED]
     pages = sum(counts.values())
     return FileVerdict(pages, whole, zeroed, tuple(damaged), pages - whole - zeroed)
 
 
-def _read(path: Path, page_size: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Pages in batches, with the number of the first of each."""
-    page = 0
+def _pages(parts: Iterable[bytes], page_size: int) -> Iterator[bytes]:
+    """The pages one by one; the last one is shorter where the file was cut off inside it."""
+    rest = b""
+    for part in parts:
+        data = rest + part if rest else part
+        whole = len(data) - len(data) % page_size
+        yield from (data[start : start + page_size] for start in range(0, whole, page_size))
+        rest = data[whole:]
+    if rest:
+        yield rest
+
+
+def _verify_file(path: Path, page_size: int, task: Task[Any]) -> FileVerdict:
+    try:
+        task.stage("Pages", total=path.stat().st_size, unit="bytes")
+        return verify_stream(_read(path, page_size, task), page_size)
+    except OSError as error:
+        raise from_exception(error, "read the pages") from error
+
+
+def _read(path: Path, page_size: int, task: Task[Any]) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
         while data := file.read(_BATCH * page_size):
-            blocks = [data[start : start + page_size] for start in range(0, len(data), page_size)]
-            yield page, blocks
-            page += len(blocks)
+            yield data
+            task.advance(len(data))

@@ -35,7 +35,7 @@ class Look:
 
 def look(database: Any) -> Look:
     """Look at the folder of backups; the health of the database hears of it too."""
-    from engine.backups.emergency import emergency_backups
+    from engine.backups.emergency_manifest import emergency_backups
     from engine.backups.retention import retention_plan
 
     keeper = database.keeper

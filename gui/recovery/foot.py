@@ -27,6 +27,10 @@ class Foot(QFrame):
         self.ways_first = button(self.tr("Show the ways out…"), None, "primary")
         self.look_again = button(self.tr("Look again"), None, "", "refresh")
         self.rehearse = button(self.tr("Rehearse first"), None, "", "play")
+        self.copy_first = button(self.tr("Copy the files first…"), None, "", "backups")
+        self.copy_first.setToolTip(
+            self.tr("An emergency backup of what can be read, before anything is tried on the database")
+        )
         self.use_default = button("", None, "", "settings")
         self.again = button("", None, "primary", "refresh")
         self.start = button(self.tr("Recover"), None, "primary", "recovery")
@@ -39,6 +43,7 @@ class Foot(QFrame):
             self.roll_back,
             self.ways,
             self.look_again,
+            self.copy_first,
             self.ways_first,
             self.rehearse,
             self.use_default,

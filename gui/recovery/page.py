@@ -133,6 +133,7 @@ class RecoveryPage(Page):
         foot.ways_first.clicked.connect(self.show_ways)
         foot.look_again.clicked.connect(self.begin)
         foot.rehearse.clicked.connect(self.rehearse)
+        foot.copy_first.clicked.connect(self.remedies.copy_first)
         foot.start.clicked.connect(self.start)
         foot.again.clicked.connect(self.again)
         foot.use_default.clicked.connect(remedies.use_default)
@@ -192,9 +193,8 @@ class RecoveryPage(Page):
     def _look_at(self, path: Path, trouble: HoldfastError | None = None) -> None:
         self.remedies.stop_waiting()
         self.errors.clear()
-        self.header.set_subtitle(
-            self.tr("{name} was not closed properly. Look first, then decide.").format(name=path.stem)
-        )
+        words = self.tr("{name} was not closed properly. Look first, then decide.")
+        self.header.set_subtitle(words.format(name=path.stem))
         self.evidence.show_reading()
         self.foot.command.show_command("recover", path)
         self.foot.start.setText(self.tr("Recover {name}").format(name=path.stem))
@@ -210,8 +210,8 @@ class RecoveryPage(Page):
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
-        words = self.tr("Replay {size} of log and recover")
-        self.foot.start.setText(words.format(size=formats.size(plan.bytes)))
+        size = formats.size(plan.bytes)
+        self.foot.start.setText(self.tr("Replay {size} of log and recover").format(size=size))
         self._offer_start(self.foot.later, self.foot.ways, self.foot.rehearse)
 
     def _offer_start(self, *beside: QWidget) -> None:
@@ -238,10 +238,11 @@ class RecoveryPage(Page):
         name = self.remedies.wrong_setting()
         foot.use_default.setText(self.tr("Use the default of {name}").format(name=name))
         if work.trouble is None or root_cause(work.trouble).is_retryable():
-            foot.show_only(foot.later, foot.ways, foot.again, *([foot.use_default] if name else []))
+            shown = [foot.ways, foot.again, *([foot.use_default] if name else [])]
         else:
             # Another attempt would end in the same way.
-            foot.show_only(foot.later, foot.look_again, foot.ways_first)
+            shown = [foot.look_again, foot.ways_first]
+        foot.show_only(foot.later, foot.copy_first, *shown)
 
     def _show_waiting(self, holder: str) -> None:
         words = self.tr("Waiting for {holder} to let go of the database")
@@ -266,12 +267,12 @@ class RecoveryPage(Page):
     def _show_chosen(self, choice: Choice | None) -> None:
         foot, path = self.foot, self.work.path
         if choice is None or path is None:
-            foot.show_only(foot.later)
+            foot.show_only(foot.later, foot.copy_first)
             return
         self.work.choose_fallback("last-valid" if choice.kind is ChoiceKind.LAST_VALID else "")
         foot.start.setText(self.ways.start_words())
         more = (foot.rehearse, foot.stop_before) if choice.kind in _RECOVERIES else ()
-        foot.show_only(foot.later, *more, foot.start)
+        foot.show_only(foot.later, foot.copy_first, *more, foot.start)
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
         command = self.ways.command_words(self.shell.preferences.backup_folder(path))

@@ -8,6 +8,8 @@
 | show_path | shows the file that may not be used |
 | settings | opens the file of settings; a button beside it takes the default of the one that is wrong |
 | restore_backup | opens the dialog that restores, filled in with the newest backup |
+
+And, before any of that, the files can be copied as they are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from PySide6.QtWidgets import QWidget
 
 from engine.errors import HoldfastError, RecoveryConfigurationError, RecoveryPermissionError
 from engine.recovery.choices import root_cause
+from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.backups.restore_dialog import RestoreDialog
 from gui.page import Shell
 from gui.recovery.work import RecoveryWork, newest_backup
@@ -112,6 +115,13 @@ class Remedies(QObject):
             return
         target = path.with_name(f"{path.stem} restored.holdfast")
         RestoreDialog(self._shell, Path(info.path), target, self._over).open()
+
+    def copy_first(self) -> None:
+        """Open the dialog that copies what can be read, before anything is tried."""
+        path = self._work.path
+        if path is not None:
+            folder = self._shell.preferences.backup_folder(path)
+            EmergencyDialog(self._shell, path, folder, self._over).open()
 
     def _show_disk(self) -> None:
         if self._work.path is not None:

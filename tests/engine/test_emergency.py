@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 import engine
 from engine import errors
 from engine.backups.backup import list_backups
-from engine.backups.emergency import (
-    MANIFEST,
-    emergency_backups,
-    emergency_task,
-    read_emergency,
-    restore_emergency_task,
-    verify_emergency_task,
-)
+from engine.backups.emergency import emergency_task, restore_emergency_task, verify_emergency_task
+from engine.backups.emergency_manifest import MANIFEST, SEALED, emergency_backups, read_emergency
+from engine.backups.keys import BackupKey, key_file, make_key_file, passphrase
+from engine.cli.__main__ import main
+from engine.config import Config, save
 from engine.database import Database
 
 ROOT = Path(engine.__file__).resolve().parent.parent
@@ -213,3 +211,150 @@ def test_the_command_line_takes_and_restores_emergency_backups(database: Databas
     assert holdfast("restore", path, target, status=3)["error"]["code"] == -92
     assert holdfast("restore", path, target, "--accept-incomplete")["recovered"]
     assert count(target) == 100
+
+
+def keys(tmp_path: Path) -> tuple[BackupKey, BackupKey]:
+    """A passphrase, and a key file that is noted with what it encrypts."""
+    return passphrase("a long walk in the hills"), make_key_file(tmp_path / "backups.key")
+
+
+def test_an_encrypted_emergency_backup_shows_nothing_and_comes_back_with_its_key(
+    crashed: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = crashed(commits=20)
+    words = (path / "database.holdfast").read_bytes()[8192 : 8192 + 64]
+    for key in keys(tmp_path):
+        chain, target = tmp_path / f"chain-{key.kind}", tmp_path / f"{key.kind}.holdfast"
+        backup = emergency_task(path, chain, key=key).run()
+        assert (backup.missing, backup.encryption) == ((), key.kind)
+        assert emergency_backups(chain) == (backup,)
+        stored = [file for file in Path(backup.path).rglob("*") if file.is_file()]
+        assert {file.suffix for file in stored if file.name != MANIFEST} == {SEALED}
+        assert not any(words in file.read_bytes() for file in stored)
+        assert verify_emergency_task(backup.path, key).run() == backup
+        restore_emergency_task(backup.path, target, accept_incomplete=True, key=key).run()
+        assert count(target) == 100
+
+
+def test_an_emergency_backup_does_not_open_without_its_key_and_nothing_is_written(
+    database: Database, tmp_path: Path
+) -> None:
+    put(database, 0, 50)
+    database.close()
+    phrase, file = keys(tmp_path)
+    backup = emergency_task(database.path, tmp_path / "chain", key=phrase).run()
+    for key in (None, passphrase("a long walk in the hill"), file):
+        with pytest.raises(errors.BackupLocked) as caught:
+            verify_emergency_task(backup.path, key).run()
+        assert caught.value.fields["path"] == backup.path
+        with pytest.raises(errors.BackupLocked):
+            restore_emergency_task(backup.path, tmp_path / "back", accept_incomplete=True, key=key).run()
+        assert not (tmp_path / "back").exists()
+    # The key file is found where it was when the backup was taken, and nowhere else.
+    backup = emergency_task(database.path, tmp_path / "chain", key=file).run()
+    assert verify_emergency_task(backup.path).run() == backup
+    Path(file.path).rename(tmp_path / "away.key")
+    with pytest.raises(errors.BackupLocked):
+        verify_emergency_task(backup.path).run()
+    assert verify_emergency_task(backup.path, key_file(tmp_path / "away.key")).run() == backup
+
+
+def test_damage_to_an_encrypted_emergency_backup_is_found_also_where_its_manifest_was_made_to_fit(
+    database: Database, tmp_path: Path
+) -> None:
+    put(database, 0, 200)
+    database.close()
+    key = keys(tmp_path)[1]
+    backup = emergency_task(database.path, tmp_path / "chain", key=key).run()
+
+    def assert_found() -> None:
+        with pytest.raises(errors.BackupDamaged):
+            verify_emergency_task(backup.path, key).run()
+        with pytest.raises(errors.BackupDamaged):
+            restore_emergency_task(backup.path, tmp_path / "back", accept_incomplete=True, key=key).run()
+        assert not (tmp_path / "back").exists()
+
+    for name in (f"database.holdfast{SEALED}", f"control{SEALED}", MANIFEST):
+        victim = Path(backup.path) / name
+        whole = victim.read_bytes()
+        for wrong in (whole[:-1], whole[: len(whole) // 2] + b"\x77" + whole[len(whole) // 2 + 1 :], None):
+            victim.unlink()
+            if wrong is not None:
+                victim.write_bytes(wrong)
+            assert_found()
+            victim.unlink(missing_ok=True)
+            victim.write_bytes(whole)
+    manifest = Path(backup.path) / MANIFEST
+    value = json.loads(manifest.read_text())
+    mac, _seal = value.pop("mac"), value.pop("seal")
+    value["missing"] = ["nothing at all"]
+    value["seal"] = blake3(json.dumps(value).encode()).hexdigest()
+    manifest.write_text(json.dumps({**value, "mac": mac}))
+    assert read_emergency(backup.path).missing == ("nothing at all",), "the hash alone fits"
+    assert_found()
+
+
+def test_what_an_encrypted_emergency_backup_lacks_is_told_as_of_one_that_is_not(
+    database: Database, tmp_path: Path
+) -> None:
+    put(database, 0, 3000)
+    database.close()
+    data = database.path / "database.holdfast"
+    with data.open("r+b") as file:
+        file.seek(12 * 8192 + 700)
+        file.write(b"\x55" * 32)
+    bad, inode = range(40 * 8192, 42 * 8192), data.stat().st_ino
+
+    def failing(descriptor: int, size: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == inode and offset < bad.stop and offset + size > bad.start:
+            raise OSError(errno.EIO, "the medium cannot be read")
+        return os.pread(descriptor, size, offset)
+
+    told = []
+    for key in (None, keys(tmp_path)[1]):
+        backup = emergency_task(database.path, tmp_path / "chain", key=key, read=failing).run()
+        assert verify_emergency_task(backup.path, key).run() == backup
+        unreadable = [file.unreadable for file in backup.files if file.name == "database.holdfast"]
+        told.append((backup.damaged_pages, backup.missing, unreadable, backup.bytes))
+    assert told[0] == told[1]
+    assert 12 in told[0][0]
+
+
+def test_where_the_settings_name_a_key_file_no_emergency_backup_is_left_readable(
+    database: Database, tmp_path: Path
+) -> None:
+    path, file = database.path, tmp_path / "backups.key"
+    make_key_file(file)
+    put(database, 0, 50)
+    database.close()
+    save(path, Config().changed(backup_key_file=str(file)))
+    backup = emergency_task(path, tmp_path / "chain").run()
+    assert (backup.encryption, backup.key_file) == ("key_file", str(file))
+    assert verify_emergency_task(backup.path).run() == backup
+    file.unlink()
+    with pytest.raises(errors.BackupLocked):
+        emergency_task(path, tmp_path / "other").run()
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command_line_takes_the_key_of_an_emergency_backup(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(database, 0, 100)
+    database.close()
+    file, chain, target = tmp_path / "a.key", tmp_path / "chain", tmp_path / "back.holdfast"
+    taking = ["backup", str(database.path), str(chain), "--emergency"]
+    assert main([*taking, "--make-key-file", str(file), "--json"]) == 0
+    path = json.loads(capsys.readouterr().out)["emergency"]["path"]
+    moved = file.rename(tmp_path / "b.key")
+    assert main(["verify-backup", path]) == 3
+    assert main(["verify-backup", path, "--key-file", str(moved)]) == 0
+    assert main(["restore", path, str(target), "--accept-incomplete"]) == 3
+    assert not target.exists()
+    assert main(["restore", path, str(target), "--accept-incomplete", "--key-file", str(moved)]) == 0
+    assert count(target) == 100
+    monkeypatch.setattr("engine.cli.keys.getpass", lambda _words: "a long walk in the hills")
+    assert main([*taking, "--passphrase"]) == 0
+    newest = emergency_backups(chain)[0]
+    assert newest.encryption == "passphrase"
+    assert main(["verify-backup", newest.path, "--passphrase"]) == 0
