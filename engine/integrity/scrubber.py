@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _SETTLE_S = 5.0
 """A database that is open for less than this is not scrubbed."""
-_BEAT_S = 0.1
+_BEAT_S = 0.25
+"""Between two looks at who else works. Each costs as much as ten pages."""
 _NOTE_EVERY_S = 60.0
 _AFTER_ERROR_S = 60.0
 _FASTEST = 20_000.0
@@ -279,7 +280,7 @@ class Scrubber:
         self._show(note=note, next_page=note.next_page)
 
     def _rest(self, beat: float, rate: float) -> None:
-        # A rate below ten pages a second is one page and a longer rest.
+        # A rate below four pages a second is one page and a longer rest.
         length = max(_BEAT_S, 1.0 / rate)
         self._stop.wait(max(0.0, length - (time.monotonic() - beat)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.workload import Workload
-from tests.bench.workloads import commits, mirrors, rows, safety, snapshots, upkeep, ycsb
+from tests.bench.workloads import commits, copies, damage, mirrors, rows, snapshots, upkeep, ycsb
 
 WORKLOADS: list[Workload] = [
     *rows.WORKLOADS,
@@ -11,7 +11,8 @@ WORKLOADS: list[Workload] = [
     *ycsb.WORKLOADS,
     *upkeep.WORKLOADS,
     *snapshots.WORKLOADS,
-    *safety.WORKLOADS,
+    *copies.WORKLOADS,
+    *damage.WORKLOADS,
     *mirrors.WORKLOADS,
 ]
 

@@ -67,6 +67,11 @@ def _workload_json(result: Result) -> dict[str, Any]:
     if workload.limit and result.limits:
         limit = {"title": workload.limit.title, "rounds": result.limits, "ratio": result.limit_ratio()}
         found["limit"] = limit
+    if goals := result.goals():
+        found["goals"] = [
+            {"figure": name or workload.unit, "value": value, "most": most, "reached": value <= most}
+            for name, value, most in goals
+        ]
     return found
 
 
@@ -136,3 +141,7 @@ def _show_extras(report: Mapping[str, Any], console: Console) -> None:
             limit = found["limit"]
             figures = ", ".join(number(value) for value in limit["rounds"])
             console.print(f"  limit, {limit['title']}: {figures} {found['unit']}")
+        for goal in found.get("goals", ()):
+            verdict = "reached" if goal["reached"] else "[bold]not reached[/]"
+            most, value = number(goal["most"]), number(goal["value"])
+            console.print(f"  to reach, {goal['figure']}: at most {most}, and it is {value}: {verdict}")

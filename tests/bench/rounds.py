@@ -50,6 +50,13 @@ class Result:
         pairs = zip(self.rounds[HOLDFAST], self.rounds[peer], strict=True)
         return median(self._better(mine.value, theirs.value) for mine, theirs in pairs)
 
+    def goals(self) -> list[tuple[str, float, float]]:
+        """Each goal: the figure's name, what Holdfast came to, and what it is to stay below."""
+        if HOLDFAST not in self.rounds:
+            return []
+        figures = {"": self.median(HOLDFAST), **self.extras(HOLDFAST)}
+        return [(goal.figure, figures[goal.figure], goal.most) for goal in self.workload.goals]
+
     def limit_ratio(self) -> float:
         """Holdfast as a share of the limit."""
         pairs = zip(self.rounds[HOLDFAST], self.limits, strict=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.bench import catalogue, clock, report, rounds
 from tests.bench.__main__ import main, settings_of
@@ -18,7 +19,7 @@ from tests.bench.peers import registry
 from tests.bench.peers.holdfast import Holdfast
 from tests.bench.rounds import Result
 from tests.bench.settings import MIB, Settings
-from tests.bench.workload import Workload
+from tests.bench.workload import Goal, Workload
 
 ROWS = 600
 SETTINGS = Settings(rows=ROWS, rounds=1, cache_bytes=8 * MIB, threads=4)
@@ -191,3 +192,19 @@ def test_an_interrupted_run_reports_what_was_measured_of_all_peers(tmp_path: Pat
     (result,) = found
     assert {len(measured) for measured in result.rounds.values()} == {1}
     assert report.as_json(SETTINGS, PEERS, MISSING, found)["workloads"]["get"]["medians"]["Holdfast"] > 0
+
+
+def test_a_goal_is_told_with_what_it_came_to_and_whether_it_is_reached(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    goals = (Goal("", 3.0), Goal("% of processor", 1.0))
+    workload = Workload(name="w", title="", unit="s", measure=lambda b, k: Measurement(0.0), goals=goals)
+    measured = [Measurement(2.0, extras={"% of processor": share}) for share in (0.5, 1.5, 1.7)]
+    outcome = report.as_json(SETTINGS, [Holdfast], {}, [Result(workload, {"Holdfast": measured})])
+    told = [(goal["figure"], goal["value"], goal["reached"]) for goal in outcome["workloads"]["w"]["goals"]]
+    assert told == [("s", 2.0, True), ("% of processor", 1.5, False)]
+    report.show(outcome, Console(width=150))
+    printed = capsys.readouterr().out
+    assert "to reach, s: at most 3.00, and it is 2.00: reached" in printed
+    assert "% of processor: at most 1.00, and it is 1.50: not reached" in printed
+    assert report.as_json(SETTINGS, [], {}, [Result(workload)])["workloads"]["w"].get("goals") is None

@@ -22,6 +22,15 @@ class Limit:
     """Given what Holdfast came to in the same round: the same bytes are moved."""
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure of Holdfast is to stay below."""
+
+    figure: str
+    """One of the further figures; empty for the value itself."""
+    most: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One piece of work that peers are compared in."""
@@ -36,6 +45,7 @@ class Workload:
     """Why a peer cannot do it; empty where it can."""
     minor: bool = False
     """A look at Holdfast alone: nothing to compare."""
+    goals: tuple[Goal, ...] = ()
 
 
 def only_holdfast(kind: type[Peer]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import engine
 from engine import Isolation, bridge
@@ -23,6 +24,12 @@ def _checkpoints(opening: Opening) -> dict[str, str | int]:
     if opening.checkpoint_log_bytes:
         return {"checkpoint_log_volume": opening.checkpoint_log_bytes}
     return {}
+
+
+def opened(path: Path, opening: Opening, **settings: Any) -> engine.Database:
+    """A database with settings of its own, for work that only Holdfast can do."""
+    config = Config().changed(cache_size=opening.cache_bytes, max_memory_usage="8 GiB", **settings)
+    return engine.open(path, config=config)
 
 
 class _Session(Session):

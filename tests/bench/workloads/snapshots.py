@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bench.bench import Bench, Measurement
 from tests.bench.peers.base import Peer, size_of
 from tests.bench.settings import Opening
-from tests.bench.workload import Workload, only_holdfast
+from tests.bench.workload import Goal, Workload, only_holdfast
 
 _PACE_S = 300.0
 """Time between snapshots by default."""
@@ -86,5 +86,6 @@ WORKLOADS = [
         measure=_snapshots,
         without=only_holdfast,
         minor=True,
+        goals=(Goal("% of processor", 1.0), Goal("% of bytes written", 2.0)),
     ),
 ]
