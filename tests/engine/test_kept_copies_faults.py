@@ -12,7 +12,9 @@ import pytest
 
 import engine
 from engine import errors
-from engine.backups.backup import list_backups
+from engine.backups.backup import list_backups, verify_task
+from engine.backups.emergency import emergency_task
+from engine.backups.keys import passphrase
 from engine.backups.restore import restore_task
 from engine.config import Config
 from engine.database import Database
@@ -62,6 +64,8 @@ def test_a_snapshot_that_is_given_up_for_a_full_disk_is_told_until_the_next_is_t
             fill(database, b"b")
             database.checkpoint()
             assert heard.get(timeout=30).fields["name"] == "before the change"
+            while not database.snapshot_keeper.standing().given_up:
+                pass  # It hears of it on a thread of its own.
             standing = database.snapshot_keeper.standing()
             assert standing.given_up == ("before the change",)
             assert standing.given_up_why
@@ -140,6 +144,50 @@ def test_a_target_that_goes_in_the_middle_of_a_backup_fails_it_and_nothing_else(
     fill(database, b"b", 3000)
     assert database.check().ok
     database.backups.full_task(tmp_path / "other").run()
+
+
+def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(tmp_path: Path, config: Config) -> None:
+    path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
+    with engine.open(path, config=config.changed(segment_size="1 MiB")) as database:
+        fill(database, b"a", 3000)
+        known = database.backups.full_task(chain).run()
+        for _ in range(3):
+            database.store.rotate_log()
+            database.checkpoint()
+        pages = ((page, database.store.page_info(page)) for page in range(database.status().pages))
+        page = next(page for page, info in pages if info["kind"] == "leaf" and info["tree"] > 1)
+    with (path / "database.holdfast").open("r+b") as file:
+        file.seek(page * 8192 + 300)
+        file.write(b"what a disk made up!")
+    with engine.open(path, create=False, config=config) as database:
+        for task in (database.backups.full_task(chain), database.backups.increment_task(tmp_path / "other")):
+            with pytest.raises(errors.HoldfastError) as caught:
+                task.run()
+            assert caught.value.suggested_action
+        with pytest.raises(errors.ChecksumMismatch) as named:
+            database.backups.full_task(chain).run()
+        assert named.value.fields["page_id"] == page
+        assert [info.path for info in list_backups(chain)] == [known.path]
+        assert verify_task(chain).run().path == known.path
+        with database.transaction() as txn:
+            txn.tree("another")[b"k"] = b"the rest stays in use"
+    backup = emergency_task(path, chain).run()
+    assert page in backup.damaged_pages, "this one takes what can be read, and says what it lacks"
+    assert len(list_backups(chain)) == 1
+
+
+@on_a_small_disk
+def test_a_full_disk_leaves_no_half_of_an_emergency_backup(database: Database, tmp_path: Path) -> None:
+    fill(database, b"a", 3000)
+    database.close()
+    with small_disk(tmp_path / "disk", MIB // 2) as disk:
+        chain = disk.folder / "chain"
+        for key in (None, passphrase("a long walk in the hills")):
+            with pytest.raises(errors.DiskFull):
+                emergency_task(database.path, chain, key=key).run()
+            assert not list(chain.iterdir())
+        disk.grow(200 * MIB)
+        assert emergency_task(database.path, chain).run().missing == ()
 
 
 def test_a_folder_of_snapshots_that_goes_costs_them_and_not_the_database(
