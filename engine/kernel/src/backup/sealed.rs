@@ -126,6 +126,8 @@ impl Vault {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::error::Code;
 
