@@ -246,7 +246,10 @@ class Config:
     )
     checkpoint_interval: float = duration("300 s", Section.LOG, "Time between checkpoints", min="1 s")
     checkpoint_log_volume: int = size(
-        "256 MiB", Section.LOG, "Log after which a checkpoint is made sooner", min="1 MiB"
+        "1 GiB",
+        Section.LOG,
+        "Log between checkpoints, at most an eighth of the free disk; there may be twice as much of it",
+        min="1 MiB",
     )
 
     page_size: int = size(

@@ -113,7 +113,7 @@ def open_database(
         early = open_early(directory, facts, settings)
         if early is not None:
             return Database(directory, early.store, settings, early=early)
-    return recover_task(directory, config).run()
+    return _recovery(directory, config, facts).run()
 
 
 def recover_task(path: str | Path, config: Config | None = None) -> Task[Database]:
@@ -121,9 +121,14 @@ def recover_task(path: str | Path, config: Config | None = None) -> Task[Databas
 
     `RecoveryManager` is for those who want the plan first, or the stages as they run.
     """
+    return _recovery(path, config)
 
+
+def _recovery(
+    path: str | Path, config: Config | None, facts: Mapping[str, Any] | None = None
+) -> Task[Database]:
     def work(task: Task[Any]) -> Database:
-        manager = RecoveryManager(directory_of(path), config)
+        manager = RecoveryManager(directory_of(path), config, facts=facts)
         manager.run(task)
         return Database.recovered(manager)
 

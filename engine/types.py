@@ -88,6 +88,8 @@ class CheckpointStatus:
     last_pages: int
     redo_bytes: int
     """Log that a recovery would have to read if the power failed now."""
+    due_bytes: int
+    """Log after which the next one is taken: less than the setting where the disk is nearly full."""
 
 
 @dataclass(frozen=True, slots=True)

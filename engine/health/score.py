@@ -297,7 +297,7 @@ def _waiters(evidence: Evidence) -> Iterator[Deduction]:
 
 def _checkpoint_debt(evidence: Evidence) -> Iterator[Deduction]:
     debt = evidence.status.checkpoint.redo_bytes
-    limit = 2 * evidence.config.checkpoint_log_volume
+    limit = 2 * evidence.status.checkpoint.due_bytes
     if debt <= limit:
         return
     yield Deduction(

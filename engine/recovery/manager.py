@@ -45,14 +45,25 @@ class RecoveryManager:
     for one at a time.
     """
 
-    def __init__(self, path: Path | str, settings: Config | None = None, *, fallback: str = "") -> None:
-        """`settings` go over `reliability.toml`. Raises `DatabaseNotFound`, `NotADatabase`, -77, -78."""
+    def __init__(
+        self,
+        path: Path | str,
+        settings: Config | None = None,
+        *,
+        fallback: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`settings` go over `reliability.toml`. `facts` are what `bridge.inspect` has just told of the
+        database, whose log need not be read once more to tell how it ends.
+
+        Raises `DatabaseNotFound`, `NotADatabase`, -77, -78.
+        """
         if fallback not in ("", FallbackKind.LAST_VALID):
             raise InvalidArgument(argument="fallback", issue='only "last-valid" is a kind of recovery')
         self.path = Path(path)
         self.fallback = fallback
         self._chosen = settings
-        self._facts = self._look()
+        self._facts = facts if facts is not None else self._look()
         self._indicators = detection.indicators(self._facts)
         self._settings, self._invalid = self._load_settings()
         self._idle = RecoveryReport(indicators=self._indicators, stages=pending_stages())

@@ -15,14 +15,14 @@ from engine.errors import InsufficientResources
 
 MIB = 1 << 20
 
-CACHE_AT_MOST = 48 * MIB
+CACHE_AT_MOST = 40 * MIB
 """The kernel's own limit: a recovery takes no more cache, however much `cache_size` allows."""
 
 # What the interpreter, the scan buffers and the tables of analysis take beside the cache.
 _MEMORY_BESIDE_CACHE = 32 * MIB
 # The most of the cache and of the log buffer that a recovery on an overlay takes, whatever the
 # settings (engine/kernel/src/store/recovering.rs): under 100 MB in all.
-_OVERLAY_CACHE = 48 * MIB
+_OVERLAY_CACHE = 40 * MIB
 _OVERLAY_LOG_BUFFER = 8 * MIB
 # With less than this left on the disk, the system itself is in trouble.
 _LEAST_FREE = 4 * MIB

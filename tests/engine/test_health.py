@@ -35,7 +35,7 @@ STATUS = StoreStatus(
     pages=1000,
     free_pages=10,
     log=LogStatus(1000, 1000, 1 << 26, 1, 1 << 26, 10, 1000, 5, 0, SyncMode.DURABLE, 0, "checkpoint"),
-    checkpoint=CheckpointStatus(900, 0.0, 900, 1, 0.1, 10, 100),
+    checkpoint=CheckpointStatus(900, 0.0, 900, 1, 0.1, 10, 100, 1 << 30),
     cache=CacheStatus(8192, 1000, 10, 8192, 100, 1, 0, 0),
     transactions=TransactionCounters(1, 10, 9, 0, 0, 0, 0, 1.0),
     waiters=0,
@@ -92,7 +92,7 @@ def test_what_was_never_checked_is_unknown_not_healthy() -> None:
         ({"latency": {"sync": Latency(100, 1e5, 2e6, 3e6)}}, "slow_sync"),
         ({"transactions": replace(STATUS.transactions, oldest_age_s=4000.0)}, "old_transaction"),
         ({"waiters": 25}, "waiters"),
-        ({"checkpoint": replace(STATUS.checkpoint, redo_bytes=GIB)}, "checkpoint_debt"),
+        ({"checkpoint": replace(STATUS.checkpoint, redo_bytes=3 * GIB)}, "checkpoint_debt"),
         ({"cache": replace(STATUS.cache, used=8192, hits=100_000, misses=100_000)}, "small_cache"),
     ],
 )

@@ -101,6 +101,16 @@ def test_a_log_too_large_to_be_read_at_once_is_a_sign_too(
     assert RecoveryManager(path).run().outcome is Outcome.SUCCEEDED
 
 
+def test_an_open_that_recovers_reads_once_how_the_log_ends(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, looks, inspect = crashed(commits=3), [], bridge.inspect
+    monkeypatch.setattr(bridge, "inspect", lambda at: looks.append(at) or inspect(at))
+    with engine.open(path, config=Config().changed(recover_on_demand=False)) as database:
+        assert database.recovery_report is not None
+    assert looks == [str(path)]
+
+
 def test_ask_and_never_raise_with_the_indicators_and_change_nothing(crashed: Crash) -> None:
     path = crashed(commits=3)
     for choice in ("ask", "never"):

@@ -3,7 +3,7 @@
 //! `cargo run --release --example recovery -- DIRECTORY fill [LOG_MIB]` works until the log has
 //! that size and ends the process without closing; `... DIRECTORY recover` recovers in place and
 //! tells, `... DIRECTORY recover-overlay` on an overlay that is installed at the end.
-//! Filling keeps every page in memory, so that redo has all of the work; recovery has 48 MiB of cache.
+//! Filling keeps every page in memory, so that redo has all of the work; recovery has 40 MiB of cache.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use _kernel::store::{Ground, Recovering, Store, StoreOptions};
 use _kernel::txn::Isolation;
 
 const FILLING: u64 = 1 << 30;
-const RECOVERING: u64 = 48 << 20;
+const RECOVERING: u64 = 40 << 20;
 
 fn options(cache_bytes: u64) -> StoreOptions {
     let mut options = StoreOptions {

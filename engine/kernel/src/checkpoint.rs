@@ -136,6 +136,8 @@ pub struct CheckpointStatus {
     pub count: u64,
     pub pages: u64,
     pub duration: Duration,
+    /// The next one is taken after so much log.
+    pub due_bytes: u64,
 }
 
 /// Takes checkpoints, one at a time.
@@ -152,6 +154,7 @@ pub struct Checkpointer {
     /// Log from here on is kept for mirrors, by their numbers, up to so many bytes.
     holds: Mutex<Vec<(u64, Lsn)>>,
     hold_bytes: AtomicU64,
+    due_bytes: AtomicU64,
 }
 
 impl Checkpointer {
@@ -172,6 +175,7 @@ impl Checkpointer {
             archive_fails: AtomicBool::new(false),
             holds: Mutex::new(Vec::new()),
             hold_bytes: AtomicU64::new(u64::MAX),
+            due_bytes: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -201,8 +205,14 @@ impl Checkpointer {
         (end.0.saturating_sub(lsn.0) <= most).then_some(*lsn)
     }
 
+    /// After how much log the next checkpoint is to be taken, by whoever takes them.
+    pub fn set_due(&self, bytes: u64) {
+        self.due_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub fn status(&self) -> CheckpointStatus {
-        *self.status.lock()
+        let due_bytes = self.due_bytes.load(Ordering::Relaxed);
+        CheckpointStatus { due_bytes, ..*self.status.lock() }
     }
 
     pub fn control(&self) -> ControlData {
@@ -269,6 +279,7 @@ impl Checkpointer {
             count: self.status.lock().count + 1,
             pages: pages as u64,
             duration: started.elapsed(),
+            due_bytes: self.due_bytes.load(Ordering::Relaxed),
         };
         *self.status.lock() = status;
         let keep = self.keep_from(shared, redo_lsn).0;

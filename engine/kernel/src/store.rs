@@ -30,6 +30,9 @@ use rest::Rest;
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
 /// Present while somebody, or a recovery, has asked for one.
 pub const RECOVERY_MARKER: &str = ".recovery_needed";
+/// The log between two checkpoints is at most this part of what the disk has left, but so much it may be.
+const DUE_OF_FREE: u64 = 8;
+const LEAST_DUE: u64 = 16 << 20;
 /// How often background work looks around.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -39,7 +42,7 @@ pub struct StoreOptions {
     pub page_size: usize,
     pub opening: OpeningOptions,
     pub checkpoint_interval: Duration,
-    /// A checkpoint is taken after so much log.
+    /// A checkpoint is taken after so much log, or sooner where the disk is nearly full.
     pub checkpoint_log_bytes: u64,
     /// Threads of the store's own; without, [`Store::maintain`] does their work when called.
     pub background: bool,
@@ -64,7 +67,7 @@ impl Default for StoreOptions {
                 redo_index_bytes: 16 << 20,
             },
             checkpoint_interval: Duration::from_secs(300),
-            checkpoint_log_bytes: 256 << 20,
+            checkpoint_log_bytes: 1 << 30,
             background: true,
             read_only: false,
             database: None,
@@ -75,6 +78,7 @@ impl Default for StoreOptions {
 
 /// What background threads and the store share.
 struct Work {
+    disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
     checkpointer: Arc<Checkpointer>,
     /// What was left of the recovery that opened the store.
@@ -158,7 +162,9 @@ impl Store {
             disk: Arc::clone(&disk),
         };
         let mirrors = Mirrors::new(source, options.mirrors, options.background)?;
+        checkpointer.set_due(options.checkpoint_log_bytes);
         let work = Arc::new(Work {
+            disk: Arc::clone(&disk),
             rest: on_demand.map(|on_demand| Rest::of(on_demand, &disk, &shared)),
             shared,
             checkpointer,
@@ -390,11 +396,24 @@ impl Work {
         let log = self.shared.core.log.end().0.saturating_sub(last.lsn.0);
         let age = Duration::from_micros(u64::try_from(unix_micros() - last.at).unwrap_or(0));
         // An idle database takes no checkpoints: the records of the last one alone are no reason.
-        let is_due = log > self.log_bytes || (age > self.interval && log > 4096);
+        let is_due = log > self.due_bytes(log) || (age > self.interval && log > 4096);
         if is_due {
             self.checkpointer.take(&self.shared, false, &mut || self.is_going())?;
         }
         Ok(())
+    }
+
+    /// After how much log a checkpoint is due, now that there is so much. Between two of them the log
+    /// grows, to twice as much where pages stay dirty: a small disk shall not fill up with it.
+    fn due_bytes(&self, log: u64) -> u64 {
+        if log <= LEAST_DUE || self.log_bytes <= LEAST_DUE {
+            return self.log_bytes;
+        }
+        // Where the disk does not tell, there may be enough.
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
+        let due = self.log_bytes.min((free / DUE_OF_FREE).max(LEAST_DUE));
+        self.checkpointer.set_due(due);
+        due
     }
 
     fn collect_garbage(&self) -> Result<()> {
@@ -416,6 +435,8 @@ pub use creating::is_half_made;
 
 #[cfg(test)]
 mod audit_tests;
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]

@@ -6,20 +6,22 @@
 
 use std::sync::Arc;
 
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{AlignedBuffer, Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::page::Page;
 use crate::types::{Incarnation, Lsn, PageId};
 
 pub const PATH: &str = "doublewrite";
-/// The most pages in one batch.
+/// The most pages in one batch, unless room was made for more.
 pub const SLOTS: usize = 64;
 
 pub struct DoubleWrite {
     /// None where nothing is ever written.
     file: Option<Arc<dyn File>>,
     page_size: usize,
-    buffer: Vec<u8>,
+    buffer: AlignedBuffer,
+    /// The file has room for a batch of so many.
+    slots: usize,
     is_off: bool,
 }
 
@@ -33,20 +35,23 @@ impl DoubleWrite {
             // Its name must outlast a crash before its first copy counts on it.
             disk.sync_dir("")?;
         }
-        let buffer = Vec::with_capacity(SLOTS * page_size);
         // Where no page can be torn, a copy of it would be of no use.
-        Ok(DoubleWrite { file: Some(file), page_size, buffer, is_off: disk.is_atomic() })
+        Ok(DoubleWrite { is_off: disk.is_atomic(), ..DoubleWrite::of(Some(file), page_size) })
+    }
+
+    fn of(file: Option<Arc<dyn File>>, page_size: usize) -> DoubleWrite {
+        DoubleWrite { file, page_size, buffer: AlignedBuffer::default(), slots: SLOTS, is_off: false }
     }
 
     /// Stands in where nothing is ever written.
     pub fn absent(page_size: usize) -> DoubleWrite {
-        DoubleWrite { file: None, page_size, buffer: Vec::new(), is_off: false }
+        DoubleWrite::of(None, page_size)
     }
 
     /// Opens the file of a database that is only looked at: `copies` is all that may be asked.
     pub fn look(disk: &dyn Disk, page_size: usize) -> Result<DoubleWrite> {
         let file = Some(disk.open(PATH, OpenMode::Read)?);
-        Ok(DoubleWrite { file, page_size, buffer: Vec::new(), is_off: true })
+        Ok(DoubleWrite { is_off: true, ..DoubleWrite::of(file, page_size) })
     }
 
     fn file(&self) -> Result<&Arc<dyn File>> {
@@ -58,15 +63,21 @@ impl DoubleWrite {
         self.is_off = true;
     }
 
-    /// The pages of one batch, one after the other: emptied for whoever fills it.
-    pub fn begin_batch(&mut self) -> &mut Vec<u8> {
-        self.buffer.clear();
+    /// The pages of one batch, one after the other: emptied for whoever fills it, with at most
+    /// `pages` of them. Memory beyond [`SLOTS`] pages is held only where batches are that large.
+    pub fn begin_batch(&mut self, pages: usize) -> &mut AlignedBuffer {
+        self.buffer.begin(pages * self.page_size, SLOTS * self.page_size);
         &mut self.buffer
     }
 
     /// The batch as it stands.
     pub fn batch(&mut self) -> &mut [u8] {
-        &mut self.buffer
+        self.buffer.bytes_mut()
+    }
+
+    /// How many pages a batch may have.
+    pub fn slots(&self) -> usize {
+        self.slots
     }
 
     /// Writes and syncs the copies of the batch; returns once they are on the medium.
@@ -74,7 +85,8 @@ impl DoubleWrite {
         if self.is_off {
             return Ok(());
         }
-        self.file()?.write_at(&self.buffer, 0)?;
+        // Read by nobody but a recovery.
+        self.file()?.write_past_cache(self.buffer.bytes(), 0)?;
         self.file()?.sync()
     }
 
@@ -83,34 +95,38 @@ impl DoubleWrite {
         if self.is_off {
             return Ok(());
         }
-        self.buffer.clear();
         let mut at = 0;
+        self.begin_batch(SLOTS);
         for page in pages {
-            self.buffer.extend_from_slice(page);
-            if self.buffer.len() >= SLOTS * self.page_size {
-                self.file()?.write_at(&self.buffer, at)?;
-                at += self.buffer.len() as u64;
-                self.buffer.clear();
+            self.buffer.extend(page);
+            let held = self.buffer.bytes().len();
+            if held >= SLOTS * self.page_size {
+                self.file()?.write_past_cache(self.buffer.bytes(), at)?;
+                at += held as u64;
+                self.begin_batch(SLOTS);
             }
         }
-        self.file()?.write_at(&self.buffer, at)?;
+        self.file()?.write_past_cache(self.buffer.bytes(), at)?;
         self.file()?.sync()
     }
 
     /// Makes room for a batch of `slots` pages where the disk has it; returns how many fit.
     pub fn reserve(&mut self, slots: usize) -> Result<usize> {
-        if self.is_off {
-            return Ok(slots.max(SLOTS));
+        let slots = slots.max(SLOTS);
+        if !self.is_off {
+            match self.file()?.allocate((slots * self.page_size) as u64) {
+                Ok(()) => {}
+                Err(error) if error.code == Code::DiskFull => return Ok(self.slots),
+                Err(error) => return Err(error),
+            }
         }
-        match self.file()?.allocate((slots.max(SLOTS) * self.page_size) as u64) {
-            Ok(()) => Ok(slots.max(SLOTS)),
-            Err(error) if error.code == Code::DiskFull => Ok(SLOTS),
-            Err(error) => Err(error),
-        }
+        self.slots = slots.max(self.slots);
+        Ok(slots)
     }
 
     /// Gives back what [`DoubleWrite::reserve`] took; every page of the batch is in its place.
     pub fn give_back(&mut self) -> Result<()> {
+        self.slots = SLOTS;
         if self.is_off {
             return Ok(());
         }
@@ -157,9 +173,8 @@ impl DoubleWrite {
 
     /// Empties the file: after a clean shutdown it holds nothing that could be needed.
     pub fn clear(&mut self) -> Result<()> {
-        self.buffer.clear();
-        self.buffer.resize(SLOTS * self.page_size, 0);
-        self.file()?.write_at(&self.buffer, 0)?;
+        self.begin_batch(0);
+        self.file()?.write_at(&vec![0; SLOTS * self.page_size], 0)?;
         self.give_back()?;
         self.file()?.sync()
     }

@@ -4,12 +4,27 @@ use crate::sync::Ordering;
 
 use super::doublewrite::SLOTS;
 use super::{Frame, Pool};
+use crate::disk::AlignedBuffer;
 use crate::error::Result;
 use crate::page::Page;
 use crate::types::{Lsn, PageId};
 
-/// Batches whose pages are told of at once before they are overwritten.
-const TOLD: usize = 16;
+/// Pages that are told of at once before they are overwritten.
+const TOLD: usize = 16 * SLOTS;
+/// Bytes of one batch of a checkpoint: large, for each one waits for three syncs.
+const BATCH_BYTES: usize = 2 << 20;
+/// Neighbours of so many bytes go past the system's cache; fewer would wait for the device one by one.
+const DIRECT_BYTES: usize = 256 << 10;
+/// Frames in a hundred that may be dirty before they are written out: where frames are still unused,
+/// and where pages have to give way to others, for whoever brings one shall find a clean frame.
+const MOST_DIRTY: usize = 90;
+const MOST_DIRTY_IF_FULL: usize = 40;
+
+/// Neighbours go out together. Each frame is asked once: one that somebody else has written out may
+/// get another page meanwhile, and a sort that is told now this, now that may panic.
+fn sort_by_page(frames: &mut [&Frame]) {
+    frames.sort_by_cached_key(|frame| frame.page());
+}
 
 impl Pool {
     /// Writes out a batch of dirty pages, those first that have not been used of late; returns how
@@ -18,14 +33,23 @@ impl Pool {
         self.write_out(&self.cold_frames())
     }
 
-    /// Writes out until at most four in ten of the frames that may be used are dirty, so that
-    /// whoever needs one finds it clean; `keep_on` is asked between batches.
+    /// Writes out until few enough of the frames that may be used are dirty, so that whoever needs
+    /// one finds it clean; `keep_on` is asked between batches.
     pub fn keep_clean(&self, keep_on: impl Fn() -> bool) -> Result<()> {
-        while keep_on()
-            && self.dirty_count() * 10 >= self.usable_frames() * 4
-            && self.write_out_cold()? > 0
-        {}
+        while keep_on() && self.has_too_many_dirty() && self.write_out_cold()? > 0 {}
         Ok(())
+    }
+
+    /// Pages that need not give way to others are left to the checkpoint: written out now, they would
+    /// be dirty again before it comes.
+    fn has_too_many_dirty(&self) -> bool {
+        let most = if self.has_unused_frames() { MOST_DIRTY } else { MOST_DIRTY_IF_FULL };
+        self.dirty_count() * 100 >= self.usable_frames() * most
+    }
+
+    /// True where no page has had to give way to another so far.
+    fn has_unused_frames(&self) -> bool {
+        self.unused.load(Ordering::Relaxed) < self.usable_frames()
     }
 
     /// Dirty frames just ahead of the hand, which comes to them next. One that was used since it
@@ -58,29 +82,17 @@ impl Pool {
         let mut written = 0;
         let mut idle_rounds = 0;
         loop {
-            let mut old: Vec<(u64, &Frame)> = self
-                .frames
-                .iter()
-                .map(|f| (f.rec_lsn(), f))
-                .filter(|(rec_lsn, _)| *rec_lsn != 0 && *rec_lsn < lsn.0)
-                .collect();
+            let is_old = |frame: &&Frame| (1..lsn.0).contains(&frame.rec_lsn());
+            let mut old: Vec<&Frame> = self.frames.iter().filter(is_old).collect();
             if old.is_empty() || !keep_on() {
                 return Ok(written);
             }
-            // Ascending by page number, so that neighbours go out together.
-            old.sort_by_key(|(_, frame)| frame.page());
-            let mut round = 0;
-            for (index, batch) in old.chunks(SLOTS).enumerate() {
-                if index % TOLD == 0 {
-                    self.tell_ahead(old.iter().skip(index * SLOTS).take(TOLD * SLOTS).map(|(_, f)| *f));
-                }
-                let picks: Vec<&Frame> = batch.iter().map(|(_, frame)| *frame).collect();
-                round += self.write_out(&picks)?;
-                if !keep_on() {
-                    return Ok(written + round);
-                }
-            }
+            sort_by_page(&mut old);
+            let round = self.write_out_all_of(&old, &mut keep_on)?;
             written += round;
+            if !keep_on() {
+                return Ok(written);
+            }
             idle_rounds = if round == 0 { idle_rounds + 1 } else { 0 };
             if idle_rounds > 200 {
                 return Ok(written);
@@ -91,14 +103,32 @@ impl Pool {
         }
     }
 
-    /// One batch, at most [`SLOTS`] frames. Any failure stops the store: what the medium holds
+    /// Writes these out, which are in the order of their pages, in large batches where there are many.
+    fn write_out_all_of(&self, frames: &[&Frame], keep_on: &mut impl FnMut() -> bool) -> Result<usize> {
+        let slots = match frames.len() {
+            ..=SLOTS => SLOTS,
+            _ => self.writer.lock().reserve(BATCH_BYTES / self.page_size)?,
+        };
+        let mut written = 0;
+        for told in frames.chunks(TOLD.next_multiple_of(slots)) {
+            self.tell_ahead(told.iter().copied());
+            for batch in told.chunks(slots) {
+                written += self.write_out(batch)?;
+                if !keep_on() {
+                    return Ok(written);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// One batch, as many frames as the double-write file has slots at most. Any failure stops the store: what the medium holds
     /// is then unknown until a recovery has looked.
     fn write_out(&self, picks: &[&Frame]) -> Result<usize> {
         let mut picks = picks.to_vec();
-        // Neighbours go out together.
-        picks.sort_unstable_by_key(|frame| frame.page());
+        sort_by_page(&mut picks);
         let mut doublewrite = self.writer.lock();
-        let batch = self.copy_dirty(&picks, doublewrite.begin_batch());
+        let batch = self.copy_dirty(&picks, doublewrite.begin_batch(picks.len()));
         // Asked after the copies were made: one of them may be what a panic left half changed.
         if let Some(error) = self.log.failed() {
             return Err(error);
@@ -130,7 +160,7 @@ impl Pool {
     fn copy_dirty<'f>(
         &self,
         picks: &[&'f Frame],
-        copies: &mut Vec<u8>,
+        copies: &mut AlignedBuffer,
     ) -> Vec<(&'f Frame, PageId, Lsn)> {
         let mut batch = Vec::with_capacity(picks.len());
         for frame in picks {
@@ -139,7 +169,7 @@ impl Pool {
                 // A fresh page whose entry could not be appended: nobody refers to it.
                 self.set_rec_lsn(frame, 0);
             } else if frame.is_dirty() {
-                copies.extend_from_slice(page.bytes());
+                copies.extend(page.bytes());
                 batch.push((*frame, page.id(), page.lsn()));
             }
         }
@@ -154,11 +184,17 @@ impl Pool {
         self.file.will_write(&ranges);
     }
 
-    /// Writes a batch from its copies, neighbours at once.
+    /// Writes a batch from its copies, neighbours at once. While all pages fit the cache, nobody is
+    /// going to read them from the file: the system need not keep them too.
     fn write_in_place(&self, batch: &[(&Frame, PageId, Lsn)], mut copies: &[u8]) -> Result<()> {
         for run in batch.chunk_by(|(_, a, _), (_, b, _)| b.0 == a.0 + 1) {
             let (now, later) = copies.split_at(run.len() * self.page_size);
-            self.file.write_at(now, u64::from(run[0].1.0) * self.page_size as u64)?;
+            let place = u64::from(run[0].1.0) * self.page_size as u64;
+            if now.len() >= DIRECT_BYTES && self.has_unused_frames() {
+                self.file.write_past_cache(now, place)?;
+            } else {
+                self.file.write_at(now, place)?;
+            }
             copies = later;
         }
         self.file.sync()

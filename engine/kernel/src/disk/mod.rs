@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 
+mod aligned;
 pub mod faults;
 pub mod memory;
 pub mod os;
@@ -21,6 +22,8 @@ pub mod overlay;
 mod simulated;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use aligned::{ALIGNMENT, AlignedBuffer};
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,12 @@ pub trait File: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
     /// Writes all of `bytes`; the file grows where it must.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+    /// As [`File::write_at`], past the system's cache where that is possible: it spares a copy of
+    /// what nobody reads soon. Worth it for long pieces that lie in an [`AlignedBuffer`], at places
+    /// that are multiples of [`ALIGNMENT`]; any other is written as ever. Needs a sync as ever.
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_at(bytes, offset)
+    }
     /// Makes sure that blocks for the first `size` bytes exist (new ones read as zeros), so that
     /// later writes there cannot meet a full disk.
     fn allocate(&self, size: u64) -> Result<()>;

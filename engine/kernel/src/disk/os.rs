@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+use super::aligned::is_aligned;
 use super::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -27,6 +29,9 @@ struct OsFile {
     path: String,
     /// The size changed since the last sync, so that one has to cover the metadata too.
     resized: AtomicBool,
+    /// The same file for writes past the system's cache; none where the system has no such thing.
+    #[cfg(target_os = "linux")]
+    direct: std::sync::OnceLock<Option<fs::File>>,
 }
 
 impl OsDisk {
@@ -129,7 +134,13 @@ impl Disk for OsDisk {
         }
         let file = retry_sharing(|| open_options(mode).open(&full))
             .map_err(|e| missing(Error::io("open", path, &e), &e))?;
-        Ok(Arc::new(OsFile { file, path: path.to_owned(), resized: AtomicBool::new(true) }))
+        Ok(Arc::new(OsFile {
+            file,
+            path: path.to_owned(),
+            resized: AtomicBool::new(true),
+            #[cfg(target_os = "linux")]
+            direct: std::sync::OnceLock::new(),
+        }))
     }
 
     fn remove(&self, path: &str) -> Result<()> {
@@ -197,6 +208,35 @@ impl OsFile {
         std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset)
     }
 
+    /// Opened by its number, for its name may lead elsewhere by now.
+    #[cfg(target_os = "linux")]
+    fn direct(&self) -> Option<&fs::File> {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::OpenOptionsExt;
+        let open = || {
+            let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(name).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
+    /// How many of the bytes went straight to the device; the rest is to be written as ever.
+    #[cfg(target_os = "linux")]
+    fn write_directly(&self, bytes: &[u8], offset: u64) -> usize {
+        use std::os::unix::fs::FileExt;
+        let mut done = 0;
+        while done < bytes.len() && is_aligned(&bytes[done..], offset + done as u64) {
+            let Some(file) = self.direct() else { break };
+            match file.write_at(&bytes[done..], offset + done as u64) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // The write as ever meets what is wrong again, or does what is not possible here.
+                Ok(0) | Err(_) => break,
+                Ok(count) => done += count,
+            }
+        }
+        done
+    }
+
     fn write_zeros(&self, from: u64, to: u64) -> Result<()> {
         let zeros = vec![0u8; ZERO_BLOCK];
         let mut at = from;
@@ -236,6 +276,12 @@ impl File for OsFile {
             }
         }
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let done = self.write_directly(bytes, offset);
+        self.write_at(&bytes[done..], offset + done as u64)
     }
 
     fn allocate(&self, size: u64) -> Result<()> {

@@ -7,7 +7,7 @@ use super::faults::{Call, Failure, Fault, FaultDisk};
 use super::memory::MemoryDisk;
 use super::os::OsDisk;
 use super::overlay::Overlay;
-use super::{Disk, OpenMode};
+use super::{AlignedBuffer, Disk, OpenMode};
 use crate::error::{Code, Field};
 use crate::sync::Arc;
 
@@ -313,4 +313,28 @@ fn a_flipped_bit_is_seen_now_and_after_a_crash() {
     disk.flip_bit("data", 2, 3).unwrap();
     disk.crash(1);
     assert_eq!(disk.reopen().snapshot()["data"], [0, 0, 8, 0]);
+}
+
+#[test]
+fn what_was_written_past_the_cache_is_read_back_whether_it_was_aligned_or_not() {
+    on_each_disk("past", |disk| {
+        let file = disk.open("doublewrite", OpenMode::Create).unwrap();
+        file.allocate(64 << 10).unwrap();
+        file.sync().unwrap();
+        // Half of it is what the system has cached.
+        file.write_at(&[1; 20_000], 0).unwrap();
+        let mut buffer = AlignedBuffer::default();
+        buffer.begin(32 << 10, 0);
+        buffer.extend(&[2; 32 << 10]);
+        file.write_past_cache(buffer.bytes(), 8192).unwrap();
+        file.write_past_cache(&buffer.bytes()[..5000], 4096).unwrap();
+        file.write_past_cache(&[3; 10], 1).unwrap();
+        file.write_past_cache(&[], 0).unwrap();
+        file.sync().unwrap();
+        let mut bytes = vec![9; 64 << 10];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 64 << 10);
+        let expected = [(1, 1), (3, 10), (1, 4085), (2, 36_864), (0, 24_576)];
+        let expected: Vec<u8> = expected.iter().flat_map(|&(byte, count)| vec![byte; count]).collect();
+        assert!(bytes == expected);
+    });
 }

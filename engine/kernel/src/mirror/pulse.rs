@@ -103,6 +103,9 @@ impl File for WatchedFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.pulse.during(|| self.file.write_at(bytes, offset))
     }
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.pulse.during(|| self.file.write_past_cache(bytes, offset))
+    }
     fn allocate(&self, size: u64) -> Result<()> {
         self.pulse.during(|| self.file.allocate(size))
     }

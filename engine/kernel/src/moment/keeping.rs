@@ -79,6 +79,10 @@ impl File for KeepingFile {
         self.change(offset, bytes.len() as u64, || self.file.write_at(bytes, offset))
     }
 
+    fn write_past_cache(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.change(offset, bytes.len() as u64, || self.file.write_past_cache(bytes, offset))
+    }
+
     fn allocate(&self, size: u64) -> Result<()> {
         self.file.allocate(size)
     }

@@ -222,6 +222,7 @@ pub fn checkpoint_dict<'py>(
         "last_pages": status.pages,
         "last_duration_s": status.duration.as_secs_f64(),
         "redo_bytes": redo_bytes,
+        "due_bytes": status.due_bytes,
     }))
 }
 

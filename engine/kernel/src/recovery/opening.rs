@@ -33,7 +33,7 @@ mod beyond;
 mod early;
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
-const CACHE_AT_MOST: u64 = 48 << 20;
+const CACHE_AT_MOST: u64 = 40 << 20;
 /// The data file.
 pub const DATA_PATH: &str = "database.holdfast";
 

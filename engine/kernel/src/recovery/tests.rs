@@ -211,7 +211,7 @@ fn a_recovery_keeps_to_its_share_of_a_large_cache() {
     opening.redo(&progress).unwrap();
     let shared = Arc::clone(opening.shared().unwrap());
     let pool = &shared.core.pool;
-    assert!(pool.usable_frames() * PAGE <= 48 << 20);
+    assert!(pool.usable_frames() * PAGE <= 40 << 20);
     opening.undo(&progress).unwrap();
     opening.finish().unwrap();
     assert_eq!(pool.usable_frames(), pool.frame_count());

@@ -14,7 +14,7 @@ use crate::sync::Arc;
 
 /// The most of the cache and of the log buffer that a recovery on an overlay takes, so that all of
 /// it stays under 100 MB. The installed database is opened with what the options say.
-const MOST_CACHE: u64 = 48 << 20;
+const MOST_CACHE: u64 = 40 << 20;
 const MOST_LOG_BUFFER: usize = 8 << 20;
 
 /// Where a recovery writes.
