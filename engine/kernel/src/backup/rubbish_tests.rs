@@ -150,6 +150,17 @@ proptest! {
     }
 
     #[test]
+    fn notes_of_rubbish_are_no_notes(text in prop::collection::vec(any::<u8>(), 0..400), json in "\\PC{0,200}") {
+        for text in [text, json.into_bytes()] {
+            let [first, second] = super::unfinished::PATHS.map(str::to_owned);
+            let files = [(first, text.clone()), (second, text.clone()), ("backups".to_owned(), text)];
+            let disk = disk(&Files::from(files));
+            prop_assert_eq!(super::unfinished::Unfinished::read(&*disk), None);
+            prop_assert!(!super::marks::has(&*disk, "x").unwrap());
+        }
+    }
+
+    #[test]
     fn a_manifest_of_rubbish_is_refused(text in prop::collection::vec(any::<u8>(), 0..400), json in "\\PC{0,200}") {
         prop_assert!(Manifest::decode(&text).is_err());
         prop_assert!(Manifest::decode(json.as_bytes()).is_err());

@@ -68,12 +68,13 @@ impl MemoryDisk {
     }
 
     /// The same medium in its new life. Where it died by [`MemoryDisk::crash_after`], power
-    /// was lost at that moment, with the disk's own seed.
+    /// was lost at that moment, with the disk's own seed; where by [`MemoryDisk::kill_after`],
+    /// all that was written is still seen.
     pub fn reopen(&self) -> Arc<Self> {
         let mut medium = self.medium.lock();
         if medium.life == self.life {
             let seed = medium.next_seed();
-            medium.lose_power(seed);
+            if medium.dead && medium.is_kill { medium.begin_life() } else { medium.lose_power(seed) }
         }
         let life = medium.life;
         drop(medium);
@@ -83,7 +84,16 @@ impl MemoryDisk {
     /// The `nth` changing call from now (1 is the next) and all later calls fail with a
     /// simulated crash. The change of that call itself is among those that may survive.
     pub fn crash_after(&self, nth: u64) {
-        self.medium.lock().countdown = Some(nth);
+        let mut medium = self.medium.lock();
+        (medium.countdown, medium.is_kill) = (Some(nth), false);
+    }
+
+    /// As [`MemoryDisk::crash_after`], but the process is killed there: between a write and its
+    /// sync, say. The system shows whoever comes next what was written, and a power failure after
+    /// that still takes it away.
+    pub fn kill_after(&self, nth: u64) {
+        let mut medium = self.medium.lock();
+        (medium.countdown, medium.is_kill) = (Some(nth), true);
     }
 
     /// True once a countdown has struck or the disk has crashed.

@@ -19,11 +19,13 @@ pub mod faults;
 pub mod memory;
 pub mod os;
 pub mod overlay;
+mod secure;
 mod simulated;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use aligned::{ALIGNMENT, AlignedBuffer};
+pub use secure::secure;
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -257,6 +257,8 @@ pub(super) struct Medium {
     pub used: u64,
     pub capacity: Option<u64>,
     pub countdown: Option<u64>,
+    /// The countdown ends the process, not the power: what was written is still seen afterwards.
+    pub is_kill: bool,
     pub ignored_syncs: Vec<String>,
     pub counters: Counters,
     dice: Dice,
@@ -275,6 +277,7 @@ impl Medium {
             used: 0,
             capacity: None,
             countdown: None,
+            is_kill: false,
             ignored_syncs: Vec::new(),
             counters: Counters::default(),
             dice: Dice::new(seed),
@@ -398,5 +401,6 @@ impl Medium {
         self.life += 1;
         self.dead = false;
         self.countdown = None;
+        self.is_kill = false;
     }
 }

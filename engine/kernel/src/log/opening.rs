@@ -4,10 +4,10 @@ use super::flush::Io;
 use super::gate::Gate;
 use super::recent::Recent;
 use super::segments::{self, FIRST_LSN, FOLDER, HEADER_BYTES, SegmentInfo};
-use super::space::{BLOCK, Slot, Slots, prepare_file};
+use super::space::{Slot, Slots, prepare_file};
 use super::writer::{Core, State};
 use super::{Log, LogOptions, record};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Code, Error, Result};
 use crate::stats::Histogram;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
@@ -198,25 +198,9 @@ fn remove_unused(disk: &dyn Disk, found: &[SegmentInfo], last_used: u64) -> Resu
 }
 
 /// Makes what a recovery read in a segment certain.
-///
-/// A killed process leaves bytes that only the system's memory holds. After a failed sync the
-/// system may even count them as written and leave them out of every later sync (Rebello et
-/// al. 2020), so they are written once more: the same bytes, so a crash here harms nothing.
-fn secure(disk: &dyn Disk, slot: &Slot) -> Result<()> {
+fn secure_slot(disk: &dyn Disk, slot: &Slot) -> Result<()> {
     let file = disk.open(&segments::segment_path(FOLDER, slot.number), OpenMode::Write)?;
-    let end = HEADER_BYTES + slot.limit - slot.start;
-    let mut block = vec![0u8; BLOCK.min(end as usize)];
-    let mut at = 0;
-    while at < end {
-        let wanted = (end - at).min(BLOCK as u64) as usize;
-        let count = file.read_at(&mut block[..wanted], at)?;
-        if count == 0 {
-            break;
-        }
-        file.write_at(&block[..count], at)?;
-        at += count as u64;
-    }
-    file.sync()
+    secure(&*file, 0..HEADER_BYTES + slot.limit - slot.start)
 }
 
 /// Puts a new segment into use at `end`, after everything before it was synced: the reader
@@ -235,7 +219,7 @@ fn begin_segment(
     for slot in slots.iter_mut().filter(|slot| slot.limit >= end.0) {
         slot.limit = end.0;
         slot.start = slot.start.min(end.0);
-        secure(disk, slot)?;
+        secure_slot(disk, slot)?;
     }
     if last_used > 0 {
         disk.sync_dir(FOLDER)?;

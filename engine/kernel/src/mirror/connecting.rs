@@ -8,12 +8,12 @@ use super::ends::log_end;
 use super::follower::{Follower, Phase};
 use super::log_mending::kept_nowhere;
 use super::rejoin;
-use super::shipper::{Shipper, holding, too_late};
+use super::shipper::{Shipper, too_late};
 use super::standing::{Role, Standing, superseded};
 use super::{diverged, incomplete};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
-use crate::log::segments::{self, FOLDER, HEADER_BYTES};
+use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use crate::sync::{Arc, Ordering};
 use crate::types::Lsn;
 
@@ -158,7 +158,9 @@ impl Follower {
             }
             Err(error) => return Err(error),
         };
-        if Standing::read(&*self.target)?.as_ref() != Some(ours) {
+        if Standing::read(&*self.target)?.as_ref() == Some(ours) {
+            Standing::confirm(&*self.target)?;
+        } else {
             ours.write(&*self.target)?;
         }
         Ok(shipper)
@@ -173,12 +175,15 @@ impl Follower {
         let log = &self.source.shared.core.log;
         let at = log_end(&self.target, None)?.at;
         let found = segments::discover(&*self.target, log.database())?;
-        let newest = found.iter().rev().find_map(|info| info.header.ok());
-        let newest = newest.ok_or_else(|| incomplete("it has no log"))?;
+        let headers: Vec<SegmentHeader> = found.iter().filter_map(|info| info.header.ok()).collect();
+        let newest = *headers.last().ok_or_else(|| incomplete("it has no log"))?;
         let used = log.in_use();
         if used.last().is_some_and(|last| newest.number > last.number) || at > log.durable() {
             return Err(diverged("it holds more than the database"));
         }
+        // Where its log is damaged before its newest segment, it goes on in the one that is damaged.
+        let newest = headers.into_iter().rfind(|header| header.start <= at).unwrap_or(newest);
+        let synced = self.facts.lock().shipped;
         let same = used.iter().find(|segment| segment.number == newest.number);
         let Some(same) = same.copied() else {
             // It may be through with a segment that is gone here: then it goes on with the next one.
@@ -186,7 +191,7 @@ impl Follower {
             let previous = next.map(|next| log.header_of(next.number)).transpose()?.map(|h| h.previous);
             return match previous {
                 Some(previous) if previous == newest.incarnation => {
-                    Shipper::resume(Arc::clone(&self.target), Arc::clone(log), at, newest.number)
+                    Shipper::resume(Arc::clone(&self.target), Arc::clone(log), (at, synced), newest)
                 }
                 Some(_) => Err(diverged("its log is of another history")),
                 None => Err(too_late(at)),
@@ -208,10 +213,10 @@ impl Follower {
                 return Err(diverged("its log is of another history"));
             }
         }
-        if at < same.start && holding(&used, at).is_none() {
+        if at < same.start {
             return Err(too_late(at));
         }
-        Shipper::resume(Arc::clone(&self.target), Arc::clone(log), at, newest.number)
+        Shipper::resume(Arc::clone(&self.target), Arc::clone(log), (at, synced), newest)
     }
 
     fn copy(&self, ours: &Standing) -> Result<Shipper> {

@@ -37,6 +37,8 @@ mod fault_tests;
 mod follower;
 #[cfg(test)]
 mod hang_tests;
+#[cfg(test)]
+mod kill_tests;
 mod log_mending;
 #[cfg(test)]
 mod log_mending_tests;

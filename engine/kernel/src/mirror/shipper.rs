@@ -5,10 +5,10 @@
 //! segment gets its header after everything before it was synced.
 
 use crate::checkpoint::Tables;
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Error, Result};
 use crate::log::record::{self, Flaw};
-use crate::log::segments::{self, FOLDER, HEADER_BYTES};
+use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use crate::log::{InUse, Log, Op};
 use crate::sync::Arc;
 use crate::types::{Incarnation, Lsn};
@@ -60,12 +60,23 @@ impl Shipper {
         })
     }
 
-    /// Goes on at `at`, where the mirror's valid log ends, in its newest segment `number`. The
-    /// caller has made sure that both are of one history.
-    pub fn resume(target: Arc<dyn Disk>, log: Arc<Log>, at: Lsn, number: u64) -> Result<Shipper> {
-        let path = segments::segment_path(FOLDER, number);
-        let file = Some(target.open(&path, OpenMode::Write)?);
-        Ok(Shipper { target, log, number, file, at, checked: at, rest: Vec::new(), mark: None })
+    /// Goes on at `at`, where the mirror's valid log ends, in the segment `last` of it. The caller
+    /// has made sure that both are of one history. What lies before `at` and not before `synced` may
+    /// have been left by a process that was killed, or by a sync that failed: it is made certain.
+    pub fn resume(
+        target: Arc<dyn Disk>,
+        log: Arc<Log>,
+        (at, synced): (Lsn, Lsn),
+        last: SegmentHeader,
+    ) -> Result<Shipper> {
+        let (number, start) = (last.number, last.start);
+        let file = target.open(&segments::segment_path(FOLDER, number), OpenMode::Write)?;
+        let known = if synced <= at { synced.max(start) } else { start };
+        secure(&*file, 0..HEADER_BYTES)?;
+        secure(&*file, HEADER_BYTES + known.0 - start.0..HEADER_BYTES + at.0.max(start.0) - start.0)?;
+        target.sync_dir(FOLDER)?;
+        let (file, rest) = (Some(file), Vec::new());
+        Ok(Shipper { target, log, number, file, at, checked: at, rest, mark: None })
     }
 
     pub fn at(&self) -> Lsn {
@@ -178,7 +189,7 @@ fn mark(body: &[u8], end: Lsn, incarnation: Incarnation) -> Result<Mark> {
 }
 
 /// The segment whose stream bytes `lsn` is one of.
-pub(super) fn holding(used: &[InUse], lsn: Lsn) -> Option<InUse> {
+fn holding(used: &[InUse], lsn: Lsn) -> Option<InUse> {
     used.iter().rev().find(|s| s.start <= lsn && lsn < s.limit).copied()
 }
 

@@ -89,6 +89,11 @@ pub struct Chain {
 }
 
 impl Link {
+    /// Its last pages may be kept in the system's memory only: nobody has written to it yet.
+    fn is_uncertain(&self) -> bool {
+        !self.is_writable && self.frames.count() > 0
+    }
+
     pub(super) fn needs(&self, page: u32) -> bool {
         let size = u64::from(self.frames.head.page_size);
         u64::from(page) * size < self.frames.head.data_bytes && !self.frames.has(page)
@@ -207,9 +212,9 @@ impl Chain {
         self.links.read().iter().map(|link| link.frames.bytes() + link.log_bytes).sum()
     }
 
-    /// True where a write to these stretches would lose what the newest snapshot needs.
+    /// True where a write to these stretches could lose what the newest snapshot needs.
     pub(super) fn lacks(links: &[Link], ranges: &[(u64, u64)]) -> bool {
-        links.last().is_some_and(|link| !link.missing(ranges).is_empty())
+        links.last().is_some_and(|link| link.is_uncertain() || !link.missing(ranges).is_empty())
     }
 
     /// Keeps the pages in these stretches of the data file that the newest snapshot has not yet.
@@ -220,19 +225,17 @@ impl Chain {
         }
         let mut keeper = self.keeper.lock();
         loop {
-            let Some(missing) = self.links.read().last().map(|link| link.missing(ranges)) else {
-                return;
-            };
+            let newest = self.links.read().last().map(|link| (link.number, link.missing(ranges)));
+            let Some((number, missing)) = newest else { return };
+            let keep = |pages: &[u32]| self.keep_batch(&mut keeper, data, pages);
             let kept =
-                missing.chunks(BATCH).try_for_each(|pages| self.keep_batch(&mut keeper, data, pages));
+                self.make_writable(number).and_then(|()| missing.chunks(BATCH).try_for_each(keep));
             let Err(error) = kept else { return };
             self.give_up(&error);
         }
     }
 
     fn keep_batch(&self, keeper: &mut Keeper, data: &dyn File, pages: &[u32]) -> Result<()> {
-        let Some(newest) = self.links.read().last().map(|link| link.number) else { return Ok(()) };
-        self.make_writable(newest)?;
         let (mut batch, file, size) = {
             let links = self.links.read();
             let Some(link) = links.last() else { return Ok(()) };

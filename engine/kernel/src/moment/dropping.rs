@@ -92,8 +92,9 @@ impl Chain {
     /// Moves the first `most` pages; durable on return. False where they have to stay: what was kept
     /// is damaged, which its reader is to be told, or the disk has no room.
     fn move_down(&self, leaving: &Leaving, most: usize) -> Result<bool> {
+        // Also where nothing is left to move: a process that was killed may have moved it, and not synced.
+        self.make_writable(leaving.below)?;
         for pages in leaving.owed[..leaving.owed.len().min(most)].chunks(BATCH) {
-            self.make_writable(leaving.below)?;
             let links = self.links.read();
             let find = |number: u64| links.iter().find(|link| link.number == number);
             let (Some(below), Some(gone)) = (find(leaving.below), find(leaving.gone)) else {

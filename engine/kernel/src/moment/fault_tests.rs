@@ -58,7 +58,7 @@ fn life(store: &Store, chain: &Arc<Chain>, tree: crate::txn::TreeRef) -> Vec<(St
     known
 }
 
-fn assert_as_known(chain: &Arc<Chain>, known: &[(String, Contents)], told: &str) -> usize {
+pub(super) fn assert_as_known(chain: &Arc<Chain>, known: &[(String, Contents)], told: &str) -> usize {
     let snapshots = chain.snapshots();
     for snapshot in &snapshots {
         let name = &snapshot.moment.name;
@@ -162,7 +162,7 @@ fn a_crash_at_any_step_leaves_a_whole_snapshot_or_none() {
 }
 
 /// As `life`, until the power fails; what a snapshot must have is known before it is taken.
-fn brief_life(
+pub(super) fn brief_life(
     store: &Store,
     chain: &Arc<Chain>,
     tree: crate::txn::TreeRef,

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Error, Result};
 use crate::page::{get_u32, get_u64};
 use crate::sync::Arc;
@@ -27,7 +27,8 @@ const MAGIC: u32 = 0x4b50_4631;
 const HEAD: usize = 44;
 /// The largest content of a frame; a page is smaller.
 pub(super) const MOST_RAW: usize = 64 << 10;
-/// Looking for a frame behind damage reads so much at a time.
+/// Looking for a frame behind damage reads so much at first, and up to so much at a time.
+const FIRST_LOOK: usize = 8 << 10;
 const LOOK: usize = 1 << 20;
 /// Pages are compressed while somebody waits for their places.
 const LEVEL: i32 = 1;
@@ -198,12 +199,16 @@ impl Frames {
         Ok(Some(frames))
     }
 
-    /// Opens the file for appending; what a crash left of a last batch is cut off.
+    /// Opens the file for appending; what a crash left of a last batch is cut off. What is whole of
+    /// it is made certain: a process that was killed may not have synced it, and what it holds counts
+    /// as kept from now on.
     pub fn make_writable(&mut self, disk: &dyn Disk, path: &str) -> Result<()> {
         let file = disk.open(path, OpenMode::Write)?;
         if !self.is_damaged && file.size()? > self.end {
             file.truncate(self.end)?;
         }
+        let last = self.last_batch()?.unwrap_or(self.end);
+        secure(&*file, last..self.end)?;
         if self.is_damaged {
             self.end = file.size()?;
         }
@@ -213,6 +218,18 @@ impl Frames {
 
     fn scan(&mut self) -> Result<()> {
         let size = self.file.size()?;
+        self.scan_whole(size)?;
+        while let Some(later) = self.proof_behind(self.end, size)? {
+            // What lies between was durable once, and is not what was written.
+            self.is_damaged = true;
+            self.end = later;
+            self.scan_whole(size)?;
+        }
+        self.ensure_last_batch()
+    }
+
+    /// Takes in the frames from the end so far on, as far as one follows the other.
+    fn scan_whole(&mut self, size: u64) -> Result<()> {
         let mut at = self.end;
         while let Some(head) = self.head_at(at)? {
             let next = at + HEAD as u64 + u64::from(head.stored);
@@ -225,13 +242,7 @@ impl Frames {
             at = next;
             self.end = at;
         }
-        if let Some(later) = self.proof_behind(at, size)? {
-            // What lies between was durable once, and is not what was written.
-            self.is_damaged = true;
-            self.end = later;
-            return self.scan();
-        }
-        self.ensure_last_batch()
+        Ok(())
     }
 
     /// The last batch may be whole in its heads and torn in its contents: then it was never synced.
@@ -274,17 +285,19 @@ impl Frames {
 
     /// The first frame behind `from` whose batch began later: it proves that `from` was durable.
     fn proof_behind(&self, from: u64, size: u64) -> Result<Option<u64>> {
-        let mut at = from + 1;
-        let mut bytes = vec![0; LOOK + HEAD];
+        let (mut at, mut look) = (from + 1, FIRST_LOOK);
+        let mut bytes = Vec::new();
         while at + HEAD as u64 <= size {
+            bytes.resize(look + HEAD, 0);
             let read = self.file.read_at(&mut bytes, at)?;
-            let heads = (0..read.saturating_sub(HEAD - 1).min(LOOK))
+            let heads = (0..read.saturating_sub(HEAD - 1).min(look))
                 .filter(|i| get_u32(&bytes, *i) == MAGIC)
                 .filter_map(|i| Some((at + i as u64, Head::decode(&bytes[i..read], at + i as u64)?)));
             if let Some((place, _)) = heads.into_iter().find(|(_, head)| head.batch > from) {
                 return Ok(Some(place));
             }
-            at += LOOK as u64;
+            at += look as u64;
+            look = (2 * look).min(LOOK);
         }
         Ok(None)
     }

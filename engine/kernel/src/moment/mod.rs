@@ -44,6 +44,10 @@ mod dropping_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod kill_tests;
+#[cfg(test)]
+mod rubbish_tests;
+#[cfg(test)]
 mod tests;
 
 pub use chain::{Chain, Reader, Snapshot, State};

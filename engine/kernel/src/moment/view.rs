@@ -74,17 +74,20 @@ pub(super) fn unpack(
             if error.field("missing").is_some() { wrong("it is missing".to_owned()) } else { error }
         })?
         .ok_or_else(|| wrong("its head is damaged".to_owned()))?;
-    let total = snapshot.moment.pieces.iter().map(|piece| piece.bytes).sum();
+    let total = snapshot.moment.pieces.iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.bytes));
     progress.begin("log", "bytes", total);
     for piece in &snapshot.moment.pieces {
         // Nothing else: a forged name could lead out of the directory.
         if piece.path != control::PATH && !segments::is_segment_path(&piece.path) {
             return Err(wrong("it holds what is no part of a log".to_owned()));
         }
+        if piece.bytes > piece.size {
+            return Err(wrong("a file of it is larger than it is said to be".to_owned()));
+        }
         let file = scratch.open(&piece.path, OpenMode::Create)?;
         file.allocate(piece.size)?;
         let mut at = 0;
-        for number in piece.first.. {
+        for number in piece.first..u32::MAX {
             if at >= piece.bytes {
                 break;
             }

@@ -72,6 +72,8 @@ impl Figures {
 
 struct Run {
     dice: Dice,
+    /// Draws of its own, so that every seed does the same with and without kills within calls.
+    killer: Dice,
     options: StoreOptions,
     disk: Arc<MemoryDisk>,
     history: History,
@@ -87,6 +89,9 @@ pub struct Course {
     pub is_on_overlay: bool,
     /// Databases open after analysis; the rest of a recovery is part of the next life.
     pub is_on_demand: bool,
+    /// Most of those that would lose power within a call are killed there: whoever comes next is
+    /// shown what was written and not synced, and may lose power after that.
+    pub is_killed_within: bool,
 }
 
 /// Runs one seed; the error says what the kernel did wrong.
@@ -95,7 +100,8 @@ pub fn run(seed: u64, course: Course) -> std::result::Result<Figures, String> {
     let options = settings::draw(&mut dice);
     let disk = MemoryDisk::new(dice.next());
     let history = History::new(Rc::new(World::new()));
-    let mut run = Run { dice, options, disk, history, course, figures: Figures::default() };
+    let (killer, figures) = (Dice::new(!seed), Figures::default());
+    let mut run = Run { dice, killer, options, disk, history, course, figures };
     let mut store = run.create()?;
     for life in 0..LIVES {
         let told = |what: String| format!("life {}: {what}", life + 1);
@@ -112,10 +118,21 @@ impl Run {
         Arc::clone(&self.disk) as Arc<dyn Disk>
     }
 
+    /// The power goes, or the process ends, within the `nth` changing call from now.
+    fn end_after(&mut self, nth: u64) {
+        if self.course.is_killed_within && self.killer.percent(70) {
+            self.figures.kills += 1;
+            self.disk.kill_after(nth);
+        } else {
+            self.disk.crash_after(nth);
+        }
+    }
+
     /// Makes the database; the power may go meanwhile.
     fn create(&mut self) -> std::result::Result<Store, String> {
         if self.dice.percent(15) {
-            self.disk.crash_after(self.dice.between(1, 40));
+            let nth = self.dice.between(1, 40);
+            self.end_after(nth);
         }
         let mut created = Store::create(self.disk(), &self.options);
         for _ in 0..2 {
@@ -160,7 +177,8 @@ impl Run {
         let is_within = self.dice.percent(60);
         if is_within {
             let bound = self.dice.pick(&[20, 200, 2000]);
-            self.disk.crash_after(self.dice.between(1, bound));
+            let nth = self.dice.between(1, bound);
+            self.end_after(nth);
         }
         let steps = self.dice.between(20, 900);
         let mut life = Life::new(store, &mut self.history, &mut self.dice, &mut self.figures.work);
@@ -220,7 +238,8 @@ impl Run {
             self.disk = self.disk.reopen();
             if crashes > 0 {
                 let bound = self.dice.pick(&[15, 60, 400]);
-                self.disk.crash_after(self.dice.between(1, bound));
+                let nth = self.dice.between(1, bound);
+                self.end_after(nth);
                 crashes -= 1;
             }
             let opened = self.open().and_then(|store| {

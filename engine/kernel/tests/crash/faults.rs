@@ -65,8 +65,31 @@ pub fn run(seed: u64, fault: Option<Fault>) -> Outcome {
         let _ = store.close();
     }
     drop(store);
+    let states = if dice.percent(40) { restart(&disk, &memory, &options, &states)? } else { states };
     reopen(&disk, &memory, &options, &states)?;
     Ok(Report::of_disk(&disk))
+}
+
+/// The process begins anew, on the same system: what a failed sync dropped is still seen. Then the
+/// power fails. What the recovery in between has shown is what must be there for good.
+fn restart(
+    disk: &Arc<FaultDisk>,
+    memory: &Arc<MemoryDisk>,
+    options: &StoreOptions,
+    states: &[Rc<World>],
+) -> Result<Vec<Rc<World>>, String> {
+    disk.heal();
+    memory.kill();
+    let again = memory.reopen();
+    let store = Store::open_recovering(again.clone(), options, &Progress::default())
+        .map_err(|error| format!("recovery by the next process: {}", chain(&error)))?;
+    let found = contents(&store).map_err(|error| format!("reading on: {}", chain(&error)))?;
+    drop(store);
+    again.crash(11);
+    let state = states.iter().find(|state| ***state == found);
+    state
+        .map(|state| vec![Rc::clone(state)])
+        .ok_or_else(|| "the next process is shown other records".to_owned())
 }
 
 /// One run on a disk with room for so many more bytes, which is then given room again. No room is

@@ -105,6 +105,16 @@ fn databases_that_open_before_their_recovery_is_through_survive_crashes_at_any_s
     run_campaign(from_environment("HOLDFAST_SEEDS", 300), course);
 }
 
+#[test]
+fn a_kill_within_any_call_and_a_power_failure_after_it_lose_nothing() {
+    let course = Course { is_killed_within: true, ..Course::default() };
+    run_campaign(from_environment("HOLDFAST_SEEDS", 200), course);
+    for (is_on_overlay, is_on_demand) in [(true, false), (false, true)] {
+        let course = Course { is_on_overlay, is_on_demand, ..course };
+        run_campaign(from_environment("HOLDFAST_SEEDS", 120), course);
+    }
+}
+
 /// Runs with a safeguard left out until somebody notices.
 fn assert_noticed(sabotage: Sabotage) {
     const MOST: u64 = 400;

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use super::blocks::{BLOCK, Place, Run};
 use super::journal::{self, Change, FileChange};
 use super::{BLOCKS_PATH, JOURNAL_PATH, Layer, Overlay};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Code, Error, Result};
 use crate::sync::Arc;
 
@@ -137,6 +137,12 @@ pub fn settle(disk: &dyn Disk) -> Result<Settled> {
         drop_files(disk)?;
         return Ok(Settled::Dropped);
     };
+    // Who decided may have been killed before the medium had it; where it went again half-way, the
+    // next one would take what is half done for the originals.
+    let journal = disk.open(JOURNAL_PATH, OpenMode::Write)?;
+    secure(&*journal, 0..journal.size()?)?;
+    disk.sync_dir("")?;
+    drop(journal);
     let blocks = disk.open(BLOCKS_PATH, OpenMode::Read)?;
     carry_out(disk, &*blocks, &changes, false, &|_| {})?;
     drop(blocks);

@@ -94,6 +94,8 @@ fn decode_file(from: &mut &[u8]) -> Option<FileChange> {
 
 fn decode_run(from: &mut &[u8]) -> Option<Run> {
     let (block, count) = (number(from, 8)?, number(from, 4)? as u32);
+    // A place that no file can have was never written.
+    block.checked_add(u64::from(count))?.checked_mul(BLOCK as u64)?;
     let place = match number(from, 4)? as u32 {
         ZEROS => Place::Zero,
         slot => Place::Slot(u64::from(slot) * BLOCK as u64),
