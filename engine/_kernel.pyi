@@ -179,8 +179,12 @@ class Store:
         """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, splits, log {...}, checkpoint {...},
         cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}},
         recovery (None, or what is left of the one that opened it: stage
-        (redo|undo|checkpoint|check|done|stuck), pages, pages_left, losers, losers_left,
-        damaged [{page, reason}], log_bytes, applied, seconds, problems (None before the check))."""
+        (redo|undo|checkpoint|log|check|done|stuck), pages, pages_left, losers, losers_left,
+        damaged [{page, reason}], log_bytes, applied, seconds, problems (None before the check),
+        segments, segments_validated (of the log, before the opening or since), checking
+        (log|pages|trees|indexes), check_unit, check_done, check_total)."""
+    def recovery_check(self) -> dict[str, Any] | None:
+        """What the check found that follows a recovery behind the opening, as `check`; None before its end."""
     def transactions(self) -> list[dict[str, Any]]:
         """Keys: id, started_at, age_s, isolation, status, changes, log_bytes, locks, waiting_for (txn id or None),
         first_lsn, undo_bytes."""

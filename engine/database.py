@@ -51,6 +51,7 @@ from engine.tasks import Task
 from engine.types import (
     CheckReport,
     DatabaseInfo,
+    Event,
     Indicator,
     Isolation,
     LockInfo,
@@ -65,6 +66,7 @@ RecoveryChoice = Literal["auto", "ask", "never"]
 
 PAGE_FILE = "database.holdfast"
 _RECOVERED = ("recovery_completed", "recovery_checked")
+_RECOVERING = ("recovery_progress", *_RECOVERED)
 
 # A conflict is over when the other transaction is, so the pauses are those of transactions,
 # not those of failing devices.
@@ -190,6 +192,7 @@ def inspect(path: str | Path) -> DatabaseInfo:
         checkpoint_lsn=int(facts["checkpoint_lsn"] or 0),
         checkpoint_at=float(facts["checkpoint_at"] or 0.0),
         holder=detection.opener_text(facts),
+        recovery=detection.background_recovery(facts),
     )
 
 
@@ -254,7 +257,7 @@ class Database:
         self._early = early
         self.events = EventBus(store.drain_events)
         if early is not None:
-            self.events.subscribe(lambda _: early.note_progress(), kinds=_RECOVERED)
+            self.events.subscribe(self._hear_of_recovery, kinds=_RECOVERING)
         self.tables = Tables(self)
         self.backups = Backups(self)
         self.keeper = BackupKeeper(self)
@@ -287,6 +290,19 @@ class Database:
         Of one that is still going on, how far it is: `outcome` is None and `recovered` is False.
         """
         return self._report if self._early is None else self._early.report
+
+    def _hear_of_recovery(self, event: Event) -> None:
+        # On the thread of the subscription.
+        if self._early is None:
+            return
+        if event.kind == "recovery_progress":
+            self._early.note_standing()
+            return
+        self._early.note_progress()
+        report = self._early.take_check()
+        if report is not None:
+            self.health.note_check(report)
+            self.integrity.note_check(report, detailed=False)
 
     @classmethod
     def recovered(cls, manager: RecoveryManager) -> Self:

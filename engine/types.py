@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -121,7 +122,7 @@ class RecoveryStanding:
     """How far the recovery of an open database has come that was opened before it was through."""
 
     stage: str
-    """redo | undo | checkpoint | check | done; stuck where pages are left that could not be redone."""
+    """redo | undo | checkpoint | log | check | done; stuck where pages are left that could not be redone."""
     pages: int
     pages_left: int
     losers: int
@@ -135,11 +136,33 @@ class RecoveryStanding:
     """Since the database was opened, and until the recovery was complete."""
     problems: int | None
     """What the check after it found; None before that has ended."""
+    segments: int = 0
+    """Of the log, as the recovery found it."""
+    segments_validated: int = 0
+    """Those whose entries were read, before the opening or since; the older ones follow redo and undo."""
+    checking: str = ""
+    """What the check is at: log | pages | trees | indexes."""
+    check_unit: str = ""
+    check_done: int = 0
+    check_total: int = 0
+    """Of the part that the check is at; 0 where that is not known."""
 
     @property
     def is_through(self) -> bool:
         """True once everything is redone, undone and on the disk; the check may still run."""
-        return self.stage in ("check", "done")
+        return self.stage in ("log", "check", "done")
+
+    @property
+    def share(self) -> float | None:
+        """How far the step is that goes on now, 0 to 1; None where that is not known."""
+        done, total = {
+            "redo": (self.pages - self.pages_left, self.pages),
+            "undo": (self.losers - self.losers_left, self.losers),
+            "log": (self.check_done, self.check_total),
+            "check": (self.check_done, self.check_total),
+            "done": (1, 1),
+        }.get(self.stage, (0, 0))
+        return min(1.0, done / total) if total else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +319,9 @@ class DatabaseInfo:
     checkpoint_lsn: int
     checkpoint_at: float
     holder: str | None
+    recovery: Mapping[str, Any] | None = None
+    """Of a database that its holder recovers while it is in use: how far that had come, with the moment
+    (`at`) and in words (`words`). The holder notes it from time to time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ a disk, a copy program or a person would; limits are those of the operating syst
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from engine import bridge, errors
+import blake3
+
+from engine import bridge
 from engine.config import Config
-from engine.recovery import stages
+from engine.recovery.manager import RecoveryManager
 
 ROOT = Path(__file__).resolve().parents[1]
 _CHILD_S = 60
@@ -34,8 +37,20 @@ COMMITS = 200
 PARTS = 5
 LARGE = b"w" * 1000
 
+SHIPS = {
+    "name": "ships",
+    "columns": [
+        {"name": "id", "type": "integer", "declared": "INTEGER", "not_null": True},
+        {"name": "name", "type": "text", "declared": "TEXT", "not_null": True},
+        {"name": "cargo", "type": "text", "declared": "TEXT", "not_null": True},
+    ],
+    "primary_key": ["id"],
+    "indexes": [{"name": "ships_name", "columns": ["name"], "unique": False}],
+}
+_NAME = "anchor %06d " + "x" * 100
+
 _WRITER = f"""
-    import sys, time
+    import json, sys, time
     import engine
     from engine.config import Config
 
@@ -43,6 +58,9 @@ _WRITER = f"""
     with db.transaction() as txn:
         for number in range({ROWS}):
             txn.tree("t")[b"%06d" % number] = b"v" * 200
+    with db.transaction() as txn:
+        ships = [(number, {_NAME!r} % number, "grain") for number in range(700000, 705000)]
+        txn.create_table({json.dumps(json.dumps(SHIPS))}).insert_many(ships)
     db.backups.full_task(sys.argv[2]).run()
     # Log that reaches back to a page's last image would rebuild it.
     for _ in range(3):
@@ -255,15 +273,24 @@ def _files_may_not_grow(path: Path) -> Iterator[None]:
 @contextmanager
 def _page_damaged(path: Path, key: bytes) -> Iterator[None]:
     """A bit of the leaf that holds a key is flipped, and no double-write copy of it is left."""
+
+    def flip(page: bytearray) -> None:
+        page[len(page) // 2] ^= 1
+
+    _change(path, lambda page: key in page, flip)
+    yield
+
+
+def _change(path: Path, is_wanted: Callable[[bytes], bool], change: Callable[[bytearray], None]) -> None:
+    """Change the first leaf that is wanted, and leave no double-write copy of it."""
     size = int(bridge.inspect(str(path))["page_size"])
     content = bytearray((path / "database.holdfast").read_bytes())
-    leaf = next(
-        at for at in range(0, len(content), size) if content[at + 20] == 1 and key in content[at : at + size]
-    )
-    content[leaf + size // 2] ^= 1
+    pages = ((at, bytes(content[at : at + size])) for at in range(0, len(content), size))
+    leaf, page = next((at, bytearray(page)) for at, page in pages if page[20] == 1 and is_wanted(page))
+    change(page)
+    content[leaf : leaf + size] = page
     (path / "database.holdfast").write_bytes(content)
     (path / "doublewrite").write_bytes(bytes((path / "doublewrite").stat().st_size))
-    yield
 
 
 @contextmanager
@@ -324,22 +351,28 @@ def _cannot_be_taken_back(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stage_builds_on_a_failed_one(path: Path) -> Iterator[None]:
-    """A stage is declared to need two others, of which the first fails and may.
+def _no_room_to_rebuild_an_index(path: Path) -> Iterator[None]:
+    """An index says something else than its table, as faulty memory leaves it, and there is room for redo
+    and undo, but not for another index.
 
-    None of the twelve builds on one that may fail, so that no file and no limit brings this about; it is
-    what keeps a change of the stages from going on over a failure.
+    Once there is room the index is rebuilt: what it says stays wrong until then.
     """
+    import resource
 
-    def cannot(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
-        raise errors.IoError(operation="read", path="index")
+    needed = RecoveryManager(path).rehearse().overlay_bytes
+    entry = (_NAME % 702500).encode()[-100:]
 
-    changed = list(stages.STAGES)
-    place = next(n for n, stage in enumerate(changed) if stage.name == "Index Reconstruction")
-    changed[place] = replace(changed[place], run=cannot, depends_on=())
-    changed[place + 1] = replace(changed[place + 1], depends_on=("Index Reconstruction", "Resource Cleanup"))
-    with mock.patch("engine.recovery.execution.STAGES", tuple(changed)):
+    def misstate(page: bytearray) -> None:
+        page[page.index(entry) + 50] -= 1
+        page[:16] = blake3.blake3(page[16:]).digest(length=16)
+
+    _change(path, lambda page: entry in page and b"grain" not in page, misstate)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (needed + (128 << 10), before[1]))
+    try:
         yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _is(value: Any) -> Callable[[Any], bool]:
@@ -465,15 +498,17 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         -82,
-        "a stage that another one needs did not succeed",
-        _stage_builds_on_a_failed_one,
+        "a damaged index cannot be rebuilt, for no file may grow any more: nothing is left to check by",
+        _no_room_to_rebuild_an_index,
         (True, True, True),
         {
             "stage": _is("Consistency Validation"),
-            "dependency": _is("Resource Cleanup"),
+            "dependency": _is("Index Reconstruction"),
             "dependency_error": _SOME,
         },
         through=Through.REHEARSE,
+        caused_by=-72,
+        missing=_ON_WINDOWS,
     ),
     Cause(
         -83,

@@ -81,6 +81,7 @@ def info(args: argparse.Namespace, out: Output) -> int:
         },
         "checkpoint": {"lsn": found.checkpoint_lsn, "at": found.checkpoint_at},
         "holder": found.holder,
+        "recovery": None if found.recovery is None else dict(found.recovery),
     }
     if found.state is DatabaseState.OPEN_ELSEWHERE:
         # What a running program has not yet written is no sign that anything is wrong.
@@ -207,6 +208,9 @@ def _info_lines(found: DatabaseInfo, value: dict[str, Any]) -> list[str]:
             "Checkpoint": f"LSN {found.checkpoint_lsn}" + (f", {at:%Y-%m-%d %H:%M:%S}" if at else ""),
         }
     )
+    if found.recovery is not None:
+        noted = datetime.fromtimestamp(float(found.recovery["at"])).astimezone()
+        lines += pairs({"Recovery": f"{found.recovery['words']} (at {noted:%H:%M:%S})"})
     lines += [f"- {indicator['title']}: {indicator['detail']}" for indicator in value["indicators"]]
     if value["tables"]:
         lines += ["", *columns([(t["name"], t["rows"]) for t in value["tables"]], ("table", "rows"))]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.recovery.standing import noted_standing
 from engine.recovery.state import BEHIND
 from engine.types import DatabaseState, Indicator
 
@@ -52,11 +53,21 @@ def holder_text(facts: Facts) -> str | None:
 
 def opener_text(facts: Facts) -> str | None:
     """As `holder_text`, and whether the recovery that it began is still going on behind the opening."""
-    text, noted = holder_text(facts), persisted_state(facts)
-    if text is None or not noted or noted.get("status") != BEHIND:
-        return text
-    is_of_holder = noted.get("pid") == facts["holder"].get("pid")
-    return f"{text}, which recovers it in the background" if is_of_holder else text
+    text = holder_text(facts)
+    return f"{text}, which recovers it in the background" if _is_behind(facts) else text
+
+
+def background_recovery(facts: Facts) -> dict[str, Any] | None:
+    """How far the recovery had come that goes on behind an opening, as its holder has noted it last."""
+    return noted_standing(persisted_state(facts)) if _is_behind(facts) else None
+
+
+def _is_behind(facts: Facts) -> bool:
+    """True where the program that has the database open recovers it at the same time."""
+    noted = persisted_state(facts)
+    if not holder_is_alive(facts) or not noted or noted.get("status") != BEHIND:
+        return False
+    return bool(noted.get("pid") == facts["holder"].get("pid"))
 
 
 def recovery_under_way(facts: Facts) -> str | None:

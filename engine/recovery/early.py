@@ -25,8 +25,9 @@ from engine.recovery.execution import Execution
 from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.recovery.stages import STAGES, Metrics, RecoveryContext
+from engine.recovery.state import BEHIND
 from engine.tasks import Task
-from engine.types import Outcome, RecoveryStanding
+from engine.types import CheckReport, Outcome, RecoveryStanding
 
 if TYPE_CHECKING:
     from engine.bridge import Job, Store
@@ -37,6 +38,7 @@ _BY_NAME = {stage.name: place for place, stage in enumerate(STAGES)}
 _TRANSACTIONS = _BY_NAME["Transaction Recovery"]
 _INDEXES = _BY_NAME["Index Reconstruction"]
 _CONSISTENCY = _BY_NAME["Consistency Validation"]
+_NOTED_EVERY_S = 1.0
 _UNENDED = (StageStatus.PENDING, StageStatus.RUNNING)
 
 
@@ -66,6 +68,8 @@ class EarlyRecovery:
         self._opened_after_s = execution.report.seconds
         self._noting = threading.Lock()
         self._is_noted = False
+        self._is_taken = False
+        self._noted_at = 0.0
 
     @property
     def report(self) -> RecoveryReport:
@@ -93,6 +97,33 @@ class EarlyRecovery:
             },
         )
 
+    def note_standing(self) -> None:
+        """Keep how far it is, for who asks from outside; called when there was progress."""
+        standing = bridge.recovery_standing(self.store)
+        now = time.monotonic()
+        if standing is None or now < self._noted_at + _NOTED_EVERY_S:
+            return
+        self._noted_at = now
+        self._keep(standing)
+
+    def take_check(self) -> CheckReport | None:
+        """What the check after the recovery found; once, and None before it has ended."""
+        with self._noting:
+            if self._is_taken:
+                return None
+            found = self.store.recovery_check()
+            self._is_taken = found is not None
+        return None if found is None else bridge.check_report(found)
+
+    def _keep(self, standing: RecoveryStanding) -> None:
+        with self._noting:
+            if self._is_noted:
+                return
+            try:
+                self._execution.context.state.write(BEHIND, self._execution.report, standing.stage, standing)
+            except HoldfastError as error:
+                _log.warning("how far a recovery is could not be noted: %s (%s)", error.name, error.code)
+
     def note_progress(self) -> None:
         """Keep the account of the recovery once it is through; called when that may be so."""
         self._note(self.report, is_last=False)
@@ -107,18 +138,21 @@ class EarlyRecovery:
         self._note(replace(report, stages=tuple(stages)), is_last=True)
 
     def _note(self, report: RecoveryReport, is_last: bool) -> None:
-        if not report.recovered:
-            return
         context = self._execution.context
         is_checked = all(stage.status not in _UNENDED for stage in report.stages)
         with self._noting:
             if self._is_noted:
                 return
-            self._is_noted = is_last or is_checked
+            # After the close the directory may be another's.
+            self._is_noted = is_last or (report.recovered and is_checked)
+            if not report.recovered:
+                return
             try:
-                context.state.write("completed", report)
                 if self._is_noted:
+                    context.state.write("completed", report)
                     history.append(context.path, report, at=time.time())
+                else:
+                    context.state.write(BEHIND, report, standing=bridge.recovery_standing(self.store))
             except HoldfastError as error:
                 # The database is sound; only the account of it could not be kept.
                 _log.warning("a recovery could not be noted: %s (%s)", error.name, error.code)
@@ -167,7 +201,10 @@ def _stage_now(stage: StageReport, standing: RecoveryStanding) -> StageReport:
         progress = {"stage": standing.stage, "done": done, "total": standing.pages, "unit": "pages"}
         return replace(stage, status=StageStatus.RUNNING, progress=progress)
     if place in (_INDEXES, _CONSISTENCY):
-        return replace(stage, status=_check_status(standing))
+        total, unit = standing.check_total, standing.check_unit
+        told = {"stage": standing.checking, "done": standing.check_done, "total": total, "unit": unit}
+        status = _check_status(standing)
+        return replace(stage, status=status, progress=told if status is StageStatus.RUNNING else {})
     status = StageStatus.SUCCEEDED if standing.is_through else StageStatus.PENDING
     return replace(stage, status=status)
 
@@ -176,4 +213,4 @@ def _check_status(standing: RecoveryStanding) -> StageStatus:
     """Of the check that follows; where the database was closed before its end, it was left out."""
     if standing.problems is not None:
         return StageStatus.WARNING if standing.problems else StageStatus.SUCCEEDED
-    return StageStatus.RUNNING if standing.stage == "check" else StageStatus.PENDING
+    return StageStatus.RUNNING if standing.stage in ("log", "check") else StageStatus.PENDING

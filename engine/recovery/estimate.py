@@ -2,55 +2,62 @@
 
 Each pass over the log and the pages has so many bytes to go through, most of them known before the
 first one begins. A pass that runs is judged by its own rate; one that has not begun, by a usual rate
-times how much faster or slower than usual this machine was in the passes before it.
+(where this database was recovered before, by the rate of then) times how much faster or slower than
+usual this machine was in the passes before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 MB = 1_000_000
 
 USUAL_RATES: Mapping[str, float] = {
-    "log validation": 1500 * MB,
-    "analysis": 1500 * MB,
-    "redo": 800 * MB,
-    "undo": 40 * MB,
-    "pages": 3500 * MB,
+    "log validation": 1000 * MB,
+    "redo": 900 * MB,
+    "undo": 16 * MB,
     "trees": 700 * MB,
-    "log": 2000 * MB,
-    "install": 300 * MB,
+    "checkpoint": 700 * MB,
+    "install": 1000 * MB,
 }
 """Bytes a second of each pass, in the order in which they run, as measured on an ordinary machine."""
 
 _PASSES = tuple(USUAL_RATES)
 _BEFORE = {
     6: "log validation",
-    7: "analysis",
-    8: "pages",
-    9: "pages",
-    10: "install",
-    11: "install",
-    12: "install",
+    7: "redo",
+    8: "trees",
+    9: "trees",
+    10: "checkpoint",
+    11: "checkpoint",
+    12: "checkpoint",
 }
 """Which pass a stage (1 to 12) is at or before, while it has not told one."""
 
 _FIRST_STAGE = 6
 
-_REDO_READS = 1.8
-"""Redo goes through the log once, and through part of it again for the pages that are rebuilt."""
-_FINISH_BYTES = 100 * MB
-"""What the syncs and the checkpoint at the end take, as bytes to be installed."""
+_PAGE_WEIGHT = 7
+"""To redo a page takes as long as to go through so many times its bytes of log."""
+_INSTALL_STEPS = 3
+"""A page is synced beside the originals, copied, and synced in its place."""
+_FINISH_BYTES = 150 * MB
+"""What the files around an installation take, and the opening after it, as bytes to be installed."""
 _USUAL_CACHE = 64 << 20
 """As much as a cache usually holds was changed and not yet written."""
+_CACHE = 48 << 20
+"""The most that waits in the cache of a recovery to be written."""
 _CHANGE_BYTES = 40
 """A change to be undone counts as so many bytes."""
 _OWN_RATE_FROM_S = 0.3
 """A pass that has run for less than this says too little about itself."""
 _USUAL_COUNTS_S = 0.1
 """The weight of the usual rates against measured ones, as if they had been measured for so long."""
+_REMEMBERED = 10
+"""Recoveries before this one that count."""
+_MOST_SLOWNESS = 10.0
+"""A pass that took longer than so many times the usual says something about that day only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +77,76 @@ class Work:
         # Before analysis: as much as the log can have touched.
         written = self.dirty_bytes or min(self.page_bytes, self.log_bytes, _USUAL_CACHE)
         sizes = {
-            "redo": _REDO_READS * (self.redo_bytes or self.log_bytes) + written,
-            "undo": float(self.undo_changes * _CHANGE_BYTES),
-            "pages": float(self.page_bytes),
-            "trees": float(self.page_bytes),
-            "install": float(written + _FINISH_BYTES),
+            "redo": (self.redo_bytes or self.log_bytes) + _PAGE_WEIGHT * written,
+            "undo": self.undo_changes * _CHANGE_BYTES,
+            "trees": self.page_bytes,
+            "checkpoint": min(written, _CACHE),
+            "install": _INSTALL_STEPS * written + _FINISH_BYTES,
         }
-        return sizes.get(name, float(self.log_bytes))
+        return float(sizes.get(name, self.log_bytes))
+
+
+def learned(reports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """How much slower than usual (2.0: takes twice as long) each pass was in recoveries before.
+
+    `reports` have the shape of `RecoveryReport.to_json`, the newest first. Passes of which they say
+    nothing are missing.
+    """
+    took: dict[str, tuple[float, float]] = {}
+    for report in [report for report in reports if report.get("recovered")][:_REMEMBERED]:
+        for name, size, seconds in _passes_of(report):
+            spent, usual = took.get(name, (0.0, 0.0))
+            took[name] = spent + seconds, usual + size / USUAL_RATES[name]
+    most = _MOST_SLOWNESS
+    return {
+        name: min(most, max(1 / most, (spent + _USUAL_COUNTS_S) / (usual + _USUAL_COUNTS_S)))
+        for name, (spent, usual) in took.items()
+    }
+
+
+def _passes_of(report: Mapping[str, Any]) -> Iterable[tuple[str, float, float]]:
+    """The passes of one recovery: name, bytes, seconds. One that cannot be understood has none."""
+    try:
+        stages = {str(stage["name"]): stage for stage in report["stages"]}
+        validated = stages["WAL Validation"]
+        found = [("log validation", float(validated["metrics"]["bytes"]), float(validated["seconds"]))]
+        if report.get("on_demand"):
+            # The rest was done while others used the database.
+            return found
+        redo, undo, checked = report["redo"], report["undo"], stages["Consistency Validation"]
+        page_size = int(stages["Config Validation"]["metrics"]["page_size"])
+        done = Work(
+            log_bytes=0,
+            page_bytes=int(checked["metrics"]["bytes"]),
+            dirty_bytes=int(redo["pages"]) * page_size,
+            redo_bytes=int(redo["bytes"]),
+            undo_changes=int(undo["records"]),
+        )
+        found += [
+            ("redo", done.of("redo"), float(redo["seconds"])),
+            ("undo", done.of("undo"), float(undo["seconds"])),
+            ("trees", done.of("trees"), float(checked["seconds"])),
+        ]
+        last = float(stages["Finalization"]["seconds"])
+        parts = {name: done.of(name) for name in ("checkpoint", "install")}
+        usual = sum(size / USUAL_RATES[name] for name, size in parts.items())
+        found += [(name, size, last * size / USUAL_RATES[name] / usual) for name, size in parts.items()]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+    return found
 
 
 class Estimator:
     """Is told of each progress of one recovery, and says how long the rest takes. For one thread."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, slowness: Mapping[str, float] | None = None) -> None:
+        """`slowness` is what recoveries before have `learned`."""
         self.work = work
+        self.slowness = dict(slowness or {})
         self._pass = ""
         self._began = 0.0
         self._first_done = 0.0
+        self._done = 0.0
         self._spent_s = 0.0
         self._usual_s = 0.0
         """How long what was done until now takes at the usual rates."""
@@ -100,9 +160,11 @@ class Estimator:
         if not name:
             return None
         self._learn(name, progress)
-        done, total = self._share(name, progress)
-        if name != self._pass:
+        is_new = name != self._pass
+        done, total = self._share(name, progress, is_new)
+        if is_new:
             self._begin(name, now, done)
+        self._done = done
         elapsed = now - self._began
         usual = self._seconds(name, done)
         slowness = (self._spent_s + elapsed + _USUAL_COUNTS_S) / (self._usual_s + usual + _USUAL_COUNTS_S)
@@ -137,19 +199,21 @@ class Estimator:
         if name == "log validation" and progress.get("stage") == name and 0 < told < self.work.log_bytes:
             self.work = replace(self.work, log_bytes=told)
 
-    def _share(self, name: str, progress: Mapping[str, Any]) -> tuple[float, float]:
+    def _share(self, name: str, progress: Mapping[str, Any], is_new: bool) -> tuple[float, float]:
         """Bytes done and in all of a pass: its own figures once it tells them."""
         total = self.work.of(name)
         told_done, told_total = float(progress.get("done") or 0), float(progress.get("total") or 0)
         if not told_total or progress.get("stage") != name:
-            return 0.0, total
-        if name in ("log validation", "analysis"):
+            # What it is at tells nothing of the pass: it stands where it stood.
+            return 0.0 if is_new else min(self._done, total), total
+        if name == "log validation":
             # Told of whole segments, of which the last one is not full.
             told_total = min(told_total, total) or told_total
-        # The syncs and the checkpoint at the end tell nothing.
+        if name == "install":
+            total = told_total + _FINISH_BYTES
+        # What comes after an installation, which opens the database, tells nothing.
         telling = total - _FINISH_BYTES if name == "install" else total
         return telling * min(1.0, told_done / told_total), total
 
-    @staticmethod
-    def _seconds(name: str, size: float) -> float:
-        return max(0.0, size) / USUAL_RATES[name]
+    def _seconds(self, name: str, size: float) -> float:
+        return max(0.0, size) / USUAL_RATES[name] * self.slowness.get(name, 1.0)

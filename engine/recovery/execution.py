@@ -23,7 +23,7 @@ from engine.errors import (
     from_exception,
 )
 from engine.recovery import failures, history, resources
-from engine.recovery.estimate import Estimator, Work
+from engine.recovery.estimate import Estimator, Work, learned
 from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.recovery.rollback import Rollback
@@ -74,7 +74,9 @@ class Execution:
         self._spent = 0.0
         self._standstill = Standstill(settings.recovery_timeout)
         self._peak = resources.Peak()
-        self._estimator = Estimator(_work(facts))
+        # Who opens early waits for nothing that only tells.
+        before = () if on_demand else history.read(path).entries
+        self._estimator = Estimator(_work(facts), learned(entry.report for entry in before))
         self.context = RecoveryContext(
             path=path,
             facts=facts,
@@ -282,7 +284,9 @@ class Execution:
             _log.error("recovery of %s failed in %s: %s (%s)", path, stage.name, error.name, error.code)
             self._change(number, status=StageStatus.FAILED, seconds=seconds, error=error)
             raise error
-        self._change(number, status=StageStatus.WARNING, seconds=seconds, error=error)
+        is_unaccounted = stage.name in self.context.unaccounted
+        status = StageStatus.FAILED if is_unaccounted else StageStatus.WARNING
+        self._change(number, status=status, seconds=seconds, error=error)
         self._warn(f"{stage.name}: {error.message}")
 
     def _end(self, error: HoldfastError) -> HoldfastError:

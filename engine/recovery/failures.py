@@ -37,6 +37,9 @@ def stage_error(error: HoldfastError, stage: str) -> HoldfastError:
     """`error` where it is of recovery itself (or `Cancelled`), else the one that stands for it."""
     if error.code in RECOVERY_CODES or isinstance(error, Cancelled | RecoveryPlanOutdated):
         return error
+    if isinstance(error, StoreFailed) and isinstance(error.__cause__, DiskFull):
+        # It takes no more changes for want of room: that is what can be put right.
+        error = error.__cause__
     for kinds, build in _TRANSLATIONS:
         if isinstance(error, kinds):
             translated = build(error)

@@ -17,15 +17,21 @@ from engine import bridge
 from engine.config import FILE_NAME as CONFIG_FILE
 from engine.config import Config
 from engine.errors import (
+    CacheExhausted,
     ConfigInvalid,
+    DiskFull,
+    HandlesExhausted,
     HoldfastError,
     InsufficientResources,
+    IoError,
+    OutOfMemory,
     RecoveryConfigurationError,
     RecoveryDependencyError,
     RecoveryImpossible,
     RecoveryPermissionError,
     RecoveryPlanOutdated,
     RecoveryVerificationFailed,
+    StoreFailed,
     WalCorrupted,
     from_exception,
 )
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 Metrics = dict[str, Any]
 
 _SHOWN_PROBLEMS = 5
+_OF_THE_GROUND = (IoError, StoreFailed, DiskFull, OutOfMemory, CacheExhausted, HandlesExhausted)
+"""Of what a recovery stands on, rather than of what it was just at."""
 # The need is an estimate of what is touched at once; the guard is for what runs away.
 _GUARDED_SHARE = 3
 
@@ -75,6 +83,8 @@ class RecoveryContext:
     results: dict[str, Metrics] = field(default_factory=dict)
     """Of analysis, redo, undo and check."""
     failed_indexes: set[str] = field(default_factory=set)
+    unaccounted: set[str] = field(default_factory=set)
+    """Stages that failed before they could say what is left undone: what builds on them cannot begin."""
     lost: list[Metrics] = field(default_factory=list)
     """What cannot be brought back, each with `what` and `detail`."""
     leftovers: list[Path] = field(default_factory=list)
@@ -286,18 +296,24 @@ def recover_transactions(context: RecoveryContext, job: Job) -> Metrics:
 
 
 def rebuild_indexes(context: RecoveryContext, job: Job) -> Metrics:
-    """Secondary indexes that cannot be trusted, each from its table."""
+    """Secondary indexes that cannot be trusted, each from its table.
+
+    One that cannot be rebuilt is left out by its name, and recovery goes on. Where the room or the disk
+    for it fails, nobody knows what is left undone.
+    """
     kernel = context.running()
+    context.unaccounted.add(_INDEXES)
     damaged = kernel.damaged_indexes()
     failed: HoldfastError | None = None
     for entry in damaged:
         try:
             kernel.rebuild_index(entry["table"], entry["index"], job)
         except HoldfastError as error:
-            if job.cancelled:
+            if job.cancelled or isinstance(error, _OF_THE_GROUND):
                 raise
             context.failed_indexes.add(entry["index"])
             failed = error
+    context.unaccounted.discard(_INDEXES)
     if failed is not None:
         raise failed
     return {"rebuilt": len(damaged)}
@@ -410,7 +426,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         _CONSISTENCY,
         "Pages, trees, cross references and transaction states agree",
-        (_TRANSACTIONS,),
+        (_TRANSACTIONS, _INDEXES),
         True,
         True,
         validate_consistency,

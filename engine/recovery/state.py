@@ -25,6 +25,8 @@ from engine.errors import (
 from engine.files import sync_directory, write_atomically
 from engine.recovery.report import RecoveryReport, indicator_json
 from engine.recovery.rollback import Rollback
+from engine.recovery.standing import standing_json
+from engine.types import RecoveryStanding
 
 MARKER = ".recovery_needed"
 STATE_FILE = "recovery.state"
@@ -54,8 +56,17 @@ class RecoveryState:
         except OSError as error:
             raise unwritable(self._directory / MARKER, error) from error
 
-    def write(self, status: str, report: RecoveryReport, stage: str | None = None) -> None:
-        """Replace the state by how things stand. Raises what `unwritable` gives."""
+    def write(
+        self,
+        status: str,
+        report: RecoveryReport,
+        stage: str | None = None,
+        standing: RecoveryStanding | None = None,
+    ) -> None:
+        """Replace the state by how things stand. Raises what `unwritable` gives.
+
+        `standing` is how far a recovery behind an opening has come.
+        """
         content: dict[str, Any] = {
             "format": _FORMAT,
             "status": status,
@@ -68,6 +79,8 @@ class RecoveryState:
             "stages": [stage.to_json() for stage in report.stages],
             "rollback": self._rollback.to_json(),
         }
+        if standing is not None:
+            content["standing"] = standing_json(standing)
         if status == "completed":
             content["report"] = report.to_json()
         try:

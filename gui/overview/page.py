@@ -11,7 +11,7 @@ from gui.page import Page, Shell
 from gui.tasks import EngineSession, Sample
 from gui.tasks.rates import Rate
 from gui.theme import Space, Tone
-from gui.widgets import Card, StatTile, TimeLine, formats, row
+from gui.widgets import Card, RecoveryBar, StatTile, TimeLine, formats, row
 
 REPLAY_BYTES_PER_S = 100 << 20
 """The speed that a recovery must reach; the forecast assumes no more."""
@@ -30,6 +30,7 @@ class OverviewPage(Page):
         self.health = HealthCard(shell.can_do)
         self.health.action_requested.connect(shell.action_requested)
         self.events = EventsCard()
+        self.recovery = RecoveryBar()
         self._chart = TimeLine(lambda value: f"{value:,.0f}", 120)
         self._chart.add_series(self.tr("Commits per second"), fill=True)
         self._chart.setAccessibleName(self.tr("Commits per second over the last two minutes"))
@@ -42,6 +43,7 @@ class OverviewPage(Page):
         lower = row(gap=Space.M)
         lower.addWidget(chart_card, 3)
         lower.addWidget(self.events, 2)
+        self.body.addWidget(self.recovery)
         self.body.addLayout(upper)
         self.body.addLayout(lower, 1)
 
@@ -51,6 +53,7 @@ class OverviewPage(Page):
         self._chart.clear_figures()
         self.events.clear_events()
         self.health.show_report(None)
+        self.recovery.show_standing(None)
         self.header.set_subtitle(str(session.path))
         session.sampled.connect(self._show)
         session.events_arrived.connect(self.events.add_events)
@@ -80,6 +83,7 @@ class OverviewPage(Page):
             self._checkpoint_lsn = status.checkpoint.lsn
         if not self.isVisible():
             return
+        self.recovery.show_standing(status.recovery)
         self.health.show_report(sample.health)
         detail = self.tr("{rate} of log, over 3 s").format(rate=formats.rate(written, "bytes"))
         self._rate.show_value(self.tr("{n}/s").format(n=formats.count(commits)), detail)

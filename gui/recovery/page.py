@@ -16,6 +16,7 @@ from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.tasks import TaskProgress
 from gui.actions import Actions
 from gui.page import Page, Shell
+from gui.recovery.behind import Behind
 from gui.recovery.evidence import Evidence
 from gui.recovery.failure import Failure
 from gui.recovery.foot import Foot
@@ -53,6 +54,7 @@ class RecoveryPage(Page):
         self.work = RecoveryWork(shell, self)
         self.remedies = Remedies(shell, self.work, self)
         self.errors = self._make_errors()
+        self.behind = Behind()
         self.past = Past()
         self.evidence = Evidence()
         self.theatre = Theatre()
@@ -100,13 +102,14 @@ class RecoveryPage(Page):
         self._area = area
         for ground in (upper, area.viewport()):
             ground.setAutoFillBackground(False)
-        inner = column(gap=Space.M)
+        inner = column(self.behind, gap=Space.M)
         inner.addWidget(area, 1)
         inner.addWidget(self.foot)
         self.body.addLayout(inner, 1)
 
     def _connect(self) -> None:
         work, foot, remedies = self.work, self.foot, self.remedies
+        self.behind.ended.connect(self._read_history)
         self.shell.recovery_needed.connect(self.guide)
         work.looked.connect(self._show_signs)
         work.planned.connect(self._show_plan)
@@ -156,8 +159,8 @@ class RecoveryPage(Page):
         super().attach(session)
         self.remedies.stop_waiting()
         self.work.forget()
-        answer = session.run(lambda database: history.read(database.path), self, channel="files")
-        answer.done(self.past.show_history)
+        self.behind.follow(session)
+        self._read_history()
         report = getattr(session.database, "recovery_report", None)
         if report is None or report.on_demand:
             self._show_part(QUIET)
@@ -166,9 +169,15 @@ class RecoveryPage(Page):
             self._turns.add(partial(self.proof.show_report, report, of))
             self._turns.add(partial(self._turn_to_proof, of))
 
+    def _read_history(self) -> None:
+        if self.session is not None:
+            read = self.session.run(lambda database: history.read(database.path), self, channel="files")
+            read.done(self.past.show_history)
+
     def detach(self) -> None:
         super().detach()
         self._turns.drop()
+        self.behind.show_standing(None)
         self.errors.clear()
         self.past.show_history(history.History())
         self._show_part(QUIET)

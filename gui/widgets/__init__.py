@@ -20,6 +20,7 @@ from gui.widgets.confirm_bar import ConfirmBar
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard
 from gui.widgets.page_header import PageHeader
+from gui.widgets.recovery_bar import RecoveryBar
 from gui.widgets.score_ring import ScoreRing
 from gui.widgets.stat_tile import StatTile
 from gui.widgets.status_strip import StatusStrip
@@ -34,6 +35,7 @@ __all__ = [
     "ErrorCard",
     "PageHeader",
     "Pill",
+    "RecoveryBar",
     "ScoreRing",
     "StatTile",
     "StatusStrip",

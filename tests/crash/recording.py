@@ -78,8 +78,8 @@ class _Recorder(Estimator):
 
     last: _Recorder
 
-    def __init__(self, work: Work) -> None:
-        super().__init__(work)
+    def __init__(self, work: Work, slowness: Mapping[str, float] | None = None) -> None:
+        super().__init__(work, slowness)
         self.samples: list[tuple[float, int, str, int, int, str]] = []
         self.began_at = time.monotonic()
         _Recorder.last = self

@@ -19,6 +19,7 @@ use crate::txn::{Isolation, Shared, Transaction, collect, tidy};
 use crate::types::DatabaseId;
 use crate::verify::CheckReport;
 
+mod older_log;
 mod recovering;
 mod rest;
 

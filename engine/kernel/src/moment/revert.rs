@@ -51,7 +51,7 @@ pub fn revert(
     let pages = done.map_err(|error| discarded(&overlay, error))?;
     // What the snapshot needs is on the overlay now: it may be given up while room is made.
     drop(reader);
-    progress.begin("install", "bytes", overlay.bytes());
+    progress.begin("install", "bytes", overlay.install_bytes());
     overlay.install(false, &|bytes| progress.add(bytes)).map_err(|error| {
         match overlay.is_decided() {
             Ok(false) => discarded(&overlay, error),

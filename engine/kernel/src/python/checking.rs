@@ -73,6 +73,12 @@ impl Store {
         let found = self.working(py, &progress, |open| open.store.check_in_use(!detailed, &progress))?;
         report(py, &found)
     }
+
+    /// What the check found that follows a recovery behind the opening; None before it has ended.
+    fn recovery_check<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let found = self.ask(py, |open| Ok(open.store.recovery_check()))?;
+        found.map(|found| report(py, &found)).transpose()
+    }
 }
 
 impl Recovery {

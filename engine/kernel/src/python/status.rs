@@ -185,6 +185,12 @@ fn recovery_dict<'py>(py: Python<'py>, recovery: &RecoveryStanding) -> PyResult<
         "applied": standing.applied,
         "seconds": recovery.seconds,
         "problems": recovery.problems,
+        "segments_validated": recovery.segments.0,
+        "segments": recovery.segments.1,
+        "checking": recovery.checking.0,
+        "check_unit": recovery.checking.1,
+        "check_done": recovery.checking.2,
+        "check_total": recovery.checking.3,
     }))
 }
 

@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Asks something of the open store, without the interpreter's lock.
-    fn ask<T: Send>(
+    pub fn ask<T: Send>(
         &self,
         py: Python<'_>,
         question: impl FnOnce(&OpenStore) -> Result<T> + Send,

@@ -83,7 +83,7 @@ pub struct OnDemand {
     readers: Mutex<Vec<Spots>>,
     pages: u64,
     losers: Vec<TxnId>,
-    log_bytes: u64,
+    stretch: (Lsn, Lsn),
     applied: AtomicU64,
     is_complete: AtomicBool,
 }
@@ -101,7 +101,7 @@ impl OnDemand {
             sources: Mutex::new(Some(Arc::new(Sources { index, log }))),
             readers: Mutex::default(),
             losers: analysis.losers.iter().map(|loser| loser.id).collect(),
-            log_bytes: analysis.end.0 - analysis.redo_lsn.0,
+            stretch: (analysis.redo_lsn, analysis.end),
             applied: AtomicU64::new(0),
             is_complete: AtomicBool::new(false),
         })
@@ -118,10 +118,15 @@ impl OnDemand {
             losers: self.losers.len() as u64,
             losers_left: self.losers.iter().filter(|loser| is_active(**loser)).count() as u64,
             damaged,
-            log_bytes: self.log_bytes,
+            log_bytes: self.stretch.1.0 - self.stretch.0.0,
             applied: self.applied.load(Ordering::Relaxed),
             is_complete: self.is_complete.load(Ordering::Acquire),
         }
+    }
+
+    /// Where redo begins, and where the log ended that the recovery found.
+    pub fn stretch(&self) -> (Lsn, Lsn) {
+        self.stretch
     }
 
     /// True where no page is left; losers may be.

@@ -366,12 +366,7 @@ fn threads_of_the_store_carry_the_recovery_to_its_end() {
     let at = txn.tree("t", false).unwrap().unwrap();
     assert!(txn.put(at, &key(1), b"mine").unwrap());
     txn.commit().unwrap();
-    let has_ended = |store: &Store| store.recovery().unwrap().stage == "done";
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    while !has_ended(&store) && std::time::Instant::now() < deadline {
-        std::thread::yield_now();
-    }
-    let recovery = store.recovery().unwrap();
+    let recovery = ended(&store);
     assert_eq!((recovery.stage, recovery.problems), ("done", Some(0)), "{recovery:?}");
     let (events, _) = store.shared().events.drain(10_000);
     for kind in ["recovery_opened", "recovery_completed", "recovery_checked"] {
@@ -379,4 +374,38 @@ fn threads_of_the_store_carry_the_recovery_to_its_end() {
     }
     assert!(!disk.exists(RECOVERY_MARKER).unwrap());
     store.close().unwrap();
+}
+
+/// Waits until the background has nothing left to do.
+fn ended(store: &Store) -> crate::store::RecoveryStanding {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while store.recovery().unwrap().stage != "done" && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    store.recovery().unwrap()
+}
+
+#[test]
+fn log_from_before_the_start_of_redo_is_read_behind_the_opening_and_its_damage_is_a_finding() {
+    let files = with_a_loser(true);
+    let busy = StoreOptions { background: true, ..options() };
+    for is_damaged in [false, true] {
+        let disk = MemoryDisk::from_snapshot(1, &files);
+        let redo_lsn = control::Control::open(&*disk, OpenMode::Read).unwrap().data().redo_lsn;
+        // In the first segment of all, a position is an offset.
+        let file = disk.open("wal/000000000001.wal", OpenMode::Write).unwrap();
+        if is_damaged {
+            file.write_at(&[0xa5; 16], redo_lsn.0 / 2).unwrap();
+        }
+        let store = Store::open_on_demand(disk.clone(), &busy, &Progress::default()).unwrap();
+        let recovery = ended(&store);
+        let found = store.recovery_check().unwrap();
+        assert_eq!(recovery.problems, Some(usize::from(is_damaged)), "{found:?}");
+        assert_eq!(recovery.segments.0, recovery.segments.1);
+        let codes: Vec<Code> = found.problems.iter().map(|problem| problem.code).collect();
+        let expected = if is_damaged { vec![Code::WalCorrupted] } else { Vec::new() };
+        assert_eq!((codes, found.ok), (expected, !is_damaged));
+        assert!(content(&store) == recovered(&files));
+        store.close().unwrap();
+    }
 }

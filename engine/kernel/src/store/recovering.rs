@@ -123,7 +123,7 @@ impl Recovering {
         match self.overlay {
             None => self.finish_in_place().map_err(Unfinished::open),
             Some(overlay) => {
-                let closed = close(self.disk, self.opening, &self.options);
+                let closed = close(self.disk, self.opening, &self.options, progress);
                 if let Err(error) = closed.and_then(|()| progress.ensure_going()) {
                     return Err(Unfinished::undone(error, overlay.discard()));
                 }
@@ -172,7 +172,7 @@ impl Recovering {
         with_threads: bool,
         progress: &Progress,
     ) -> std::result::Result<(), Unfinished> {
-        progress.begin("install", "bytes", overlay.bytes());
+        progress.begin("install", "bytes", overlay.install_bytes());
         let installed = overlay.install(with_threads, &|bytes| progress.add(bytes));
         let Err(error) = installed else { return Ok(()) };
         match overlay.is_decided() {
@@ -187,7 +187,7 @@ impl Recovering {
     /// the bytes that were written.
     pub fn rehearsed(self) -> Result<u64> {
         let bytes = self.overlay_bytes();
-        let closed = close(self.disk, self.opening, &self.options);
+        let closed = close(self.disk, self.opening, &self.options, &Progress::default());
         let dropped = self.overlay.map_or(Ok(()), |overlay| overlay.discard());
         closed.and(dropped).map(|()| bytes)
     }
@@ -197,7 +197,7 @@ impl Recovering {
         if !self.is_rehearsal {
             return Err(Error::internal("only a rehearsal is looked at"));
         }
-        close(Arc::clone(&self.disk), self.opening, &self.options)?;
+        close(Arc::clone(&self.disk), self.opening, &self.options, &Progress::default())?;
         Store::open(self.disk, &StoreOptions { read_only: true, ..self.options })
     }
 
@@ -218,11 +218,30 @@ impl Recovering {
 }
 
 /// Checkpoints and closes the recovered database where it is.
-fn close(disk: Arc<dyn Disk>, opening: Opening, options: &StoreOptions) -> Result<()> {
+fn close(
+    disk: Arc<dyn Disk>,
+    opening: Opening,
+    options: &StoreOptions,
+    progress: &Progress,
+) -> Result<()> {
     let options = StoreOptions { background: false, ..options.clone() };
     let store = Store::finish(Arc::clone(&disk), opening, &options)?;
+    write_out(&store, progress)?;
     remove_marker(&*disk, RECOVERY_MARKER)?;
     store.close().map(|_| ())
+}
+
+/// Writes out what waits in the cache, which is most of what the close has to do.
+fn write_out(store: &Store, progress: &Progress) -> Result<()> {
+    let (pool, size) = (&store.shared().core.pool, store.page_size() as u64);
+    let waiting = |count: usize| count as u64 * size;
+    let total = waiting(pool.dirty_count());
+    progress.begin("checkpoint", "bytes", total);
+    pool.write_out_older(store.shared().core.log.end(), || {
+        progress.set(total.saturating_sub(waiting(pool.dirty_count())));
+        !progress.is_cancelled()
+    })?;
+    progress.ensure_going()
 }
 
 /// A recovery that could not be finished.

@@ -1,8 +1,9 @@
 //! What is left of a recovery once the store is open: redo and undo in the background, then a
-//! checkpoint, then a check of every invariant. What holds meanwhile heads `recovery/ondemand.rs`.
+//! checkpoint, then a look at the log that redo did not need, then a check of every invariant. What holds meanwhile heads `recovery/ondemand.rs`.
 
 use std::time::{Duration, Instant};
 
+use super::older_log::OlderLog;
 use super::{RECOVERY_MARKER, Store, Work, remove_marker};
 use crate::disk::Disk;
 use crate::error::{Code, Result};
@@ -16,13 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Progress is told so many times.
 const TELLS: u64 = 20;
 
-/// How the check after the recovery ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Checked {
-    NotYet,
-    Done { problems: usize },
-}
-
 /// The rest of a recovery.
 pub(super) struct Rest {
     on_demand: Arc<OnDemand>,
@@ -34,14 +28,15 @@ pub(super) struct Rest {
     /// One at a time completes the recovery.
     completing: Mutex<()>,
     took: Mutex<Option<Duration>>,
-    checked: Mutex<Checked>,
+    older: OlderLog,
+    checked: Mutex<Option<CheckReport>>,
     checking: Arc<Progress>,
 }
 
 /// How far the recovery of an open store has come.
 #[derive(Clone, Debug)]
 pub struct RecoveryStanding {
-    /// "redo", "undo", "checkpoint", "check", then "done"; "stuck" where pages are left that could
+    /// "redo", "undo", "checkpoint", "log", "check", then "done"; "stuck" where pages are left that could
     /// not be redone.
     pub stage: &'static str,
     pub standing: Standing,
@@ -49,11 +44,17 @@ pub struct RecoveryStanding {
     pub seconds: f64,
     /// What the check found; `None` before it has ended.
     pub problems: Option<usize>,
+    /// Segments whose entries were validated, before the opening or since, and all there were.
+    pub segments: (u64, u64),
+    /// Of the check under way: what it is at, the unit, units done and in all.
+    pub checking: (&'static str, &'static str, u64, u64),
 }
 
 impl Rest {
     pub fn of(on_demand: Arc<OnDemand>, disk: &Arc<dyn Disk>, shared: &Arc<Shared>) -> Rest {
+        let (redo_lsn, end) = on_demand.stretch();
         let rest = Rest {
+            older: OlderLog::of(&**disk, shared, redo_lsn, end),
             on_demand,
             disk: Arc::clone(disk),
             opened: Instant::now(),
@@ -61,7 +62,7 @@ impl Rest {
             tried: Mutex::new(None),
             completing: Mutex::new(()),
             took: Mutex::new(None),
-            checked: Mutex::new(Checked::NotYet),
+            checked: Mutex::new(None),
             checking: Progress::new(),
         };
         let standing = rest.standing(shared);
@@ -81,27 +82,28 @@ impl Rest {
     }
 
     fn is_done(&self) -> bool {
-        self.on_demand.is_complete() && *self.checked.lock() != Checked::NotYet
+        self.on_demand.is_complete() && self.checked.lock().is_some()
     }
 
     /// Where the recovery stands.
     fn tell(&self, shared: &Shared) -> RecoveryStanding {
         let standing = self.standing(shared);
-        let problems = match *self.checked.lock() {
-            Checked::NotYet => None,
-            Checked::Done { problems } => Some(problems),
-        };
+        let problems = self.checked.lock().as_ref().map(|report| report.problems.len());
         let is_stuck = standing.pages_left > 0 && standing.damaged.len() as u64 == standing.pages_left;
         let stage = match (&standing, problems) {
             _ if is_stuck => "stuck",
             (standing, _) if standing.pages_left > 0 => "redo",
             (standing, _) if standing.losers_left > 0 => "undo",
             (standing, _) if !standing.is_complete => "checkpoint",
+            (_, None) if !self.older.is_seen() => "log",
             (_, None) => "check",
             _ => "done",
         };
         let seconds = self.took.lock().unwrap_or_else(|| self.opened.elapsed()).as_secs_f64();
-        RecoveryStanding { stage, standing, seconds, problems }
+        let segments = self.older.segments();
+        let (stage_of_check, unit, done, total, _) = self.checking.look();
+        let checking = (stage_of_check, unit, done, total);
+        RecoveryStanding { stage, standing, seconds, problems, segments, checking }
     }
 }
 
@@ -110,6 +112,11 @@ impl Store {
     /// through before.
     pub fn recovery(&self) -> Option<RecoveryStanding> {
         self.work.rest.as_ref().map(|rest| rest.tell(self.shared()))
+    }
+
+    /// What the check after that recovery found, once it has ended.
+    pub fn recovery_check(&self) -> Option<CheckReport> {
+        self.work.rest.as_ref().and_then(|rest| rest.checked.lock().clone())
     }
 
     /// Redoes what is left, for who reads pages past the cache; pages that cannot be redone are
@@ -243,22 +250,29 @@ impl Work {
     }
 
     fn check_recovered(&self, rest: &Rest) -> Result<()> {
-        let report = match self.check(false, false, &rest.checking) {
+        let report = match self.look_over(rest) {
             // The close asks for that.
             Err(error) if error.code == Code::Cancelled => return Ok(()),
             report => report?,
         };
-        let problems = report.problems.len();
-        *rest.checked.lock() = Checked::Done { problems };
-        self.shared.events.push(
-            "recovery_checked",
-            vec![
-                ("ok", i64::from(report.ok).into()),
-                ("problems", (problems as u64).into()),
-                ("seconds", report.seconds.into()),
-            ],
-        );
+        let told = vec![
+            ("ok", i64::from(report.ok).into()),
+            ("problems", (report.problems.len() as u64).into()),
+            ("seconds", report.seconds.into()),
+        ];
+        *rest.checked.lock() = Some(report);
+        self.shared.events.push("recovery_checked", told);
         Ok(())
+    }
+
+    /// The log that redo did not need, then every invariant.
+    fn look_over(&self, rest: &Rest) -> Result<CheckReport> {
+        let began = Instant::now();
+        let mut problems = rest.older.validate(&self.shared, &rest.checking)?;
+        let mut report = self.check(false, false, &rest.checking)?;
+        problems.append(&mut report.problems);
+        let (ok, seconds) = (problems.is_empty(), began.elapsed().as_secs_f64());
+        Ok(CheckReport { ok, problems, seconds, ..report })
     }
 
     /// Every invariant, or only checksums; the log that is checked is not cut meanwhile.

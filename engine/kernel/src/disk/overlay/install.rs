@@ -15,6 +15,9 @@ const PIECE: usize = 1 << 20;
 /// So much is copied before the medium is to take it.
 const SYNC_BYTES: u64 = 8 << 20;
 
+/// Is told of so many bytes more; by several threads.
+pub type Tell<'a> = dyn Fn(u64) + Sync + 'a;
+
 /// What [`settle`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
@@ -28,9 +31,10 @@ pub enum Settled {
 impl Overlay {
     /// Makes the originals what the overlay shows. On an error before the journal is whole they
     /// are untouched; on a later one (`is_decided`), and after a crash, [`settle`] finishes it.
-    /// Nobody may write through the overlay any more. `tell` is given the bytes copied. With
-    /// threads, files go while others are written; without, all happens in the same order each time.
-    pub fn install(&self, with_threads: bool, tell: &dyn Fn(u64)) -> Result<()> {
+    /// Nobody may write through the overlay any more. `tell` is given the bytes that went a step on:
+    /// [`Overlay::install_bytes`] in all. With threads, files go while others are written; without,
+    /// all happens in the same order each time.
+    pub fn install(&self, with_threads: bool, tell: &Tell<'_>) -> Result<()> {
         let shared = &self.shared;
         if !shared.is_inside {
             return Err(Error::internal("an overlay beside its database cannot be installed"));
@@ -39,6 +43,7 @@ impl Overlay {
         self.ensure_room(&changes)?;
         self.end_ahead()?;
         shared.blocks.sync()?;
+        tell(self.bytes());
         shared.base.sync_dir("")?;
         let journal = shared.base.open(JOURNAL_PATH, OpenMode::Create)?;
         journal.truncate(0)?;
@@ -47,6 +52,13 @@ impl Overlay {
         shared.base.sync_dir("")?;
         carry_out(&*shared.base, &*shared.blocks, &changes, with_threads, tell)?;
         drop_files(&*shared.base)
+    }
+
+    /// What an installation tells in all: the bytes beside the originals once they are on the medium,
+    /// and those that it copies, once when they are copied and once when they are on the medium.
+    pub fn install_bytes(&self) -> u64 {
+        let copied = self.changes().iter().map(FileChange::copied_bytes).sum::<u64>();
+        self.bytes() + 2 * copied
     }
 
     /// True once the installation can only go forward.
@@ -171,13 +183,30 @@ fn drop_files(disk: &dyn Disk) -> Result<()> {
     disk.sync_dir("")
 }
 
+impl FileChange {
+    /// Bytes that are copied to the original; a segment's zeros take as long as any others.
+    fn copied_bytes(&self) -> u64 {
+        match &self.change {
+            Change::Removed => 0,
+            Change::Written { size, runs, .. } => runs.iter().map(|run| copied_of(run, *size)).sum(),
+        }
+    }
+}
+
+/// Bytes of a run that go to a file of this size: its last block may reach over the end.
+fn copied_of(run: &Run, size: u64) -> u64 {
+    let start = run.block * BLOCK as u64;
+    let end = size.min(start + u64::from(run.count) * BLOCK as u64);
+    end.saturating_sub(start)
+}
+
 /// Carries out every change; durable on return. Each step may be repeated any number of times.
 fn carry_out(
     disk: &dyn Disk,
     blocks: &dyn File,
     changes: &[FileChange],
     with_threads: bool,
-    tell: &dyn Fn(u64),
+    tell: &Tell<'_>,
 ) -> Result<()> {
     let folders: BTreeSet<&str> = changes
         .iter()
@@ -204,7 +233,7 @@ fn write(
     blocks: &dyn File,
     change: &FileChange,
     with_threads: bool,
-    tell: &dyn Fn(u64),
+    tell: &Tell<'_>,
 ) -> Result<()> {
     let FileChange { path, change: Change::Written { size, keep, runs } } = change else {
         return Ok(());
@@ -215,39 +244,45 @@ fn write(
         file.truncate(*keep)?;
     }
     file.allocate(*size)?;
-    if with_threads {
-        copy_and_sync(&*file, blocks, runs, *size, tell)?;
+    let on_medium = if with_threads {
+        copy_and_sync(&*file, blocks, runs, *size, tell)?
     } else {
         runs.iter().try_for_each(|run| copy(&*file, blocks, run, *size, tell))?;
-    }
-    file.sync()
+        0
+    };
+    file.sync()?;
+    tell(change.copied_bytes().saturating_sub(on_medium));
+    Ok(())
 }
 
 /// Copies while another thread has the medium take what was copied before: a sync is left to do.
+/// Returns the bytes that it has told to be on the medium.
 fn copy_and_sync(
     file: &dyn File,
     blocks: &dyn File,
     runs: &[Run],
     size: u64,
-    tell: &dyn Fn(u64),
-) -> Result<()> {
+    tell: &Tell<'_>,
+) -> Result<u64> {
     std::thread::scope(|scope| {
-        let (wake, waker) = channel::<()>();
+        let (wake, waker) = channel::<u64>();
         let syncing = scope.spawn(move || {
-            while waker.recv().is_ok() {
-                while waker.try_recv().is_ok() {}
+            let mut on_medium = 0;
+            while let Ok(bytes) = waker.recv() {
+                let bytes = bytes + waker.try_iter().sum::<u64>();
                 file.sync()?;
+                tell(bytes);
+                on_medium += bytes;
             }
-            Ok(())
+            Ok(on_medium)
         });
         let mut since = 0;
         let copied = runs.iter().try_for_each(|run| {
             copy(file, blocks, run, size, tell)?;
-            since += u64::from(run.count) * BLOCK as u64;
+            since += copied_of(run, size);
             if since >= SYNC_BYTES {
-                since = 0;
                 // Where it has failed, its error is told below.
-                let _ = wake.send(());
+                let _ = wake.send(std::mem::take(&mut since));
             }
             Ok(())
         });
@@ -258,7 +293,7 @@ fn copy_and_sync(
     })
 }
 
-fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &dyn Fn(u64)) -> Result<()> {
+fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &Tell<'_>) -> Result<()> {
     let start = run.block * BLOCK as u64;
     // The last block of a file may reach over its end.
     let end = size.min(start + u64::from(run.count) * BLOCK as u64);
@@ -275,9 +310,7 @@ fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &dyn Fn(
         }
         file.write_at(&piece[..count], at)?;
         at += count as u64;
-        if run.place != Place::Zero {
-            tell(count as u64);
-        }
+        tell(count as u64);
     }
     Ok(())
 }

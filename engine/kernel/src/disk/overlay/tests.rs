@@ -128,6 +128,24 @@ fn blocks_of_zeros_take_no_room() {
 }
 
 #[test]
+fn an_installation_tells_of_every_byte_that_goes_a_step_on() {
+    for with_threads in [false, true] {
+        let overlay = Overlay::inside(MemoryDisk::new(1)).unwrap();
+        let file = overlay.open("data", OpenMode::Create).unwrap();
+        // Blocks of zeros between those that are not, an end inside a block, and a file of zeros only.
+        file.write_at(&[7; 3 * BLOCK], 0).unwrap();
+        file.write_at(&[7; 3 * BLOCK + 100], 9 * BLOCK as u64).unwrap();
+        file.write_at(&vec![7; 20 << 20], 1 << 20).unwrap();
+        overlay.open("wal/1", OpenMode::Create).unwrap().write_at(&[0; 5 * BLOCK], 0).unwrap();
+        let (told, total) = (AtomicU64::new(0), overlay.install_bytes());
+        let add = |bytes| drop(told.fetch_add(bytes, Ordering::Relaxed));
+        overlay.install(with_threads, &add).unwrap();
+        assert_eq!(told.into_inner(), total);
+        assert!(total > 3 * (20 << 20), "{total}");
+    }
+}
+
+#[test]
 fn originals_that_could_not_grow_are_told_before_they_are_touched() {
     let base = MemoryDisk::from_snapshot(1, &Files::from([("data".to_owned(), vec![7; 9000])]));
     let overlay = Overlay::inside(base.clone()).unwrap();
