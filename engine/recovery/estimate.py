@@ -15,12 +15,12 @@ from typing import Any
 MB = 1_000_000
 
 USUAL_RATES: Mapping[str, float] = {
-    "log validation": 1000 * MB,
-    "redo": 900 * MB,
-    "undo": 16 * MB,
-    "trees": 700 * MB,
-    "checkpoint": 700 * MB,
-    "install": 1000 * MB,
+    "log validation": 800 * MB,
+    "redo": 920 * MB,
+    "undo": 11 * MB,
+    "trees": 600 * MB,
+    "checkpoint": 800 * MB,
+    "install": 600 * MB,
 }
 """Bytes a second of each pass, in the order in which they run, as measured on an ordinary machine."""
 
@@ -42,18 +42,22 @@ _PAGE_WEIGHT = 7
 """To redo a page takes as long as to go through so many times its bytes of log."""
 _INSTALL_STEPS = 3
 """A page is synced beside the originals, copied, and synced in its place."""
-_FINISH_BYTES = 150 * MB
-"""What the files around an installation take, and the opening after it, as bytes to be installed."""
+_SEGMENT_BYTES = 128 << 20
+"""The new segment of the log is written out in full, and synced."""
+_FINISH_BYTES = 100 * MB
+"""What comes after an installation, the opening of the database, as bytes to be installed."""
 _USUAL_CACHE = 64 << 20
 """As much as a cache usually holds was changed and not yet written."""
 _CACHE = 48 << 20
 """The most that waits in the cache of a recovery to be written."""
 _CHANGE_BYTES = 40
 """A change to be undone counts as so many bytes."""
-_OWN_RATE_FROM_S = 0.3
+_OWN_RATE_FROM_S = 0.6
 """A pass that has run for less than this says too little about itself."""
-_USUAL_COUNTS_S = 0.1
+_USUAL_COUNTS_S = 0.3
 """The weight of the usual rates against measured ones, as if they had been measured for so long."""
+_USUALLY_BEFORE_S = 0.15
+"""What the stages take that come before the log is read."""
 _REMEMBERED = 10
 """Recoveries before this one that count."""
 _MOST_SLOWNESS = 10.0
@@ -81,7 +85,7 @@ class Work:
             "undo": self.undo_changes * _CHANGE_BYTES,
             "trees": self.page_bytes,
             "checkpoint": min(written, _CACHE),
-            "install": _INSTALL_STEPS * written + _FINISH_BYTES,
+            "install": _INSTALL_STEPS * written + _SEGMENT_BYTES + _FINISH_BYTES,
         }
         return float(sizes.get(name, self.log_bytes))
 
@@ -139,9 +143,12 @@ def _passes_of(report: Mapping[str, Any]) -> Iterable[tuple[str, float, float]]:
 class Estimator:
     """Is told of each progress of one recovery, and says how long the rest takes. For one thread."""
 
-    def __init__(self, work: Work, slowness: Mapping[str, float] | None = None) -> None:
-        """`slowness` is what recoveries before have `learned`."""
+    def __init__(
+        self, work: Work, slowness: Mapping[str, float] | None = None, *, began_at: float = 0.0
+    ) -> None:
+        """`slowness` is what recoveries before have `learned`; `began_at` on the clock of `remaining_s`."""
         self.work = work
+        self._began_at = began_at
         self.slowness = dict(slowness or {})
         self._pass = ""
         self._began = 0.0
@@ -180,7 +187,9 @@ class Estimator:
         return here + slowness * sum(self._seconds(after, self.work.of(after)) for after in later)
 
     def _begin(self, name: str, now: float, done: float) -> None:
-        if self._pass:
+        if not self._pass:
+            self._spent_s, self._usual_s = max(0.0, now - self._began_at), _USUALLY_BEFORE_S
+        else:
             self._spent_s += now - self._began
             places = slice(_PASSES.index(self._pass), _PASSES.index(name))
             self._usual_s += sum(self._seconds(before, self.work.of(before)) for before in _PASSES[places])

@@ -76,7 +76,9 @@ class Execution:
         self._peak = resources.Peak()
         # Who opens early waits for nothing that only tells.
         before = () if on_demand else history.read(path).entries
-        self._estimator = Estimator(_work(facts), learned(entry.report for entry in before))
+        self._estimator = Estimator(
+            _work(facts), learned(entry.report for entry in before), began_at=time.monotonic()
+        )
         self.context = RecoveryContext(
             path=path,
             facts=facts,

@@ -69,7 +69,9 @@ KINDS = (
     Kind("a large log of which little is redone", 1_500_000, 1_500_000, 60_000, 11),
     Kind("a long undo", 60_000, 60_000, 0, 300_000),
     Kind("a database of middling size", 800_000, 400_000, 300_000, 6_000),
-    Kind("holdout", 600_000, 300_000, 400_000, 50_000),
+    Kind("much undo in a database of middling size", 600_000, 300_000, 400_000, 50_000),
+    Kind("twenty megabytes", 45_000, 45_000, 0, 500),
+    Kind("a gigabyte", 2_400_000, 400_000, 0, 20_000),
 )
 
 
@@ -78,8 +80,10 @@ class _Recorder(Estimator):
 
     last: _Recorder
 
-    def __init__(self, work: Work, slowness: Mapping[str, float] | None = None) -> None:
-        super().__init__(work, slowness)
+    def __init__(
+        self, work: Work, slowness: Mapping[str, float] | None = None, *, began_at: float = 0.0
+    ) -> None:
+        super().__init__(work, slowness, began_at=began_at)
         self.samples: list[tuple[float, int, str, int, int, str]] = []
         self.began_at = time.monotonic()
         _Recorder.last = self
@@ -119,14 +123,17 @@ def recorded(kind: Kind, path: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="the file of the runs; those of other names in it stay")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--note", default="", help="on what machine: goes with the name of each run")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     runs = {run["name"]: run for run in json.loads(out.read_text("utf-8"))} if out.exists() else {}
     for kind in KINDS:
         with tempfile.TemporaryDirectory(prefix="holdfast-recording-") as scratch:
             path = Path(scratch) / "killed.holdfast"
             killed(kind, path)
-            runs[kind.name] = run = recorded(kind, path)
-            print(f"{kind.name}: {run['log_bytes'] / 1e6:,.0f} MB of log, {run['seconds']:.2f} s", flush=True)
+            name = f"{kind.name}, {arguments.note}" if arguments.note else kind.name
+            runs[name] = run = {**recorded(kind, path), "name": name}
+            print(f"{name}: {run['log_bytes'] / 1e6:,.0f} MB of log, {run['seconds']:.2f} s", flush=True)
     lines = [json.dumps(run).replace("[[", "[\n[").replace("], [", "],\n[") for run in runs.values()]
     out.write_text("[\n" + ",\n".join(lines) + "\n]\n", "utf-8")
     return 0
