@@ -31,7 +31,6 @@ from gui.recovery.ways import Ways
 from gui.recovery.words import beyond_words, data_words
 from gui.recovery.work import RecoveryWork
 from gui.tasks import EngineSession, Job, Turns
-from gui.tasks.error_slot import ErrorSlot
 from gui.theme import Space, Tone
 from gui.widgets import column, formats
 
@@ -53,7 +52,7 @@ class RecoveryPage(Page):
         super().__init__(shell, self.tr("Recovery"), "")
         self.work = RecoveryWork(shell, self)
         self.remedies = Remedies(shell, self.work, self)
-        self.errors = self._make_errors()
+        self.errors = self.remedies.make_errors()
         self.behind = Behind()
         self.past = Past()
         self.evidence = Evidence()
@@ -70,20 +69,6 @@ class RecoveryPage(Page):
         self._build()
         self._connect()
         self._show_part(QUIET)
-
-    def _make_errors(self) -> ErrorSlot:
-        """Every suggested action is carried out here where it concerns this database, else by the window."""
-        slot = ErrorSlot(lambda action: self.remedies.can_do(action) or self.shell.can_do(action))
-
-        def act(action: str) -> None:
-            slot.clear()
-            if self.remedies.can_do(action):
-                self.remedies.do(action)
-            else:
-                self.shell.action_requested.emit(action)
-
-        slot.action_requested.connect(act)
-        return slot
 
     def _build(self) -> None:
         self._stack = QStackedWidget()

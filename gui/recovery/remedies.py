@@ -27,6 +27,7 @@ from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.backups.restore_dialog import RestoreDialog
 from gui.page import Shell
 from gui.recovery.work import RecoveryWork, newest_backup
+from gui.tasks.error_slot import ErrorSlot
 
 _ASK_EVERY_MS = 500
 
@@ -59,6 +60,20 @@ class Remedies(QObject):
             "settings": self._show_settings,
             "restore_backup": self.restore,
         }
+
+    def make_errors(self) -> ErrorSlot:
+        """Every suggested action is carried out here where it concerns this database, else by the window."""
+        slot = ErrorSlot(lambda action: self.can_do(action) or self._shell.can_do(action))
+
+        def act(action: str) -> None:
+            slot.clear()
+            if self.can_do(action):
+                self.do(action)
+            else:
+                self._shell.action_requested.emit(action)
+
+        slot.action_requested.connect(act)
+        return slot
 
     def can_do(self, action: str) -> bool:
         return self._work.path is not None and action in self._acts

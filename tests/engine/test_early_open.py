@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import engine
+from engine import bridge
+from engine.cli.__main__ import main
 from engine.config import Config
 from engine.recovery import history
 from engine.recovery.early import EarlyRecovery
@@ -122,3 +125,63 @@ def test_the_setting_decides(crashed: Crash, wanted: bool) -> None:
         assert report is not None
         assert report.on_demand is wanted
         assert (db.status().recovery is not None) is wanted
+
+
+def test_who_asks_from_outside_is_told_how_far_it_is(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = crashed(commits=40)
+    # Its end is not noted: to others it goes on.
+    monkeypatch.setattr(EarlyRecovery, "note_progress", lambda _self: None)
+    with engine.open(path, config=SETTINGS) as db:
+        assert db._early is not None
+        db._early._noted_at = 0.0
+        db._early.note_standing()
+        standing = db.status().recovery
+        told = engine.inspect(path).recovery
+        assert standing is not None
+        assert told is not None
+        assert told["pages"] == standing.pages > 0
+        assert "pages recovered" in told["words"]
+        assert main(["info", str(path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["recovery"]["pages"] == standing.pages
+        assert main(["info", str(path)]) == 0
+        assert told["words"] in capsys.readouterr().out
+    assert engine.inspect(path).recovery is None
+
+
+AFTER_A_CHECKPOINT = """
+    import sys, time
+    import engine
+
+    db = engine.open(sys.argv[1])
+    for tree in ("before", "after"):
+        for number in range(40):
+            with db.transaction() as txn:
+                txn.tree(tree)[b"%s %06d" % (tree.encode(), number)] = b"v" * 1000
+        if tree == "before":
+            db.checkpoint()
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_damage_that_the_check_behind_the_opening_finds_is_a_finding(
+    tmp_path: Path, until_killed: Callable[..., None]
+) -> None:
+    path = tmp_path / "older.holdfast"
+    until_killed(AFTER_A_CHECKPOINT, str(path))
+    pages = path / "database.holdfast"
+    content = bytearray(pages.read_bytes())
+    damaged = content.index(b"before 000007") // 8192
+    content[damaged * 8192 + 4096] ^= 1
+    pages.write_bytes(content)
+    with engine.open(path, config=SETTINGS) as db:
+        pause, deadline = threading.Event(), time.monotonic() + 60
+        while not db.integrity.findings() and time.monotonic() < deadline:
+            pause.wait(0.02)
+        assert [finding.page for finding in db.integrity.findings()] == [damaged]
+        assert db.integrity.last_check is not None
+        assert not db.integrity.last_check.ok
+        with db.transaction(read_only=True) as txn:
+            assert len(txn.tree("after")) == 40

@@ -139,6 +139,11 @@ impl Store {
         self.work.redo_some(steps)
     }
 
+    /// Checks what the recovery came to, as the background does: for stores without background work.
+    pub fn check_recovery(&self) -> Result<()> {
+        self.work.rest.as_ref().map_or(Ok(()), |rest| self.work.check_recovered(rest))
+    }
+
     /// Carries the recovery to its end: redo, undo, a checkpoint.
     pub fn finish_recovery(&self, progress: &Progress) -> Result<()> {
         self.finish_redo(progress)?;
