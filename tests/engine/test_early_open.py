@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import engine
-from engine import bridge
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.recovery import history

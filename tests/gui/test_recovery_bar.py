@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,11 +48,11 @@ def session() -> Session:
 
 
 @pytest.fixture
-def bar(qtbot: QtBot, session: Session) -> Iterator[Behind]:
+def bar(qtbot: QtBot, session: Session) -> Behind:
     made = Behind()
     qtbot.addWidget(made)
     made.follow(session)  # type: ignore[arg-type]
-    yield made
+    return made
 
 
 def test_it_is_shown_while_the_recovery_goes_on_and_only_then(bar: Behind, session: Session) -> None:
