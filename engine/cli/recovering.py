@@ -13,11 +13,12 @@ from engine.cli.output import ERROR, FINE, Output, columns
 from engine.database import directory_of, inspect
 from engine.errors import HoldfastError, InvalidArgument
 from engine.recovery import history
-from engine.recovery.fallbacks import FallbackKind, offers_task, salvage_task
+from engine.recovery.fallbacks import Fallback, FallbackKind, salvage_task
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.types import DatabaseState
 from engine.units import format_size
+from engine.ways_out import copies, offers_task
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -42,6 +43,9 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--history", action="store_true", help="show the recoveries that the database has been through"
     )
+    parser.add_argument(
+        "--backups", metavar="DIR", type=Path, help="where its backups are; else the folder beside it"
+    )
     parser.add_argument("--to", metavar="TARGET", help="the new database of a salvage")
 
 
@@ -56,7 +60,7 @@ def recover(args: argparse.Namespace, out: Output) -> int:
     if args.history:
         return _history(directory, out)
     if args.fallbacks:
-        return _offers(directory, out)
+        return _offers(directory, args.backups, out)
     if found.state is DatabaseState.CLEAN:
         report = replace(manager.report, rehearsal=args.rehearse)
         out.result(report.to_json(), ["The database was closed cleanly: there is nothing to do."])
@@ -79,6 +83,8 @@ def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) 
         out.result({**manager.report.to_json(), "error": error.to_dict()}, _stage_lines(manager.report))
         if not out.as_json:
             out.card(error)
+            for way in copies(manager.path, args.backups):
+                out.note("\n".join(_way_lines(way)))
         return ERROR
     out.result(report.to_json(), _report_lines(report))
     for warning in report.warnings:
@@ -86,12 +92,14 @@ def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) 
     return FINE
 
 
-def _offers(directory: Path, out: Output) -> int:
-    offers = out.follow(offers_task(directory))
-    lines = []
-    for offer in offers:
-        lines += [f"{offer.title} ({offer.kind.value})", f"  {offer.does}"]
-        lines += [f"  Costs: {offer.cost}" if offer.is_possible else f"  Not possible: {offer.why_not}", ""]
+def _way_lines(way: Fallback) -> list[str]:
+    costs = f"  Costs: {way.cost}" if way.is_possible else f"  Not possible: {way.why_not}"
+    return [f"{way.title} ({way.kind.value})", f"  {way.does}", costs]
+
+
+def _offers(directory: Path, backups: Path | None, out: Output) -> int:
+    offers = out.follow(offers_task(directory, backups))
+    lines = [line for offer in offers for line in (*_way_lines(offer), "")]
     out.result({"fallbacks": [offer.to_json() for offer in offers]}, lines)
     return FINE
 

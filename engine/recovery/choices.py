@@ -25,6 +25,7 @@ class ChoiceKind(StrEnum):
     OPEN_NOW = "open-now"
     READ_ONLY = "read-only"
     LAST_VALID = "last-valid"
+    MIRROR = "mirror"
     BACKUP = "backup"
     SALVAGE = "salvage"
 
@@ -81,7 +82,8 @@ def choices(
     ways = [_unless_failed(way, (failed or {}).get(way.kind)) for way in ways]
     order = list(ChoiceKind)
     ranked = sorted(ways, key=lambda way: (not way.is_possible, order.index(way.kind)))
-    advised = _advised({way.kind for way in ranked if way.is_possible}, trouble)
+    loses_some = not any(way.kind is ChoiceKind.MIRROR and way.loses_nothing for way in ranked)
+    advised = _advised({way.kind for way in ranked if way.is_possible}, trouble, loses_some)
     return tuple(replace(way, is_advised=True) if way.kind is advised else way for way in ranked)
 
 
@@ -133,6 +135,7 @@ def _of_fallback(offer: Fallback) -> Choice:
     loses_nothing = kind is ChoiceKind.READ_ONLY or (
         kind is ChoiceKind.LAST_VALID and offer.is_possible and not offer.figures.get("reason")
     )
+    loses_nothing |= kind is ChoiceKind.MIRROR and offer.figures.get("lost_bytes") == 0
     return Choice(
         kind,
         offer.title,
@@ -183,10 +186,13 @@ def _unless_failed(way: Choice, error: HoldfastError | None) -> Choice:
     )
 
 
-def _advised(possible: set[ChoiceKind], trouble: HoldfastError | None) -> ChoiceKind | None:
-    """The way that loses least of those that bring back a database that can be worked with."""
-    order = [ChoiceKind.RECOVER, ChoiceKind.BACKUP, ChoiceKind.SALVAGE]
+def _advised(possible: set[ChoiceKind], trouble: HoldfastError | None, loses_some: bool) -> ChoiceKind | None:
+    """The way that loses least of those that bring back a database that can be worked with.
+
+    `loses_some`: no mirror has all of it.
+    """
+    order = [ChoiceKind.RECOVER, ChoiceKind.MIRROR, ChoiceKind.BACKUP, ChoiceKind.SALVAGE]
     if trouble is not None and isinstance(root_cause(trouble), WalCorrupted):
         # Damage to the log only: the pages up to it are sound, and newer than any backup.
-        order.insert(1, ChoiceKind.LAST_VALID)
+        order.insert(1 if loses_some else 2, ChoiceKind.LAST_VALID)
     return next((kind for kind in order if kind in possible), None)

@@ -16,10 +16,12 @@ from engine.errors import ConfigInvalid, HoldfastError, TargetNotEmpty
 from engine.recovery import failures
 from engine.recovery.ground import Ground, rehearsal_folder
 from engine.tasks import Task
+from engine.types import BackupInfo, MirrorOutlook
 from engine.units import format_size
 
 
 class FallbackKind(StrEnum):
+    MIRROR = "mirror"
     LAST_VALID = "last-valid"
     BACKUP = "backup"
     READ_ONLY = "read-only"
@@ -147,14 +149,7 @@ def offers(
         task.use(job)
     return (
         _last_valid(directory, settings or _settings(directory), job),
-        Fallback(
-            FallbackKind.BACKUP,
-            "Restore a backup and roll forward",
-            "The newest backup is rebuilt in a new directory, then the log kept since is applied to it.",
-            "What was committed after the backup, as far as no kept log holds it. The damaged database "
-            "stays as it is.",
-            is_possible=True,
-        ),
+        Fallback(FallbackKind.BACKUP, _BACKUP_TITLE, _BACKUP_DOES, _BACKUP_COST, is_possible=True),
         Fallback(
             FallbackKind.READ_ONLY,
             "Open read-only",
@@ -164,6 +159,76 @@ def offers(
         ),
         _salvage_offer(directory),
     )
+
+
+_BACKUP_TITLE = "Restore a backup and roll forward"
+_BACKUP_DOES = "The newest backup is rebuilt in a new directory, then the log kept since is applied to it."
+_BACKUP_COST = (
+    "What was committed after it, as far as no kept log holds it. The damaged database stays as it is."
+)
+
+
+def backup_offer(newest: BackupInfo | None, folder: Path) -> Fallback:
+    """The newest of its backups; not possible without one."""
+    if newest is None:
+        why_not = f"there is no backup in {folder}"
+        return Fallback(FallbackKind.BACKUP, _BACKUP_TITLE, _BACKUP_DOES, "", False, why_not)
+    taken = datetime.fromtimestamp(newest.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Fallback(
+        FallbackKind.BACKUP,
+        _BACKUP_TITLE,
+        f"{_BACKUP_DOES} It was taken at {taken}.",
+        _BACKUP_COST,
+        is_possible=True,
+        figures={"path": newest.path, "taken_at": newest.taken_at},
+    )
+
+
+def mirror_offer(
+    mirror: Path, outlook: MirrorOutlook | None, *, has_taken_over: bool = False, why_not: str = ""
+) -> Fallback:
+    """A mirror takes the place of the database; what it lacks is lost.
+
+    Without an `outlook` it cannot, for `why_not`, unless it `has_taken_over` already.
+    """
+    title = f"Let the mirror {mirror.name} take over"
+    does = (
+        f"{mirror} follows the database, each commit at a time: it is recovered, checked and opened in its "
+        "place. The damaged database is left as it is."
+    )
+    if has_taken_over:
+        return Fallback(
+            FallbackKind.MIRROR,
+            title,
+            f"{mirror} has taken over already: it is the database now, and only has to be opened.",
+            "Nothing more than that has cost.",
+            is_possible=True,
+            figures={"path": str(mirror), "has_taken_over": True},
+        )
+    if outlook is None:
+        return Fallback(FallbackKind.MIRROR, title, does, "", False, why_not)
+    figures = {
+        "path": str(mirror),
+        "lost_bytes": outlook.lost_bytes,
+        "lost_commits": outlook.lost_commits,
+        "last_commit_at": outlook.last_commit_at,
+    }
+    return Fallback(FallbackKind.MIRROR, title, does, _lag(outlook), True, figures=figures)
+
+
+def _lag(outlook: MirrorOutlook) -> str:
+    """What the mirror lacks, in words."""
+    broken = (
+        f" The end of its log is damaged, and has to be given up: {outlook.broken}" if outlook.broken else ""
+    )
+    if outlook.is_without_loss:
+        return "Nothing: the mirror has all that the log of the database holds."
+    if outlook.lost_bytes is not None:
+        return _lost_log(outlook.lost_bytes, outlook.lost_commits or 0) + broken
+    if not outlook.last_commit_at:
+        return "What the database has beyond its mirror cannot be read; the mirror knows no commit." + broken
+    last = datetime.fromtimestamp(outlook.last_commit_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"What was committed after {last}, as far as the mirror had not received it." + broken
 
 
 def offers_task(path: Path | str, settings: Config | None = None) -> Task[tuple[Fallback, ...]]:

@@ -294,6 +294,9 @@ class RecoveryPage(Page):
             work.open_read_only()
         elif choice.kind is ChoiceKind.OPEN_NOW:
             work.open_now()
+        elif choice.kind is ChoiceKind.MIRROR:
+            self._action.setEnabled(True)
+            self.remedies.take_over()
         elif choice.kind is ChoiceKind.SALVAGE:
             work.salvage(self.ways.new_database())
         elif work.rolls_forward:

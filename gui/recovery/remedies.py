@@ -21,10 +21,16 @@ from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QWidget
 
-from engine.errors import HoldfastError, RecoveryConfigurationError, RecoveryPermissionError
+from engine.errors import (
+    HoldfastError,
+    RecoveryConfigurationError,
+    RecoveryNeeded,
+    RecoveryPermissionError,
+)
 from engine.recovery.choices import root_cause
 from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.backups.restore_dialog import RestoreDialog
+from gui.mirrors.takeover import TakeoverDialog
 from gui.page import Shell
 from gui.recovery.work import RecoveryWork, newest_backup
 from gui.tasks.error_slot import ErrorSlot
@@ -138,6 +144,14 @@ class Remedies(QObject):
             folder = self._shell.preferences.backup_folder(path)
             EmergencyDialog(self._shell, path, folder, self._over).open()
 
+    def take_over(self) -> None:
+        """Open the dialog that lets a mirror take the place of the database, with what that loses."""
+        path = self._work.path
+        if path is not None:
+            trouble = self._work.trouble or RecoveryNeeded(path=str(path), indicators=[])
+            answer = self._shell.run(lambda: _heirs(path), self)
+            answer.done(lambda heirs: TakeoverDialog(self._shell, path, trouble, heirs, self._over).open())
+
     def _show_disk(self) -> None:
         if self._work.path is not None:
             self._show(self._work.path.parent)
@@ -160,6 +174,12 @@ class Remedies(QObject):
     def _error(self) -> HoldfastError | None:
         trouble = self._work.trouble
         return None if trouble is None else root_cause(trouble)
+
+
+def _heirs(path: Path) -> Any:
+    from engine.mirrors.register import heirs
+
+    return heirs(path)
 
 
 def _use_default(path: Path, name: str) -> None:

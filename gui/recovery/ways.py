@@ -133,6 +133,7 @@ class Ways(QWidget):
             ChoiceKind.BACKUP: self.tr("Restore and roll forward")
             if self.rolls_forward
             else self.tr("Restore the backup…"),
+            ChoiceKind.MIRROR: self.tr("Let the mirror take over…"),
             ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
         }
         return words[now.kind] if now is not None else ""

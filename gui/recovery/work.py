@@ -366,7 +366,7 @@ def _take(manager: RecoveryManager) -> Any:
 
 
 def _offers_task(path: Path) -> Task[Any]:
-    from engine.recovery.fallbacks import offers_task
+    from engine.ways_out import offers_task
 
     return offers_task(path)
 
@@ -393,14 +393,9 @@ def _roll_forward_task(folder: Path, database: Path, target: Path) -> Task[Any]:
 
 def newest_backup(folder: Path) -> Any | None:
     """The `BackupInfo` of the newest backup in a folder; None where there is none. For a worker."""
-    from engine.backups.backup import list_backups
+    from engine.ways_out import newest_backup
 
-    try:
-        found = list_backups(folder) if folder.is_dir() else ()
-    except HoldfastError:
-        # A folder that cannot be read offers no backup.
-        return None
-    return max(found, key=lambda info: info.taken_at, default=None)
+    return newest_backup(folder)
 
 
 def _read_only_task(path: Path) -> Task[Any]:
