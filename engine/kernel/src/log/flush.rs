@@ -4,8 +4,8 @@
 //! (everything appended so far), writes it and syncs. Appends go on meanwhile and form the next
 //! group. Then it hands the lead on to one that waits for that group, before it wakes those whose
 //! positions it has reached: between two syncs the medium waits for one thread to wake, not for
-//! all of them. Each waits on a condition of its own, so that nobody is woken in vain. Flushes are
-//! strictly sequential, so a group's entry can name everything before the group as durable.
+//! all of them. Flushes are strictly sequential, so a group's entry can name everything before the
+//! group as durable. Who leads and who waits is in [`super::lead`].
 //!
 //! A segment is written to only after everything in its predecessors was synced, whatever the
 //! sync mode: the reader relies on it (see [`super::segments`]).
@@ -13,13 +13,14 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::lead::{Lead, Waiter, patience};
 use super::recent::Piece;
 use super::space::Target;
 use super::writer::{Core, Wishes};
 use super::{LogStatus, SyncMode, segments};
 use crate::disk::{File, OpenMode};
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Condvar, Mutex, Ordering, trip};
+use crate::sync::{Arc, MutexGuard, Ordering, trip};
 use crate::types::Lsn;
 
 /// How often bytes are handed to the operating system where nobody waits for syncs.
@@ -37,81 +38,6 @@ struct Group {
     pieces: Vec<Piece>,
     targets: Vec<Target>,
     to: u64,
-}
-
-/// The longest that a leader waits for others to come, whatever a sync takes.
-const MOST_PATIENCE: Duration = Duration::from_millis(1);
-
-/// A leader waits for nobody where a sync takes no longer: the next one is soon there, and who comes
-/// back by the interpreter's lock, one after the other, needs longer than it does.
-const BRIEF_SYNC: Duration = Duration::from_micros(150);
-
-/// Who leads a flush, and who waits for one.
-#[derive(Default)]
-pub(super) struct Lead {
-    is_led: bool,
-    /// In the order in which they came.
-    waiting: Vec<Waiter>,
-    /// Threads that the last sync served, and those that waited at its end.
-    company: usize,
-    /// The leader waits until so many others wait.
-    gathering: Option<usize>,
-}
-
-/// One that waits for a position to be written or synced.
-struct Waiter {
-    lsn: u64,
-    sync: bool,
-    turn: Arc<Turn>,
-}
-
-/// How a waiter learns that its wait is over. Its mutex is its own too: those who are woken together
-/// do not meet again at that of [`Lead`].
-#[derive(Default)]
-struct Turn {
-    /// Set when it is called: whether it is to lead; nobody else does until it has.
-    leads: Mutex<Option<bool>>,
-    signal: Condvar,
-}
-
-impl Turn {
-    /// Waits for the call; true where it is to lead.
-    fn wait(&self) -> bool {
-        let mut leads = self.leads.lock();
-        loop {
-            match *leads {
-                Some(leads) => return leads,
-                None => self.signal.wait(&mut leads),
-            }
-        }
-    }
-
-    fn call(&self, leads: bool) {
-        *self.leads.lock() = Some(leads);
-        self.signal.notify_one();
-    }
-}
-
-impl Lead {
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Ends a lead: takes those out who are through, the next leader first where there is one. The
-    /// caller calls each, as it is told to lead or not, without the mutex.
-    fn pass_on(&mut self, is_through: impl Fn(&Waiter) -> bool) -> Vec<(Arc<Turn>, bool)> {
-        self.company = self.waiting.len() + 1;
-        let (through, mut left): (Vec<Waiter>, Vec<Waiter>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(is_through);
-        // A sync is a write too: it serves those who wait for one only.
-        let next = left.iter().position(|waiter| waiter.sync).unwrap_or(0);
-        let next = (next < left.len()).then(|| left.remove(next));
-        self.is_led = next.is_some();
-        self.waiting = left;
-        let next = next.map(|waiter| (waiter.turn, true)).into_iter();
-        next.chain(through.into_iter().map(|waiter| (waiter.turn, false))).collect()
-    }
 }
 
 /// Held by the leader; hands the lead on, also where this one panics.
@@ -159,35 +85,36 @@ impl Core {
         if self.has_reached(lsn, sync) {
             return false;
         }
-        if !lead.is_led {
-            lead.is_led = true;
-            return true;
+        if lead.is_led {
+            if sync && lead.complete() {
+                return true;
+            }
+            let turn = lead.join(lsn, sync);
+            drop(lead);
+            if !turn.wait() {
+                return false;
+            }
+            lead = self.lead.lock();
         }
-        let turn = Arc::new(Turn::default());
-        lead.waiting.push(Waiter { lsn, sync, turn: Arc::clone(&turn) });
-        if lead.gathering.is_some_and(|wanted| lead.waiting.len() >= wanted) {
-            self.gathered.notify_one();
-        }
-        drop(lead);
-        turn.wait()
+        lead.is_led = true;
+        !sync || self.gather(lead, lsn)
     }
 
-    /// Waits for those who were there at the last sync, for half the time that a sync takes at most.
+    /// Waits for those who were there at the last sync; false where the last of them has taken the
+    /// lead.
     ///
-    /// Threads that commit again and again come back a moment after they were woken. Without the
-    /// wait the first of them would sync for itself alone, and all others stand behind it: two
-    /// syncs where one would do. Who commits alone never waits.
-    fn gather(&self) {
-        let mut lead = self.lead.lock();
-        let wanted = lead.company.saturating_sub(1);
+    /// Without the wait the first of them would sync for itself alone, and all others stand behind
+    /// it: two syncs where one would do. Who commits alone never waits.
+    fn gather(&self, mut lead: MutexGuard<'_, Lead>, lsn: u64) -> bool {
         let usual = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed));
-        if lead.waiting.len() >= wanted || usual <= BRIEF_SYNC {
-            return;
+        let Some(turn) = lead.gather(lsn, usual) else {
+            return true;
+        };
+        drop(lead);
+        match turn.wait_until(Instant::now() + patience(usual)) {
+            Some(leads) => leads,
+            None => self.lead.lock().give_up(&turn) || turn.wait(),
         }
-        let due = Instant::now() + (usual / 2).min(MOST_PATIENCE);
-        lead.gathering = Some(wanted);
-        while lead.waiting.len() < wanted && !self.gathered.wait_until(&mut lead, due).timed_out() {}
-        lead.gathering = None;
     }
 
     fn has_reached(&self, lsn: u64, sync: bool) -> bool {
@@ -217,9 +144,6 @@ impl Core {
     }
 
     fn flush_group(&self, sync: bool) -> Result<()> {
-        if sync {
-            self.gather();
-        }
         let mut io = self.io.lock();
         let group = self.seal();
         // Asked after: whoever panicked in an append may have left half an entry in the group.
@@ -351,40 +275,4 @@ fn write_overlap(io: &mut Io, target: &Target, piece: &Piece) -> Result<()> {
         io.file.write_at(part, target.offset(from))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lead(waiting: &[(u64, bool)]) -> (Lead, Vec<Arc<Turn>>) {
-        let turns: Vec<Arc<Turn>> = waiting.iter().map(|_| Arc::default()).collect();
-        let waiter = |(&(lsn, sync), turn): (&(u64, bool), &Arc<Turn>)| Waiter {
-            lsn,
-            sync,
-            turn: Arc::clone(turn),
-        };
-        let waiting = waiting.iter().zip(&turns).map(waiter).collect();
-        (Lead { is_led: true, waiting, ..Lead::default() }, turns)
-    }
-
-    #[test]
-    fn the_lead_goes_to_one_that_waits_for_a_sync_before_the_others_are_woken() {
-        let (mut lead, turns) = lead(&[(10, true), (90, false), (20, true), (80, true), (95, true)]);
-        let called = lead.pass_on(|waiter| waiter.lsn <= 50);
-        let expected = [(&turns[3], true), (&turns[0], false), (&turns[2], false)];
-        assert_eq!(called.len(), expected.len());
-        for ((turn, leads), (expected, should_lead)) in called.iter().zip(expected) {
-            assert!(Arc::ptr_eq(turn, expected) && *leads == should_lead);
-        }
-        assert_eq!((lead.waiting(), lead.is_led), (2, true));
-    }
-
-    #[test]
-    fn nobody_leads_where_nobody_waits_any_more() {
-        let (mut lead, _) = lead(&[(10, true), (20, false)]);
-        let called = lead.pass_on(|_| true);
-        assert!(called.len() == 2 && called.iter().all(|(_, leads)| !leads));
-        assert!(!lead.is_led && lead.pass_on(|_| true).is_empty());
-    }
 }

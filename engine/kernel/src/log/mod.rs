@@ -18,6 +18,7 @@ use crate::types::{Incarnation, Lsn, TxnId};
 mod archive;
 mod flush;
 pub mod gate;
+mod lead;
 mod opening;
 pub mod reader;
 mod recent;

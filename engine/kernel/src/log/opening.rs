@@ -140,7 +140,6 @@ impl Log {
             durable: AtomicU64::new(end.0),
             io: Mutex::new(io),
             lead: Mutex::default(),
-            gathered: Condvar::new(),
             sync_ns: AtomicU64::new(0),
             preparing: Mutex::new(()),
             removing: Mutex::new(()),

@@ -3,8 +3,9 @@
 use std::thread::JoinHandle;
 
 use super::archive::ArchiveGap;
-use super::flush::{Io, Lead};
+use super::flush::Io;
 use super::gate::Gate;
+use super::lead::Lead;
 use super::reader::LogReader;
 use super::recent::{Found, Recent};
 use super::record::{self, Entry, EntryHeader, Flaw, GROUP_BYTES, HEADER_BYTES, Op};
@@ -57,8 +58,6 @@ pub(super) struct Core {
     pub durable: AtomicU64,
     pub io: Mutex<Io>,
     pub lead: Mutex<Lead>,
-    /// Told when those have come for whom a leader waits.
-    pub gathered: Condvar,
     /// What a sync has taken of late, in nanoseconds.
     pub sync_ns: AtomicU64,
     pub preparing: Mutex<()>,

@@ -402,13 +402,17 @@ impl Transaction {
     fn append_ending(&self, op: Op, ending: &Ending<'_>, status: Status) -> Result<Span> {
         let (shared, state) = (&self.shared, &self.state);
         let body = ending.encode();
-        let author = Author::new(self.id(), op, state.last_lsn());
+        // Nothing of it is undone any more: the room for that is given back in the same step.
+        let use_undo = state.undo_reserved.load(Ordering::Acquire);
+        let author = Author { use_undo, ..Author::new(self.id(), op, state.last_lsn()) };
         shared.core.log.append(&author.entry(&[&body]), |span| {
             state.appended(span, &author);
             state.set_status(status);
             // In the same step, so that a checkpoint after the entry has both.
             shared.count_logged(ending.deltas);
-            shared.txns.add_pending(state.id, ending.garbage.iter().copied());
+            if !ending.garbage.is_empty() {
+                shared.txns.add_pending(state.id, ending.garbage.iter().copied());
+            }
         })
     }
 

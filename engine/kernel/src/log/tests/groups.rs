@@ -4,6 +4,7 @@ use super::*;
 use crate::disk::faults::{Call, Failure, Fault, FaultDisk};
 use crate::disk::memory::MemoryDisk;
 use crate::error::Code;
+use crate::sync::{Ordering, schedule};
 
 /// Has `threads` of them append an entry each and wait for its sync, all at once: the disk is
 /// theirs only when all have appended. Returns what they were told.
@@ -50,4 +51,34 @@ fn a_failed_sync_is_told_to_all_who_wait_and_leaves_nobody_waiting() {
     assert!(told.iter().all(|told| told.as_ref().is_err_and(|error| error.code == Code::StoreFailed)));
     assert_eq!(log.core.lead.lock().waiting(), 0);
     assert_eq!(log.flush_to(log.end()).unwrap_err().code, Code::StoreFailed);
+}
+
+/// Three threads that commit again and again and wait for each other, in the order that the seed
+/// draws, where time passes too; returns the syncs that it took, and whether one waited in vain.
+fn commit_in_turns(seed: u64, rounds: u64) -> (u64, bool) {
+    let options = LogOptions { segment_bytes: 64 << 10, ..small() };
+    let log = Log::create(MemoryDisk::new(seed), options, ID).unwrap();
+    let before = log.status().syncs;
+    let commit = |thread: u64| {
+        for round in 0..rounds {
+            let span = append(&log, thread * rounds + round, 60).unwrap();
+            // As of a medium on which it is worth waiting.
+            log.core.sync_ns.store(1_000_000, Ordering::Relaxed);
+            log.commit_wait(span.end).unwrap();
+            assert!(log.durable() >= span.end);
+        }
+    };
+    let task = |thread| -> Box<dyn FnOnce() + Send + '_> { Box::new(move || commit(thread)) };
+    schedule::run(seed, (0..3).map(task).collect());
+    let lead = log.core.lead.lock();
+    assert!(lead.waiting() == 0 && !lead.is_led);
+    (log.status().syncs - before, lead.has_waited_in_vain())
+}
+
+#[test]
+fn leaders_that_wait_for_others_leave_nobody_behind_in_any_order() {
+    const ROUNDS: u64 = 6;
+    let runs: Vec<(u64, bool)> = (0..60).map(|seed| commit_in_turns(seed, ROUNDS)).collect();
+    assert!(runs.iter().any(|(syncs, _)| *syncs <= ROUNDS + 3), "nearly all syncs serve all three");
+    assert!(runs.iter().any(|(_, in_vain)| *in_vain), "time passes before the others come");
 }
