@@ -18,7 +18,7 @@ _FILE = "bench.db"
 _LOG_BUFFER = 16 << 20
 _LOG_FILE = 64 << 20
 _LOCKS = 500_000
-_CHECKPOINT_KIB = 256 << 10
+_CHECKPOINT_KIB = 1 << 20
 _CHECKPOINT_MINUTES = 5
 
 
@@ -103,7 +103,7 @@ class BerkeleyDb(Peer):
     name = "Berkeley DB"
     settings_stated = (
         "B-tree with transactions, log, locks and recovery; log buffer 16 MiB as Holdfast's; commits with or "
-        "without sync; a checkpoint every 256 MiB of log or 5 minutes, Holdfast's defaults"
+        "without sync; a checkpoint every 1 GiB of log or 5 minutes, Holdfast's defaults"
     )
 
     def __init__(self, directory: Path, opening: Opening) -> None:
