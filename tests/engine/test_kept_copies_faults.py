@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -210,6 +212,51 @@ def test_a_folder_of_snapshots_that_goes_costs_them_and_not_the_database(
         assert database.snapshots.list() == ()
         database.snapshots.take("second")
         assert database.snapshots.verify_task("second").run() > 0
+
+
+def lose(folder: Path) -> None:
+    """As with a share that goes: what lies there is no folder any more."""
+    while not folder.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        # Somebody may have made it again in between.
+        with suppress(OSError):
+            folder.touch(exist_ok=False)
+
+
+def test_a_place_that_is_lost_while_snapshots_are_taken_costs_them_and_not_the_database(
+    tmp_path: Path, config: Config
+) -> None:
+    path = tmp_path / "db.holdfast"
+    with engine.open(path, config=config) as database:
+        fill(database, b"a")
+        database.checkpoint()
+        taken, failed = threading.Event(), list[errors.HoldfastError]()
+
+        def take() -> None:
+            for number in itertools.count():
+                try:
+                    database.snapshots.take(f"snapshot {number}")
+                except errors.HoldfastError as error:
+                    failed.append(error)
+                    return
+                finally:
+                    taken.set()
+
+        taker = threading.Thread(target=take)
+        taker.start()
+        taken.wait()
+        lose(path / "snapshots")
+        taker.join()
+        assert failed[0].suggested_action
+        fill(database, b"b")
+        database.checkpoint()
+        assert rows_of_open(database) == 300
+        assert database.check().ok
+    (path / "snapshots").unlink()
+    with engine.open(path, config=config) as database:
+        assert database.check().ok
+        database.snapshots.take("after")
+        assert database.snapshots.verify_task("after").run() > 0
 
 
 def test_two_restores_into_one_directory_leave_the_whole_of_one(database: Database, tmp_path: Path) -> None:
