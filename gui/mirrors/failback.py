@@ -30,7 +30,7 @@ class FailBackDialog(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("Fail back to {name}").format(name=former.name))
-        self.setMinimumWidth(680)
+        self.setMinimumSize(760, 460)
         self._shell = shell
         self._session = session
         self.former = former
@@ -68,6 +68,7 @@ class FailBackDialog(QDialog):
             self.command,
             gap=Space.M,
         )
+        whole.addStretch(1)
         buttons = (self.save, self.renew, self.keep, button(self.tr("Close"), self.close), self.go)
         whole.addLayout(row(None, *buttons))
         whole.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
@@ -137,12 +138,11 @@ class FailBackDialog(QDialog):
 
     def ask_renew(self) -> None:
         """Say what is lost, then ask."""
-        reason = self.info.error if self.info is not None else ""
         text = self.tr(
-            "{reason} Whatever only it holds, and was not brought over, is lost for good: its directory is "
-            "overwritten with a copy of this database."
-        ).format(reason=reason)
-        self.question.ask(text, self.tr("Lose it, and make it a mirror"), self.tr("Leave it"), Tone.BAD)
+            "What only {name} holds, and was not brought over, is lost for good: a copy of this database is "
+            "written over it."
+        ).format(name=self.former.name)
+        self.question.ask(text, self.tr("Write over it"), self.tr("Leave it"), Tone.BAD)
 
     def make_anew(self) -> None:
         """Make the former directory a mirror anew; what only it holds is lost."""

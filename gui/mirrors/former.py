@@ -23,7 +23,7 @@ class FormerDialog(RescueDialog):
         super().__init__(shell, session, former, Stop(StopKind.NOW, 0, 0.0), parent)
 
     def title_words(self) -> str:
-        return self.tr("What only {name} holds").format(name=self._folder.name)
+        return self.tr("What only {name} holds: there (then) and here (now)").format(name=self._folder.name)
 
     def look_words(self) -> str:
         return self.tr(

@@ -66,6 +66,7 @@ impl Default for StoreOptions {
                 on_damage: OnDamage::Repair,
                 limits: crate::txn::LogLimits::default(),
                 redo_index_bytes: 16 << 20,
+                helpers: crate::repair::Helpers::default(),
             },
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 1 << 30,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from tests.bench.workload import Workload, only_holdfast
 
 _LOOK_S = 0.01
 _THREADS = 8
+_LIMIT_S = 30.0
+"""A mirror takes over by itself within this time."""
 
 
 def _commits(bench: Bench, peer: Any) -> float:
@@ -80,7 +84,66 @@ def _mirrored(bench: Bench, kind: type[Peer], synchronous: bool) -> Measurement:
     return Measurement(value, extras=extras)
 
 
+def _fail_over(bench: Bench, kind: type[Peer]) -> Measurement:
+    """Seconds from the failure of the disk until the mirror has taken over by itself, recovered and checked.
+
+    Every write of this process fails for a moment, as those to a disk that dies do.
+    """
+    import resource
+
+    with bench.copied(kind, bench.opening(durable=True)) as peer, bench.place() as place:
+        database: Any = vars(peer)["database"]
+        mirror = place / "mirror.holdfast"
+        database.config = database.config.changed(mirror_fail_over="automatic")
+        database.mirrors.add(mirror)
+        _commits(bench, peer)
+        database.mirrors.level_task(mirror).run()
+        over = threading.Event()
+        database.events.subscribe(lambda _event: over.set(), ("failed_over", "fail_over_failed"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        began = time.perf_counter()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        try:
+            _write_until_it_fails(database)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        if not over.wait(2 * _LIMIT_S) or database.guard.result is None:
+            raise RuntimeError("no mirror took over")
+        seconds = time.perf_counter() - began
+    extras = {
+        "limit, s": _LIMIT_S,
+        "% of the limit": 100 * seconds / _LIMIT_S,
+        "of it the fail over, s": database.guard.result.seconds,
+    }
+    return Measurement(seconds, extras=extras)
+
+
+def _write_until_it_fails(database: Any) -> None:
+    from engine.errors import HoldfastError
+
+    try:
+        while True:
+            with database.transaction() as txn:
+                txn.tree("rows")[b"last"] = b"x" * 4096
+    except HoldfastError:
+        # That is what it is for.
+        return
+
+
+def _cannot_fail_over(kind: type[Peer]) -> str:
+    return only_holdfast(kind) or ("no disk can be made to fail here" if sys.platform == "win32" else "")
+
+
 WORKLOADS = [
+    Workload(
+        name="fail-over",
+        title="from the failure of the disk until a mirror has taken over by itself",
+        unit="s",
+        more_is_better=False,
+        measure=_fail_over,
+        without=_cannot_fail_over,
+        minor=True,
+    ),
     Workload(
         name="mirror",
         title="durable commits by 8 threads while a mirror follows",

@@ -12,6 +12,8 @@ from tests.bench.workload import Goal, Workload, only_holdfast
 
 _PACE_S = 300.0
 """Time between snapshots by default."""
+_MOST_PROCESSOR, _MOST_BYTES = 1.0, 2.0
+"""What snapshots may take of the processor, and of what is written."""
 _PARTS = 4
 """A checkpoint begins each part of the work, and a snapshot where they are taken."""
 
@@ -42,7 +44,9 @@ def _snapshots(bench: Bench, kind: type[Peer]) -> Measurement:
         "processor ms for each": (processor[True] - processor[False]) / (2 * _PARTS) * 1000,
         "kept MB for each": kept / 1e6 / (2 * _PARTS),
         "% of processor": 100 * (processor[True] - processor[False]) / (2 * _PARTS) / _PACE_S,
+        "limit, % of processor": _MOST_PROCESSOR,
         "% of bytes written": 100 * kept / (kept + others),
+        "limit, % of bytes written": _MOST_BYTES,
         "% of time at one after the other": 100 * (seconds[True] / seconds[False] - 1),
     }
     return Measurement(100 * each / _PACE_S, extras=extras)

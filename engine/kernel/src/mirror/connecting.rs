@@ -34,6 +34,7 @@ struct Given {
 impl Follower {
     /// Looks at what is there, and goes on with it, or copies anew where it is ours and of no use.
     pub(super) fn connect(&self) -> Result<Shipper> {
+        self.facts.lock().is_elsewhere = false;
         let disk = &self.source.disk;
         let mine = Standing::read(&**disk)?
             .unwrap_or_else(|| Standing::primary(self.source.shared.core.log.database()));
@@ -88,6 +89,23 @@ impl Follower {
                 self.resume(&ours)
             }
             Role::Mirror => self.resume(&ours),
+        }
+    }
+
+    /// Notes where the mirror is no longer in its directory, so that the next step looks anew: files
+    /// of a directory that was removed, or replaced, take what is written all the same.
+    pub(super) fn look_at_place(&self) {
+        let database = self.source.shared.core.log.database();
+        if self.facts.lock().phase != Phase::Following {
+            return;
+        }
+        // Nothing is held: its disk may not answer.
+        let is_there = Standing::read(&*self.target).is_ok_and(|theirs| {
+            theirs.is_some_and(|theirs| theirs.role == Role::Mirror && theirs.database == database)
+        });
+        if !is_there {
+            self.facts.lock().is_elsewhere = true;
+            self.source.shared.core.log.gate().wake();
         }
     }
 

@@ -12,11 +12,14 @@ use super::standing::{Known, Role, Standing};
 use crate::control::Control;
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::recovery::Progress;
+use crate::recovery::{OpeningOptions, Progress};
 use crate::store::{Ground, RECOVERY_MARKER, Recovering, Store, StoreOptions, put_marker};
 use crate::sync::Arc;
 use crate::types::Lsn;
 use crate::verify::CheckReport;
+
+/// The memory of pages that redo in a mirror takes.
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// What a fail over comes to.
 #[derive(Clone, Debug)]
@@ -169,7 +172,7 @@ pub fn verify(
     }
     let base: Arc<dyn Disk> = Arc::new(Unmarked(Arc::clone(mirror)));
     let options = StoreOptions { background: false, ..StoreOptions::default() };
-    let options = StoreOptions { opening: super::follower::options(), ..options };
+    let options = StoreOptions { opening: modest(), ..options };
     let mut recovering = Recovering::begin(base, &options, Ground::Rehearsal(scratch))?;
     recovering.opening.read_up_to(end.unwrap_or(Lsn::MAX));
     if let Err(error) = recovering.run(progress) {
@@ -202,4 +205,13 @@ pub fn look(
             Err(error)
         }
     }
+}
+
+/// What redo in a mirror works with: little, for the database is at work beside it.
+pub(super) fn modest() -> OpeningOptions {
+    let mut options = StoreOptions::default().opening;
+    options.cache_bytes = CACHE_BYTES;
+    options.redo_workers = 1;
+    options.log.background = false;
+    options
 }

@@ -19,16 +19,13 @@ use crate::disk::Disk;
 use crate::error::{Code, Error, Field, Result};
 use crate::lockfile::LockFile;
 use crate::log::segments;
-use crate::recovery::{Advance, Opening, OpeningOptions, Progress};
-use crate::store::StoreOptions;
+use crate::recovery::{Advance, Opening, Progress};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::types::{Incarnation, Lsn};
 use crate::verify::CheckReport;
 
 /// After a commit has given a mirror up, it is not waited for again before this.
 const SETTLE: Duration = Duration::from_secs(10);
-/// The memory of pages that redo in the mirror takes.
-const CACHE_BYTES: u64 = 16 << 20;
 
 /// What a mirror is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,13 +97,15 @@ pub(super) struct Facts {
     pub is_damaged: bool,
     /// Its log is damaged, and may be had again from the database's.
     pub is_log_damaged: bool,
+    /// What is in its directory now is not what was connected to: files that are open may be gone.
+    pub is_elsewhere: bool,
     pub mended: u64,
     pub log_mended: u64,
 }
 
 impl Facts {
     fn is_whole(&self) -> bool {
-        !self.is_damaged && !self.is_log_damaged
+        !self.is_damaged && !self.is_log_damaged && !self.is_elsewhere
     }
 }
 
@@ -174,6 +173,7 @@ impl Follower {
             mark: None,
             is_damaged: false,
             is_log_damaged: false,
+            is_elsewhere: false,
             mended: 0,
             log_mended: 0,
         };
@@ -437,7 +437,7 @@ impl Follower {
             at: mark.at,
             next_txn: mark.next_txn,
         });
-        Opening::begin(disk, options())?.follow(to, incarnation, advance, progress)?;
+        Opening::begin(disk, super::failover::modest())?.follow(to, incarnation, advance, progress)?;
         self.carry_settings()?;
         match mark {
             Some(mark) => base::clean_log(&*self.target, &self.source.shared, mark.keep_from),
@@ -491,13 +491,4 @@ impl Follower {
             log_mended: facts.log_mended,
         }
     }
-}
-
-/// What redo in a mirror works with: little, for the database is at work beside it.
-pub(super) fn options() -> OpeningOptions {
-    let mut options = StoreOptions::default().opening;
-    options.cache_bytes = CACHE_BYTES;
-    options.redo_workers = 1;
-    options.log.background = false;
-    options
 }

@@ -190,3 +190,23 @@ fn what_is_damaged_in_the_archive_is_no_other_history() {
     // What the mirror has whole was not replaced by what is damaged there.
     assert!(follower.status().phase == Phase::Following);
 }
+
+#[test]
+fn a_mirror_whose_directory_is_emptied_or_replaced_is_noticed_and_what_is_there_is_left_alone() {
+    let (store, tree, _, mirror, follower) = mirrored(1271);
+    follower.step().unwrap();
+    follower.look_at_place();
+    follower.step().unwrap();
+    assert_eq!(follower.status().phase, Phase::Following);
+    let (other, _) = bank(MemoryDisk::new(1281), false);
+    let database = other.shared().core.log.database();
+    Standing { role: Role::Mirror, ..Standing::primary(database) }.write(&*mirror).unwrap();
+    let before = mirror.snapshot();
+    write(&store, tree, 40..60);
+    follower.look_at_place();
+    assert_eq!(follower.step().unwrap_err().code, Code::MirrorDiverged);
+    assert!(mirror.snapshot() == before);
+    mirror.remove(standing::PATH).unwrap();
+    assert_eq!(follower.step().unwrap_err().code, Code::IoError);
+    assert_eq!(follower.status().phase, Phase::Lost);
+}

@@ -6,18 +6,23 @@
 //! the mirror's pages are older than the log that the database keeps, the mirror's own log, which
 //! reaches back to where its redo would begin, takes it there first.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::ends::log_end;
 use super::follower::{Follower, Phase};
 use super::incomplete;
 use super::mirrors::Mirrors;
+use super::standing::{Role, Standing};
 use crate::backup::current::page_now;
 use crate::control::Control;
+use crate::disk::os::OsDisk;
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Result};
+use crate::log::Log;
 use crate::page::Page;
 use crate::recovery::{DATA_PATH, Progress};
-use crate::repair::{Copy, Elsewhere, KeptLog, Source};
+use crate::repair::{Copy, Elsewhere, Helper, KeptLog, Lacking, Source};
 use crate::sync::{Arc, MutexGuard, sleep};
 use crate::types::{Lsn, PageId};
 
@@ -37,6 +42,41 @@ struct Pages {
 }
 
 impl Pages {
+    /// Whole copies of `ids`, brought up to where `log` begins; the mirror's own log, at `place`, for
+    /// what is older.
+    fn copies(
+        &self,
+        ids: &[PageId],
+        (disk, place): (&Arc<dyn Disk>, &str),
+        log: &Log,
+        progress: &Progress,
+    ) -> Result<Elsewhere> {
+        let (disk, database) = (Arc::clone(disk), log.database());
+        let mut found = Elsewhere::default();
+        found.kept = Some(KeptLog { disk, database, gap: None });
+        found.unfound_from = Some(self.as_of);
+        for id in ids {
+            match self.read(*id) {
+                Ok(page) => found.copies.push(Copy {
+                    as_of: self.as_of.max(page.lsn()),
+                    page,
+                    source: Source::Mirror,
+                    place: place.to_owned(),
+                    is_own: true,
+                    changes: 0,
+                }),
+                Err(error) if error.is_page_damage() => found.unfound.push(*id),
+                Err(error) => return Err(error),
+            }
+        }
+        found.bring_up_to(log, self.size, &mut || !progress.is_cancelled())?;
+        for copy in found.copies.iter_mut().filter(|copy| copy.source == Source::Archive) {
+            // The mirror's log has the page in full.
+            (copy.source, copy.place) = (Source::Mirror, place.to_owned());
+        }
+        Ok(found)
+    }
+
     fn read(&self, id: PageId) -> Result<Page> {
         let mut page = Page::zeroed(self.size);
         let at = u64::from(id.0) * self.size as u64;
@@ -158,31 +198,73 @@ impl Follower {
         let Some(_turn) = self.quiet_pages() else {
             return Err(incomplete("its pages are being brought up to date: try again"));
         };
-        let (from, core) = (self.pages_now()?, &self.source.shared.core);
-        let (disk, database) = (Arc::clone(&self.target), core.log.database());
-        let mut found = Elsewhere::default();
-        found.kept = Some(KeptLog { disk, database, gap: None });
-        found.unfound_from = Some(from.as_of);
-        for id in pages {
-            match from.read(*id) {
-                Ok(page) => found.copies.push(Copy {
-                    as_of: from.as_of.max(page.lsn()),
-                    page,
-                    source: Source::Mirror,
-                    place: self.path.clone(),
-                    is_own: true,
-                    changes: 0,
-                }),
-                Err(error) if error.is_page_damage() => found.unfound.push(*id),
-                Err(error) => return Err(error),
+        let log = &self.source.shared.core.log;
+        self.pages_now()?.copies(pages, (&self.target, &self.path), log, progress)
+    }
+}
+
+/// The mirrors of a database that is being recovered: nobody keeps them meanwhile, or it is open
+/// already, and what is written there at this moment does not pass for whole.
+pub struct FromMirrors(pub Vec<(String, Arc<dyn Disk>)>);
+
+impl FromMirrors {
+    /// Those that the database in `directory` knows of; none where that cannot be read.
+    pub fn of(directory: &Path) -> FromMirrors {
+        let mine = Standing::read(&OsDisk::new(directory)).ok().flatten();
+        let known = mine.map(|mine| mine.mirrors).unwrap_or_default();
+        // Of others the database has gone back, or they have no whole copy.
+        let whole = known.into_iter().filter(|known| !known.hold.is_none());
+        FromMirrors(
+            whole
+                .map(|known| -> (String, Arc<dyn Disk>) {
+                    (known.path.clone(), Arc::new(OsDisk::new(Path::new(&known.path))))
+                })
+                .collect(),
+        )
+    }
+
+    fn copies_in(
+        lacking: &Lacking<'_>,
+        left: &[PageId],
+        (place, disk): (&str, &Arc<dyn Disk>),
+    ) -> Result<Elsewhere> {
+        let epoch = Standing::read(&**lacking.disk)?.map_or(1, |mine| mine.epoch);
+        let theirs = Standing::read(&**disk)?.ok_or_else(|| incomplete("it is no mirror"))?;
+        let is_ours = theirs.role == Role::Mirror && theirs.database == lacking.database;
+        let control = Control::read(&**disk)?;
+        if !is_ours || theirs.epoch != epoch || control.page_size as usize != lacking.page_size {
+            return Err(incomplete("it is no mirror of this database"));
+        }
+        let from = Pages {
+            file: disk.open(DATA_PATH, OpenMode::Read)?,
+            size: lacking.page_size,
+            // Of a page that has nothing from beyond the end, nothing is missing before it.
+            as_of: control.redo_lsn.min(lacking.end),
+            shipped: log_end(disk, None)?.at.min(lacking.end),
+        };
+        from.copies(left, (disk, place), lacking.log, lacking.progress)
+    }
+}
+
+impl Helper for FromMirrors {
+    fn copies(&self, lacking: &Lacking<'_>) -> Result<Elsewhere> {
+        let mut all = Elsewhere::default();
+        let mut left = lacking.pages.to_vec();
+        for (place, disk) in &self.0 {
+            if left.is_empty() {
+                break;
+            }
+            match Self::copies_in(lacking, &left, (place, disk)) {
+                Ok(found) => {
+                    left.retain(|id| found.copies.iter().all(|copy| copy.page.id() != *id));
+                    all.copies.extend(found.copies);
+                    all.kept = all.kept.or(found.kept);
+                }
+                Err(error) if lacking.progress.is_cancelled() => return Err(error),
+                Err(_) => {}
             }
         }
-        found.bring_up_to(&core.log, core.pool.page_size(), &mut || !progress.is_cancelled())?;
-        for copy in found.copies.iter_mut().filter(|copy| copy.source == Source::Archive) {
-            // The mirror's log has the page in full.
-            (copy.source, copy.place) = (Source::Mirror, self.path.clone());
-        }
-        Ok(found)
+        Ok(all)
     }
 }
 

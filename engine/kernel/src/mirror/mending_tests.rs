@@ -6,6 +6,7 @@ use super::*;
 use crate::backup::tests::*;
 use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
+use crate::error::Code;
 use crate::recovery::{DATA_PATH, Progress};
 use crate::repair::{Elsewhere, Repairs, Source};
 use crate::store::Store;
@@ -191,4 +192,87 @@ fn a_mirror_that_is_killed_while_it_is_mended_is_mended_the_next_time() {
         assert_sound(&taken);
     }
     assert!(cut_off > 5, "{cut_off}");
+}
+
+/// A database that lost power at work, with its mirror; the pages that redo needs and the log alone
+/// does not bring back, and what the database held.
+struct Crashed {
+    files: std::collections::BTreeMap<String, Vec<u8>>,
+    mirror: Arc<MemoryDisk>,
+    needed: Vec<u64>,
+    held: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+fn crashed(seed: u64) -> Crashed {
+    let (store, tree, primary, mirror, follower) = aged(seed, true);
+    write(&store, tree, 5000..5040);
+    follower.step().unwrap();
+    // What the mirror has not received is in the log of the database.
+    write(&store, tree, 5040..5080);
+    let held = contents(&store, tree);
+    drop((store, follower));
+    let primary = primary.reopen();
+    let mut files = primary.snapshot();
+    files.remove(crate::buffer::DOUBLEWRITE_PATH);
+
+    let all = 0..files[DATA_PATH].len() as u64 / SIZE;
+    let error = recover_with(&files, &all.collect::<Vec<_>>(), None).err().unwrap();
+    assert_eq!(error.code, Code::InconsistentState, "{error}");
+    let Some(crate::error::Field::List(told)) = error.field("diagnostics") else { panic!("{error:?}") };
+    let page = |line: &String| line.split([' ', ':']).nth(1).unwrap().parse().unwrap();
+    Crashed { needed: told.iter().map(page).collect(), files, mirror, held }
+}
+
+fn damaged_disk(files: &std::collections::BTreeMap<String, Vec<u8>>, pages: &[u64]) -> Arc<MemoryDisk> {
+    let disk = MemoryDisk::from_snapshot(3, files);
+    for page in pages {
+        disk.flip_bit(DATA_PATH, page * SIZE + 700, 2).unwrap();
+    }
+    disk
+}
+
+fn with_help(mirror: Option<&Arc<MemoryDisk>>) -> crate::store::StoreOptions {
+    let mut options = options(false);
+    let disks = mirror.map(|mirror| (PLACE.to_owned(), dynamic(mirror)));
+    options.opening.helpers.0.push(Arc::new(FromMirrors(disks.into_iter().collect())));
+    options
+}
+
+fn recover_with(
+    files: &std::collections::BTreeMap<String, Vec<u8>>,
+    pages: &[u64],
+    mirror: Option<&Arc<MemoryDisk>>,
+) -> crate::error::Result<Store> {
+    Store::open_recovering(damaged_disk(files, pages), &with_help(mirror), &Progress::default())
+}
+
+#[test]
+fn a_page_that_a_recovery_cannot_redo_is_taken_from_the_mirror() {
+    let crashed = crashed(1401);
+    assert!(crashed.needed.len() > 2, "{:?}", crashed.needed);
+    let error = recover_with(&crashed.files, &crashed.needed, None).err().unwrap();
+    assert_eq!(error.code, Code::InconsistentState);
+    let before = crashed.mirror.snapshot();
+    let store = recover_with(&crashed.files, &crashed.needed, Some(&crashed.mirror)).unwrap();
+    assert!(contents(&store, tree_of(&store)) == crashed.held);
+    assert_sound(&store);
+    assert!(crashed.mirror.snapshot() == before, "the mirror is only read");
+    let told = store.shared().events.drain(10_000).0;
+    let is_from_mirror = |event: &&crate::events::Event| {
+        event.fields.iter().any(|(name, value)| *name == "source" && *value == "mirror".into())
+    };
+    assert_eq!(told.iter().filter(is_from_mirror).count(), crashed.needed.len());
+}
+
+#[test]
+fn a_page_that_is_damaged_in_the_mirror_too_stays_what_a_recovery_cannot_redo() {
+    let crashed = crashed(1421);
+    for page in 0..pages_on(&crashed.mirror) {
+        crashed.mirror.flip_bit(DATA_PATH, page * SIZE + 900, 3).unwrap();
+    }
+    for name in crashed.mirror.list("wal").unwrap() {
+        crashed.mirror.remove(&format!("wal/{name}")).unwrap();
+    }
+    let done = recover_with(&crashed.files, &crashed.needed, Some(&crashed.mirror));
+    assert_eq!(done.err().unwrap().code, Code::InconsistentState);
 }

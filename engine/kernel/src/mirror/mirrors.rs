@@ -326,6 +326,7 @@ fn redo_along(follower: &Follower) {
     let log = &follower.source.shared.core.log;
     let is_over = || follower.is_stopped();
     while !is_over() {
+        follower.look_at_place();
         if let Err(error) = follower.redo(false, &follower.redoing) {
             let told = vec![("error", error.to_string().into())];
             follower.source.shared.events.push("mirror_redo_failed", told);

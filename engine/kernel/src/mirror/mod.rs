@@ -57,7 +57,7 @@ mod watching;
 pub use base::Source;
 pub use failover::{Outlook, fail_over, look, outlook, verify};
 pub use follower::{Follower, MirrorStatus, Phase};
-pub use mending::copies_of;
+pub use mending::{FromMirrors, copies_of};
 pub use mirrors::{Mirrors, ensure_not_superseded};
 pub use standing::{Role, Standing};
 

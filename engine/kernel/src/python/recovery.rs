@@ -18,7 +18,7 @@ use crate::disk::overlay::Settled;
 use crate::error::{Code, Error, Result};
 use crate::lockfile::{Holder, LockFile};
 use crate::log::TailReason;
-use crate::mirror::ensure_not_superseded;
+use crate::mirror::{FromMirrors, ensure_not_superseded};
 use crate::moment::Chain;
 use crate::recovery::{Beyond, Opening};
 use crate::store::{Ground, Recovering, StoreOptions, Unfinished};
@@ -112,12 +112,13 @@ impl Recovery {
         ground: &str,
         beside: Option<&str>,
     ) -> PyResult<Recovery> {
-        let (options, holder) = (store_options(options)?, this_process(py)?);
+        let (mut options, holder) = (store_options(options)?, this_process(py)?);
         let path = Path::new(path).to_owned();
         detached(py, || {
             let ground = ground_of(ground, beside)?;
             let (disk, chain, lock) = lock_existing(&path, &holder)?;
             ensure_not_superseded(&path)?;
+            options.opening.helpers.0.push(Arc::new(FromMirrors::of(&path)));
             let recovering = Recovering::begin(disk, &options, ground)?;
             let settled = recovering.settled;
             let held = Mutex::new(Some(Held { recovering: Some(recovering), chain, lock }));

@@ -23,7 +23,7 @@ use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::mirror::standing;
 use crate::page::Page;
-use crate::repair::{OnDamage, Repairs};
+use crate::repair::{Helpers, Lacking, OnDamage, Repairs};
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
@@ -50,6 +50,8 @@ pub struct OpeningOptions {
     /// The most memory for the index that redo reads the log by; without one it reads all of it,
     /// as often as the pages that need it exceed the cache.
     pub redo_index_bytes: usize,
+    /// Who is asked for pages that the log alone does not bring back.
+    pub helpers: Helpers,
 }
 
 /// The segments, as they were found.
@@ -290,8 +292,45 @@ impl Opening {
         let repairs = Arc::clone(Repairs::of(&shared)?);
         let repaired = repairs.repair_after_redo(&damaged, analysis.end, progress)?;
         report.damaged.retain(|(page, _)| !repaired.contains(page));
+        self.ask_helpers(&shared, &mut report, analysis.end, progress)?;
         self.shared = Some(shared);
         Ok(report)
+    }
+
+    /// Takes pages that the log alone did not bring back from elsewhere.
+    fn ask_helpers(
+        &self,
+        shared: &Shared,
+        report: &mut RedoReport,
+        end: Lsn,
+        progress: &Progress,
+    ) -> Result<()> {
+        let repairs = Repairs::of(shared)?;
+        for helper in &self.options.helpers.0 {
+            // What could not be read may be read the next time.
+            let left = report.damaged.iter().filter(|(_, why)| why.code != Code::IoError);
+            let left: Vec<PageId> = left.map(|(page, _)| *page).collect();
+            if left.is_empty() || repairs.only_reports() {
+                break;
+            }
+            let lacking = Lacking {
+                pages: &left,
+                disk: &self.disk,
+                log: &shared.core.log,
+                database: self.control().database,
+                page_size: shared.core.pool.page_size(),
+                end,
+                progress,
+            };
+            let repaired = match helper.copies(&lacking) {
+                Ok(elsewhere) => repairs.repair_after_redo_from(&left, &elsewhere, end, progress)?,
+                Err(error) if progress.is_cancelled() => return Err(error),
+                // Who cannot be reached has nothing.
+                Err(_) => continue,
+            };
+            report.damaged.retain(|(page, _)| !repaired.contains(page));
+        }
+        Ok(())
     }
 
     /// The parts of a store around the log, which is open for writing, as a new incarnation.

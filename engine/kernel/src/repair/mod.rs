@@ -27,12 +27,14 @@ use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TreeId};
 
 mod elsewhere;
+mod helpers;
 mod history;
 mod places;
 #[cfg(test)]
 mod tests;
 
 pub use elsewhere::{Copy, Elsewhere, KeptLog};
+pub use helpers::{Helper, Helpers, Lacking};
 pub use history::{Base, Origin, Rebuilt, Wanted, rebuild, sum_of};
 pub use places::Places;
 
@@ -250,13 +252,24 @@ impl Repairs {
         end: Lsn,
         progress: &Progress,
     ) -> Result<Vec<PageId>> {
+        self.repair_after_redo_from(pages, &Elsewhere::default(), end, progress)
+    }
+
+    /// As [`Repairs::repair_after_redo`], also from copies that lie elsewhere.
+    pub fn repair_after_redo_from(
+        &self,
+        pages: &[PageId],
+        elsewhere: &Elsewhere,
+        end: Lsn,
+        progress: &Progress,
+    ) -> Result<Vec<PageId>> {
         if pages.is_empty() || self.on_damage == OnDamage::Report {
             return Ok(Vec::new());
         }
         let (shared, started) = (self.shared()?, Instant::now());
         let pool = &shared.core.pool;
         let mut keep_on = || !progress.is_cancelled();
-        let found = self.rebuild(&shared, pages, &Elsewhere::default(), end, &mut keep_on)?;
+        let found = self.rebuild(&shared, pages, elsewhere, end, &mut keep_on)?;
         let mut repaired = Vec::new();
         for (remedy, page) in found {
             pool.ensure(remedy.page)?;
@@ -266,6 +279,11 @@ impl Repairs {
             repaired.push(remedy.page);
         }
         Ok(repaired)
+    }
+
+    /// Damage is only told.
+    pub fn only_reports(&self) -> bool {
+        self.on_damage == OnDamage::Report
     }
 
     fn shared(&self) -> Result<Arc<Shared>> {

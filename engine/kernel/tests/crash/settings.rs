@@ -60,6 +60,7 @@ pub fn draw(dice: &mut Dice) -> StoreOptions {
             on_damage: _kernel::repair::OnDamage::Repair,
             limits: LogLimits::default(),
             redo_index_bytes: dice.pick(&[0, 256, 8 << 20]),
+            helpers: _kernel::repair::Helpers::default(),
         },
         checkpoint_interval: Duration::from_secs(3600),
         checkpoint_log_bytes: dice.pick(&[32 << 10, 128 << 10, 1 << 20]),
