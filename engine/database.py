@@ -40,7 +40,7 @@ from engine.integrity.service import Integrity
 from engine.mirrors.guard import MirrorGuard
 from engine.mirrors.mirrors import Mirrors
 from engine.recovery import detection
-from engine.recovery.early import EarlyRecovery, open_early
+from engine.recovery.early import RECOVERING, EarlyRecovery, open_early
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.ground import rehearsal_folder
 from engine.recovery.manager import RecoveryManager
@@ -51,7 +51,6 @@ from engine.tasks import Task
 from engine.types import (
     CheckReport,
     DatabaseInfo,
-    Event,
     Indicator,
     Isolation,
     LockInfo,
@@ -65,8 +64,6 @@ T = TypeVar("T")
 RecoveryChoice = Literal["auto", "ask", "never"]
 
 PAGE_FILE = "database.holdfast"
-_RECOVERED = ("recovery_completed", "recovery_checked")
-_RECOVERING = ("recovery_progress", *_RECOVERED)
 
 # A conflict is over when the other transaction is, so the pauses are those of transactions,
 # not those of failing devices.
@@ -257,7 +254,7 @@ class Database:
         self._early = early
         self.events = EventBus(store.drain_events)
         if early is not None:
-            self.events.subscribe(self._hear_of_recovery, kinds=_RECOVERING)
+            self.events.subscribe(lambda event: early.hear(event, self), kinds=RECOVERING)
         self.tables = Tables(self)
         self.backups = Backups(self)
         self.keeper = BackupKeeper(self)
@@ -290,19 +287,6 @@ class Database:
         Of one that is still going on, how far it is: `outcome` is None and `recovered` is False.
         """
         return self._report if self._early is None else self._early.report
-
-    def _hear_of_recovery(self, event: Event) -> None:
-        # On the thread of the subscription.
-        if self._early is None:
-            return
-        if event.kind == "recovery_progress":
-            self._early.note_standing()
-            return
-        self._early.note_progress()
-        report = self._early.take_check()
-        if report is not None:
-            self.health.note_check(report)
-            self.integrity.note_check(report, detailed=False)
 
     @classmethod
     def recovered(cls, manager: RecoveryManager) -> Self:

@@ -152,18 +152,6 @@ class RecoveryStanding:
         """True once everything is redone, undone and on the disk; the check may still run."""
         return self.stage in ("log", "check", "done")
 
-    @property
-    def share(self) -> float | None:
-        """How far the step is that goes on now, 0 to 1; None where that is not known."""
-        done, total = {
-            "redo": (self.pages - self.pages_left, self.pages),
-            "undo": (self.losers - self.losers_left, self.losers),
-            "log": (self.check_done, self.check_total),
-            "check": (self.check_done, self.check_total),
-            "done": (1, 1),
-        }.get(self.stage, (0, 0))
-        return min(1.0, done / total) if total else None
-
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:

@@ -27,10 +27,11 @@ from engine.recovery.report import RecoveryReport, StageReport, StageStatus
 from engine.recovery.stages import STAGES, Metrics, RecoveryContext
 from engine.recovery.state import BEHIND
 from engine.tasks import Task
-from engine.types import CheckReport, Outcome, RecoveryStanding
+from engine.types import CheckReport, Event, Outcome, RecoveryStanding
 
 if TYPE_CHECKING:
     from engine.bridge import Job, Store
+    from engine.database import Database
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ _BY_NAME = {stage.name: place for place, stage in enumerate(STAGES)}
 _TRANSACTIONS = _BY_NAME["Transaction Recovery"]
 _INDEXES = _BY_NAME["Index Reconstruction"]
 _CONSISTENCY = _BY_NAME["Consistency Validation"]
+RECOVERING = ("recovery_progress", "recovery_completed", "recovery_checked")
+"""The kinds of events that tell of it."""
+
 _NOTED_EVERY_S = 1.0
 _UNENDED = (StageStatus.PENDING, StageStatus.RUNNING)
 
@@ -96,6 +100,17 @@ class EarlyRecovery:
                 "transactions_left": standing.losers_left,
             },
         )
+
+    def hear(self, event: Event, database: Database) -> None:
+        """Take in what the background tells, one of `RECOVERING`; on the thread of the subscription."""
+        if event.kind == "recovery_progress":
+            self.note_standing()
+            return
+        self.note_progress()
+        report = self.take_check()
+        if report is not None:
+            database.health.note_check(report)
+            database.integrity.note_check(report, detailed=False)
 
     def note_standing(self) -> None:
         """Keep how far it is, for who asks from outside; called when there was progress."""

@@ -21,6 +21,18 @@ def standing_words(standing: RecoveryStanding) -> str:
     return "; ".join(parts)
 
 
+def share_of_step(standing: RecoveryStanding) -> float | None:
+    """How far the step is that goes on now, 0 to 1; None where that is not known."""
+    done, total = {
+        "redo": (standing.pages - standing.pages_left, standing.pages),
+        "undo": (standing.losers - standing.losers_left, standing.losers),
+        "log": (standing.check_done, standing.check_total),
+        "check": (standing.check_done, standing.check_total),
+        "done": (1, 1),
+    }.get(standing.stage, (0, 0))
+    return min(1.0, done / total) if total else None
+
+
 def standing_json(standing: RecoveryStanding) -> dict[str, Any]:
     """What `info --json` shows, and `recovery.state` keeps."""
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
 
-from engine.recovery.standing import standing_words
+from engine.recovery.standing import share_of_step, standing_words
 from engine.types import RecoveryStanding
 from gui.theme import Space, Tone
 from gui.widgets.basics import Pill, column, label, row, set_look
@@ -37,7 +37,7 @@ class RecoveryBar(QFrame):
         text = standing_words(standing)
         self._words.setText(text[:1].upper() + text[1:] + ".")
         self._step.show_state(*self._state(standing))
-        share = standing.share
+        share = share_of_step(standing)
         self._bar.setRange(0, 0 if share is None else 1000)
         self._bar.setValue(round(1000 * (share or 0.0)))
         self._bar.setVisible(standing.stage in _STEPS)
