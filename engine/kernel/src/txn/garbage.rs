@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use super::undo::root_of;
 use super::{Garbage, Horizon, Pending, Shared};
 use crate::core::Author;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::log::Op;
 use crate::page::{Change, Kind};
 use crate::repair::{Repairs, mending_quietly};
@@ -166,17 +166,23 @@ fn free_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64
     Ok(pages.len() as u64)
 }
 
+/// True where content is damaged. A device that failed may answer the next time: what it holds is
+/// still to be given back then.
+fn is_damage(error: &Error) -> bool {
+    error.is_page_damage() && error.code != Code::IoError
+}
+
 /// As [`free_chain`]; a chain that cannot be read to its end stays marked as in use.
 fn free_sound_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64> {
     free_chain(shared, tree, reference)
-        .or_else(|error| if error.is_page_damage() { Ok(0) } else { Err(error) })
+        .or_else(|error| if is_damage(&error) { Ok(0) } else { Err(error) })
 }
 
 /// Gives back a damaged page of a tree that goes.
 fn free_damaged(shared: &Shared, tree: TreeId, id: PageId) -> Result<u64> {
     match mending_quietly(|| Repairs::of(shared)?.empty(id, tree)) {
         Ok(()) => free_page(shared, tree, id).map(|()| 1),
-        Err(error) if error.is_page_damage() => Ok(0),
+        Err(error) if is_damage(&error) => Ok(0),
         Err(error) => Err(error),
     }
 }
@@ -219,7 +225,7 @@ fn levels_of(shared: &Shared, tree: TreeId, root: PageId) -> Result<Going> {
         let mut place = 0;
         while place < level.len() {
             let page = match shared.core.pool.read(level[place]) {
-                Err(error) if error.is_page_damage() => {
+                Err(error) if is_damage(&error) => {
                     damaged.push(level.remove(place));
                     continue;
                 }
