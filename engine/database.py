@@ -112,7 +112,7 @@ def open_database(
         early = open_early(directory, facts, settings)
         if early is not None:
             return Database(directory, early.store, settings, early=early)
-    return _recovery(directory, config, facts).run()
+    return Task("Recovery", lambda task: _recovered(directory, config, task, facts)).run()
 
 
 def recover_task(path: str | Path, config: Config | None = None) -> Task[Database]:
@@ -120,18 +120,15 @@ def recover_task(path: str | Path, config: Config | None = None) -> Task[Databas
 
     `RecoveryManager` is for those who want the plan first, or the stages as they run.
     """
-    return _recovery(path, config)
+    return Task("Recovery", lambda task: _recovered(directory_of(path), config, task))
 
 
-def _recovery(
-    path: str | Path, config: Config | None, facts: Mapping[str, Any] | None = None
-) -> Task[Database]:
-    def work(task: Task[Any]) -> Database:
-        manager = RecoveryManager(directory_of(path), config, facts=facts)
-        manager.run(task)
-        return Database.recovered(manager)
-
-    return Task("Recovery", work)
+def _recovered(
+    directory: Path, config: Config | None, task: Task[Any], facts: Mapping[str, Any] | None = None
+) -> Database:
+    manager = RecoveryManager(directory, config, facts=facts)
+    manager.run(task)
+    return Database.recovered(manager)
 
 
 def open_early_task(path: str | Path, config: Config | None = None) -> Task[Database]:
@@ -143,9 +140,7 @@ def open_early_task(path: str | Path, config: Config | None = None) -> Task[Data
         early = open_early(directory, _inspect(directory), settings, task)
         if early is not None:
             return Database(directory, early.store, settings, early=early)
-        manager = RecoveryManager(directory, config)
-        manager.run(task)
-        return Database.recovered(manager)
+        return _recovered(directory, config, task)
 
     return Task("Open", work)
 

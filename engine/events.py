@@ -99,6 +99,7 @@ class EventBus:
         self._subscriptions: list[Subscription] = []
         self._lock = threading.Lock()
         self._draining = threading.Lock()
+        self._closed = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -116,11 +117,15 @@ class EventBus:
 
         It runs on a thread of its own; what it raises is logged. If more than `limit` events
         wait for it, the oldest go, and it gets an event of kind `events_missed` with their
-        `count`.
+        `count`. On a bus that is closed it hears nothing.
         """
         subscription = Subscription(self, callback, kinds, limit)
         with self._lock:
-            self._subscriptions.append(subscription)
+            is_late = self._closed
+            if not is_late:
+                self._subscriptions.append(subscription)
+        if is_late:
+            subscription.close()
         return subscription
 
     def publish(self, kind: str, **fields: Any) -> None:
@@ -157,6 +162,7 @@ class EventBus:
             self._thread = None
             self._try_drain()
         with self._lock:
+            self._closed = True
             subscriptions = list(self._subscriptions)
         for subscription in subscriptions:
             subscription.close()

@@ -50,6 +50,11 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def scratch_parent(database: Path) -> Path:
+    """Where scratch folders of a database go: beside it, on its disk, where that can be written to."""
+    return database.parent if os.access(database.parent, os.W_OK) else Path(tempfile.gettempdir())
+
+
 @contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A private folder in `parent` that goes afterwards; so do those that crashed programs left.

@@ -7,8 +7,6 @@ and opened there for reading only; not a byte of it changes, whatever becomes of
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +16,7 @@ from engine import bridge
 from engine.backups.past import Past
 from engine.backups.point import Reached
 from engine.errors import from_exception
-from engine.files import scratch_folder
+from engine.files import scratch_folder, scratch_parent
 from engine.tasks import Task
 
 if TYPE_CHECKING:
@@ -35,6 +33,7 @@ def former_task(former: str | Path, database: Database, *, scratch: str | Path |
     where somebody works with it, and what a recovery raises. After an error, or a cancel, nothing is left.
     """
     place = Path(former).expanduser().absolute()
+    parent = scratch_parent(database.path) if scratch is None else Path(scratch)
 
     def work(task: Task[Past]) -> Past:
         job = bridge.Job()
@@ -42,7 +41,7 @@ def former_task(former: str | Path, database: Database, *, scratch: str | Path |
         task.stage("Reading the former database")
         try:
             with ExitStack() as stack:
-                folder = stack.enter_context(scratch_folder(_scratch(database, scratch), _PREFIX))
+                folder = stack.enter_context(scratch_folder(parent, _PREFIX))
                 store = bridge.mirror_look(place, folder, database.config, job)
                 stack.callback(store.close)
                 return Past(store, _reached(place, store), stack.pop_all())
@@ -50,13 +49,6 @@ def former_task(former: str | Path, database: Database, *, scratch: str | Path |
             raise from_exception(error, "look at the former database in") from error
 
     return Task(f"Look at {place.name}", work)
-
-
-def _scratch(database: Database, wanted: str | Path | None) -> Path:
-    if wanted is not None:
-        return Path(wanted)
-    parent = database.path.parent
-    return parent if os.access(parent, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _reached(place: Path, store: bridge.Store) -> Reached:

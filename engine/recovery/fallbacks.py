@@ -193,15 +193,15 @@ def mirror_offer(
     """
     title = f"Let the mirror {mirror.name} take over"
     does = (
-        f"{mirror} follows the database, each commit at a time: it is recovered, checked and opened in its "
-        "place. The damaged database is left as it is."
+        f"{mirror} follows the database commit by commit: it is recovered, checked and opened in its place. "
+        "The damaged database is left as it is."
     )
     if has_taken_over:
         return Fallback(
             FallbackKind.MIRROR,
             title,
             f"{mirror} has taken over already: it is the database now, and only has to be opened.",
-            "Nothing more than that has cost.",
+            "Nothing more: what it lacked was lost when it took over.",
             is_possible=True,
             figures={"path": str(mirror), "has_taken_over": True},
         )
@@ -229,11 +229,6 @@ def _lag(outlook: MirrorOutlook) -> str:
         return "What the database has beyond its mirror cannot be read; the mirror knows no commit." + broken
     last = datetime.fromtimestamp(outlook.last_commit_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"What was committed after {last}, as far as the mirror had not received it." + broken
-
-
-def offers_task(path: Path | str, settings: Config | None = None) -> Task[tuple[Fallback, ...]]:
-    """`offers` as work with progress and cancel; start it, or run it."""
-    return Task("Ways to recover", lambda task: offers(path, settings, task))
 
 
 def salvage_task(path: Path | str, target: Path | str, settings: Config | None = None) -> Task[SalvageReport]:

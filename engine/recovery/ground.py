@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 from engine.errors import RecoveryPermissionError
-from engine.files import scratch_folder
+from engine.files import scratch_folder, scratch_parent
 
 
 class Ground(StrEnum):
@@ -30,7 +28,7 @@ def rehearsal_folder(database: Path) -> Iterator[Path]:
 
     Removed afterwards; so are those that crashed rehearsals of this database left.
     """
-    parent = database.parent if os.access(database.parent, os.W_OK) else Path(tempfile.gettempdir())
+    parent = scratch_parent(database)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_folder(parent, f".{database.name}.rehearsal-"))

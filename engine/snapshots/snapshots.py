@@ -6,8 +6,6 @@ goes when its disk does.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import time
 import weakref
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from engine import bridge
 from engine.errors import HoldfastError, from_exception
-from engine.files import scratch_folder
+from engine.files import scratch_folder, scratch_parent
 from engine.snapshots.retention import expired
 from engine.snapshots.types import Restored, SnapshotInfo
 from engine.tasks import Task
@@ -184,7 +182,7 @@ class Snapshots:
     def _scratch(self) -> Iterator[Path]:
         """A folder for what opening a snapshot writes, on the database's disk where that can be."""
         path = self._database.path
-        parent = path.parent if os.access(path.parent, os.W_OK) else Path(tempfile.gettempdir())
+        parent = scratch_parent(path)
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(scratch_folder(parent, f".{path.name}.snapshot-"))

@@ -134,6 +134,19 @@ class WorkDialog(QDialog):
         self.close_button.setText(self.tr("Done"))
         self.close_button.setFocus()
 
+    def offer_to_open(self, made: Path) -> None:
+        """The button opens the database that the work has made."""
+
+        def open_it() -> None:
+            self.accept()
+            self.shell.open(made)
+
+        self.go.show()
+        self.go.setText(self.tr("Open {name}").format(name=made.stem))
+        self.go.setEnabled(True)
+        self.go.clicked.disconnect()
+        self.go.clicked.connect(open_it)
+
 
 class BackupDialog(WorkDialog):
     """Takes a backup while the database is in use, full or an increment, and rehearses a restore of it."""

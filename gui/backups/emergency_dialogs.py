@@ -83,7 +83,6 @@ class EmergencyRestoreDialog(WorkDialog):
     def __init__(self, shell: Shell, source: Path, target: Path, parent: QWidget | None = None) -> None:
         self._source = source
         self._backup: EmergencyBackup | None = None
-        self._opened = Path()
         super().__init__(shell, shell.tr("Restore an emergency backup"), shell.tr("New database"), parent)
         self.asked.connect(self.start)
         self.changed.connect(self.show_state)
@@ -138,7 +137,6 @@ class EmergencyRestoreDialog(WorkDialog):
     def _show_restored(self, done: EmergencyRestored) -> None:
         self.has_succeeded()
         self.accepts.hide()
-        self._opened = done.path
         if done.problem is None:
             words = self.tr("The recovery brought it to log position {lsn}.").format(lsn=done.end_lsn)
             self.banner.say(Tone.GOOD, self.tr("Restored, recovered and checked"), words)
@@ -149,15 +147,7 @@ class EmergencyRestoreDialog(WorkDialog):
                 self.tr("Restored, and not recovered"),
                 words.format(why=done.problem.message),
             )
-        self.go.show()
-        self.go.setText(self.tr("Open {name}").format(name=done.path.stem))
-        self.go.setEnabled(True)
-        self.go.clicked.disconnect()
-        self.go.clicked.connect(self._open)
-
-    def _open(self) -> None:
-        self.accept()
-        self.shell.open(self._opened)
+        self.offer_to_open(done.path)
 
 
 def _lacks(backup: EmergencyBackup) -> str:

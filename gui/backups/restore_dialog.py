@@ -61,7 +61,6 @@ class RestoreDialog(WorkDialog):
                 "checked in full. No database that exists is touched."
             )
         )
-        self._opened = Path()
         self._build()
         if session is not None:
             session.run(_rows_now, self, channel="files").done(self._show_now)
@@ -184,16 +183,7 @@ class RestoreDialog(WorkDialog):
                 records=formats.count(check.get("records", 0)),
             ),
         )
-        self._opened = result.path
-        self.go.show()
-        self.go.setText(self.tr("Open {name}").format(name=result.path.stem))
-        self.go.setEnabled(True)
-        self.go.clicked.disconnect()
-        self.go.clicked.connect(self._open)
-
-    def _open(self) -> None:
-        self.accept()
-        self.shell.open(self._opened)
+        self.offer_to_open(result.path)
 
 
 def difference_fields(*, with_now: bool) -> list[Field]:

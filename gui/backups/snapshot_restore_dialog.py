@@ -28,7 +28,6 @@ class SnapshotRestoreDialog(WorkDialog):
         self, shell: Shell, session: EngineSession, info: SnapshotInfo, parent: QWidget | None = None
     ) -> None:
         self._session, self._info = session, info
-        self._restored: Restored | None = None
         title = session.tr("Restore {name}").format(name=info.name)
         super().__init__(shell, title, session.tr("New database"), parent)
         self.resize(720, 560)
@@ -113,7 +112,6 @@ class SnapshotRestoreDialog(WorkDialog):
             self.shell.open(self._session.path)
 
     def _show_proof(self, restored: Restored) -> None:
-        self._restored = restored
         self.has_succeeded()
         for part in (self.beside, self.in_place):
             part.hide()
@@ -124,16 +122,7 @@ class SnapshotRestoreDialog(WorkDialog):
                 size=formats.size(restored.bytes), path=restored.path
             ),
         )
-        self.go.show()
-        self.go.setText(self.tr("Open {name}").format(name=restored.path.stem))
-        self.go.setEnabled(True)
-        self.go.clicked.disconnect()
-        self.go.clicked.connect(self._open)
-
-    def _open(self) -> None:
-        assert self._restored is not None
-        self.accept()
-        self.shell.open(self._restored.path)
+        self.offer_to_open(restored.path)
 
     def _has_reverted(self, done: Any) -> None:
         self.accept()

@@ -58,7 +58,7 @@ class TakeoverDialog(QDialog):
 
     def _layout(self) -> QVBoxLayout:
         words = self.tr(
-            "These directories follow it, each commit at a time. What one of them may lack is said below, "
+            "These directories follow it commit by commit. What one of them may lack is said below, "
             "before anything is changed. The database itself, where it can still be reached, is left as it "
             "is and never opened as the primary again: it can become the mirror, and take its place back."
         )

@@ -157,3 +157,13 @@ def test_closing_the_bus_fetches_the_last_events() -> None:
     bus.close()
     assert [e.kind for e in seen.events] == ["closed"]
     assert [e.kind for e in bus.recent()] == ["closed"]
+
+
+def test_who_subscribes_to_a_closed_bus_leaves_no_thread_behind() -> None:
+    bus, seen = EventBus(), Collector()
+    bus.close()
+    subscription = bus.subscribe(seen)
+    assert not subscription._thread.is_alive()
+    bus.publish("commit")
+    assert seen.events == []
+    subscription.close()

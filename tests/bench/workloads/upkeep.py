@@ -13,7 +13,7 @@ from tests.bench.settings import MIB
 from tests.bench.workload import WRITING_AS_MUCH, Limit, Workload, only_holdfast
 from tests.bench.workloads import checkpoints
 
-_SMALL_CACHE = 48 * MIB
+_SMALL_CACHE = 40 * MIB
 
 
 def _recovery(bench: Bench, kind: type[Peer]) -> Measurement:
@@ -120,7 +120,7 @@ def _no_check(kind: type[Peer]) -> str:
 WORKLOADS = [
     Workload(
         name="recovery",
-        title="open after a kill, half of all rows in the log, cache of 48 MiB",
+        title="open after a kill, half of all rows in the log, cache of 40 MiB",
         unit="s",
         more_is_better=False,
         measure=_recovery,
@@ -155,7 +155,7 @@ WORKLOADS = [
     ),
     Workload(
         name="memory",
-        title="memory of loading and getting all rows, cache of 48 MiB",
+        title="memory of loading and getting all rows, cache of 40 MiB",
         unit="MiB",
         more_is_better=False,
         measure=_memory,

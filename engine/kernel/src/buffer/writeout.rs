@@ -122,8 +122,8 @@ impl Pool {
         Ok(written)
     }
 
-    /// One batch, as many frames as the double-write file has slots at most. Any failure stops the store: what the medium holds
-    /// is then unknown until a recovery has looked.
+    /// One batch, as many frames as the double-write file has slots at most. Any failure stops the
+    /// store: what the medium holds is then unknown until a recovery has looked.
     fn write_out(&self, picks: &[&Frame]) -> Result<usize> {
         let mut picks = picks.to_vec();
         sort_by_page(&mut picks);

@@ -23,7 +23,7 @@ use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::mirror::standing;
 use crate::page::Page;
-use crate::repair::{Helpers, Lacking, OnDamage, Repairs};
+use crate::repair::{Helpers, OnDamage, Repairs};
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
@@ -31,6 +31,7 @@ use crate::types::{Incarnation, Lsn, PageId};
 
 mod beyond;
 mod early;
+mod helped;
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
 const CACHE_AT_MOST: u64 = 40 << 20;
@@ -295,42 +296,6 @@ impl Opening {
         self.ask_helpers(&shared, &mut report, analysis.end, progress)?;
         self.shared = Some(shared);
         Ok(report)
-    }
-
-    /// Takes pages that the log alone did not bring back from elsewhere.
-    fn ask_helpers(
-        &self,
-        shared: &Shared,
-        report: &mut RedoReport,
-        end: Lsn,
-        progress: &Progress,
-    ) -> Result<()> {
-        let repairs = Repairs::of(shared)?;
-        for helper in &self.options.helpers.0 {
-            // What could not be read may be read the next time.
-            let left = report.damaged.iter().filter(|(_, why)| why.code != Code::IoError);
-            let left: Vec<PageId> = left.map(|(page, _)| *page).collect();
-            if left.is_empty() || repairs.only_reports() {
-                break;
-            }
-            let lacking = Lacking {
-                pages: &left,
-                disk: &self.disk,
-                log: &shared.core.log,
-                database: self.control().database,
-                page_size: shared.core.pool.page_size(),
-                end,
-                progress,
-            };
-            let repaired = match helper.copies(&lacking) {
-                Ok(elsewhere) => repairs.repair_after_redo_from(&left, &elsewhere, end, progress)?,
-                Err(error) if progress.is_cancelled() => return Err(error),
-                // Who cannot be reached has nothing.
-                Err(_) => continue,
-            };
-            report.damaged.retain(|(page, _)| !repaired.contains(page));
-        }
-        Ok(())
     }
 
     /// The parts of a store around the log, which is open for writing, as a new incarnation.

@@ -1,5 +1,6 @@
 //! What is left of a recovery once the store is open: redo and undo in the background, then a
-//! checkpoint, then a look at the log that redo did not need, then a check of every invariant. What holds meanwhile heads `recovery/ondemand.rs`.
+//! checkpoint, then a look at the log that redo did not need, then a check of every invariant. What
+//! holds meanwhile heads `recovery/ondemand.rs`.
 
 use std::time::{Duration, Instant};
 
