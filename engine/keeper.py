@@ -54,6 +54,7 @@ class Keeper(ABC, Generic[T]):
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._running: Task[T] | None = None
+        self._latest: Task[T] | None = None
 
     @abstractmethod
     def tick(self) -> float:
@@ -83,6 +84,11 @@ class Keeper(ABC, Generic[T]):
         """What the schedule runs now."""
         with self._lock:
             return self._running
+
+    def latest(self) -> Task[T] | None:
+        """What the schedule began last; it may have ended."""
+        with self._lock:
+            return self._latest
 
     def _overdue_s(self, due: float | None) -> float:
         """How late the schedule is, of the time in which it could have done something about it."""
@@ -116,7 +122,7 @@ class Keeper(ABC, Generic[T]):
         with self._lock:
             if self._over.is_set():
                 return False
-            self._running = task
+            self._running = self._latest = task
             return True
 
     def _run(self, task: Task[T], note: Callable[[HoldfastError | None], object]) -> None:

@@ -190,10 +190,14 @@ class Task(Generic[T]):
     def observe(self, observer: Callable[[TaskProgress], None]) -> Callable[[], None]:
         """Tell `observer` of every change, at most about ten times a second, and of the end.
 
-        It is called on threads of the task and must return soon. Returns a call that ends it.
+        It is called on threads of the task and must return soon; of a task that has ended, it
+        hears at once, on this thread. Returns a call that ends it.
         """
         with self._lock:
             self._observers.append(observer)
+            has_ended = self._state is TaskState.ENDED
+        if has_ended:
+            observer(self.progress())
 
         def stop() -> None:
             with self._lock:

@@ -284,9 +284,8 @@ class BackupsPage(Page):
         elif any(event.kind in _PAST_EVENTS for event in events):
             self.past.refresh()
         if self.session is not None and any(event.kind == "scheduled_backup_began" for event in events):
-            self.session.run(lambda db: db.keeper.running(), self, channel="files").done(
-                self._follow_schedule
-            )
+            # It may be over before it is asked for.
+            self.session.run(lambda db: db.keeper.latest(), self, channel="files").done(self._follow_schedule)
 
     def _follow_schedule(self, task: Any) -> None:
         """Put the backup that the schedule takes among the jobs; its end comes as an event."""

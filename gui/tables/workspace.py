@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import shiboken6
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QSplitter, QWidget
 
@@ -314,8 +315,10 @@ class TableWorkspace(QFrame):
         answer.finally_(lambda: self.edit_bar.show_writing(False))
 
     def _say_written(self, model: TableModel, written: Written) -> None:
-        model.discard_edits()
-        model.refresh()
+        # The table may have been left, and its model with it, before the answer came.
+        if shiboken6.isValid(model):
+            model.discard_edits()
+            model.refresh()
         done = (
             (written.inserted, self.tr("{n} new")),
             (written.updated, self.tr("{n} changed")),

@@ -69,6 +69,14 @@ def test_a_foreign_exception_becomes_a_coded_one() -> None:
     assert task.outcome is Outcome.FAILED
 
 
+def test_an_observer_that_comes_late_hears_of_the_end() -> None:
+    told: list[TaskProgress] = []
+    task = Task("Check", lambda task: None)
+    task.run()
+    task.observe(told.append)
+    assert [progress.outcome for progress in told] == [Outcome.SUCCEEDED]
+
+
 def test_cancel_answers_first_that_it_cancels_and_then_that_it_did() -> None:
     running, go_on = threading.Event(), threading.Event()
     told: list[TaskProgress] = []

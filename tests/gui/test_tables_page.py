@@ -112,6 +112,16 @@ def test_a_new_row_takes_its_place_by_key(page: TablesPage, until: Until) -> Non
     assert model.rowCount() == ROWS + 1
 
 
+def test_the_answer_to_a_commit_may_come_after_its_table_was_left(page: TablesPage, until: Until) -> None:
+    model = model_of(page)
+    until(lambda: text(model, 3, 1) == "person 3")
+    model.setData(model.index(3, 1), "Ada")
+    page.workspace.commit()
+    page.workspace.forget(set())
+    until(lambda: "1 changed" in page.workspace._notice.text())
+    assert stored(page, 3) == (3, "Ada", "Kyoto", None)
+
+
 def test_a_row_changed_by_someone_else_stops_the_commit(page: TablesPage, until: Until) -> None:
     model = model_of(page)
     until(lambda: text(model, 3, 1) == "person 3")
