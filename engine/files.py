@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -22,12 +23,18 @@ def write_atomically(path: Path, content: str | bytes, *, private: bool = True) 
     The content is on the medium before it gets the name (Pillai et al. 2014). `private`
     leaves the file readable to its owner only. Raises `OSError`; the old file is then intact.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replacing(path, private=private) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, private: bool = True) -> Iterator[BinaryIO]:
+    """As `write_atomically`, for what is written bit by bit: an error in the block leaves the old file."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if not private and os.name != "nt":

@@ -13,6 +13,7 @@ from engine.backups.past import Past, TableDifference, difference_task
 from engine.backups.rescue import Choice, Conflicts, RescuedTable, rescue_preview_task, rescue_task
 from engine.cli.opening import open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
+from engine.cli.picking import add_key_argument, add_rows_argument, key_bytes, write_rows
 from engine.database import Database
 from engine.errors import InvalidArgument, MirrorIncomplete
 
@@ -24,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="T",
-        help="rescue: a table or a tree; repeatable",
+        help="rescue, compare --rows: a table or a tree; repeatable",
     )
+    add_key_argument(parser, "rescue: ")
+    add_rows_argument(parser, "compare: ")
     parser.add_argument("--into", default="", metavar="NEW", help="rescue: into a new table, beside its own")
     parser.add_argument(
         "--conflicts",
@@ -50,23 +53,25 @@ def ensure_kept(database: Database, mirror: str | Path) -> None:
 
 
 def compare(args: argparse.Namespace, out: Output) -> int:
-    """`mirror PATH compare FORMER`"""
+    """`mirror PATH compare FORMER [--rows FILE]`"""
     with open_existing(args.path, out) as database, _former(args, database, out) as past:
         found = out.follow(difference_task(past, database))
-    value = {"former": _place(args), "tables": [asdict(table) for table in found]}
-    out.result(value, [*_difference_lines(found), *_advice(args, found)])
+        written, words = write_rows(args, past, database, out)
+    value = {"former": _place(args), "tables": [asdict(table) for table in found], **written}
+    out.result(value, [*_difference_lines(found), *words, *_advice(args, found)])
     return FINE
 
 
 def rescue(args: argparse.Namespace, out: Output) -> int:
-    """`mirror PATH rescue FORMER --table T`"""
+    """`mirror PATH rescue FORMER --table T [--key K]`"""
     if not args.table:
         raise InvalidArgument(argument="--table", issue="say which tables are to be brought over")
-    if args.into and len(args.table) > 1:
-        raise InvalidArgument(argument="--into", issue="it needs one --table")
+    if (args.into or args.key) and len(args.table) > 1:
+        raise InvalidArgument(argument="--key and --into", issue="they need one --table")
     conflicts = Conflicts(args.conflicts)
-    choices = [Choice(name, None, args.into) for name in args.table]
     with open_existing(args.path, out) as database, _former(args, database, out) as past:
+        keys = key_bytes(past, args.table[0], args.key) if args.key else None
+        choices = [Choice(name, keys, args.into) for name in args.table]
         if args.preview:
             counted = out.follow(rescue_preview_task(past, database, choices, conflicts))
             value = {"rescued": False, "tables": [asdict(table) for table in counted]}
@@ -130,6 +135,7 @@ def _advice(args: argparse.Namespace, found: Sequence[TableDifference]) -> list[
         ]
     tables = " ".join(f"--table {name}" for name in there)
     return [
+        f"Look at the rows: {mirror} compare {args.mirror} --rows rows.jsonl",
         f"Bring over the rows that are only there: {mirror} rescue {args.mirror} {tables}",
         f"Then make it a mirror: {mirror} renew {args.mirror} --accept-loss",
     ]

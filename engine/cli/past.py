@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from engine.backups.rescue import (
 from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, Output, columns
+from engine.cli.picking import add_key_argument, add_rows_argument, key_bytes, write_rows
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
 from engine.database import Database
 from engine.errors import InvalidArgument
@@ -44,6 +44,8 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = add_verb(verbs, "difference", difference, "Count the rows that differ from a point in the past")
     _add_backups(parser)
     add_point_arguments(parser, required=True)
+    parser.add_argument("--table", action="append", default=[], metavar="T", help="--rows: only of this one")
+    add_rows_argument(parser)
     add_key_arguments(parser)
     parser = add_verb(verbs, "rescue", rescue, "Put rows or tables of the past back, in one transaction")
     _add_backups(parser)
@@ -51,9 +53,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--table", action="append", required=True, metavar="T", help="a table, or a tree; may be repeated"
     )
-    parser.add_argument(
-        "--key", action="append", default=[], metavar="K", help="one row of it: its key, or a JSON list"
-    )
+    add_key_argument(parser)
     parser.add_argument("--into", default="", metavar="NEW", help="into a new table of this name, beside it")
     parser.add_argument(
         "--conflicts",
@@ -154,9 +154,10 @@ def difference(args: argparse.Namespace, out: Output) -> int:
     """`difference PATH`"""
     with open_existing(args.path, out) as database, _past(args, database, out) as past:
         found = out.follow(difference_task(past, database))
+        written, words = write_rows(args, past, database, out)
         reached = past.reached
-    value = {"tables": [asdict(table) for table in found], **reached_value(reached)}
-    out.result(value, [*reached_lines(reached), *_difference_words(found)])
+    value = {"tables": [asdict(table) for table in found], **reached_value(reached), **written}
+    out.result(value, [*reached_lines(reached), *_difference_words(found), *words])
     return FINE
 
 
@@ -175,7 +176,7 @@ def rescue(args: argparse.Namespace, out: Output) -> int:
         raise InvalidArgument(argument="--key and --into", issue="they need one --table")
     conflicts = Conflicts(args.conflicts)
     with open_existing(args.path, out) as database, _past(args, database, out) as past:
-        keys = _key_bytes(past, args.table[0], args.key) if args.key else None
+        keys = key_bytes(past, args.table[0], args.key) if args.key else None
         choices = [Choice(name, keys, args.into) for name in args.table]
         if args.preview:
             tables = out.follow(rescue_preview_task(past, database, choices, conflicts))
@@ -205,33 +206,6 @@ def _rescued_words(tables: Sequence[RescuedTable]) -> list[str]:
         for t in tables
     ]
     return columns(rows, ("table", "put back", "overwritten", "removed", "left as they are"))
-
-
-def _key_bytes(past: Past, name: str, texts: Sequence[str]) -> tuple[bytes, ...]:
-    """The rows of these keys, as a rescue takes them; raises `InvalidArgument` where there is none."""
-    found: list[bytes] = []
-    with past.begin() as txn:
-        if name not in past.store.tables():
-            return tuple(text.encode() for text in texts)
-        table = txn.table(name)
-        for text in texts:
-            key = _key(text)
-            page = table.page(None, 1, start=key, cell_limit=1)
-            if not page or table.key_of(page[0][0]) != (key if isinstance(key, tuple) else (key,)):
-                raise InvalidArgument(argument="--key", issue=f"{name} had no row {text} at that point")
-            position = page[0][0][0]
-            assert isinstance(position, bytes), "a position by key is the bytes of the key"
-            found.append(position)
-    return tuple(found)
-
-
-def _key(text: str) -> Any:
-    """A JSON list of values, a JSON value, or else the text itself."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _folder(args: argparse.Namespace, database: Database) -> Path:
