@@ -110,6 +110,8 @@ class TransactionCounters:
     active: int
     begun: int
     committed: int
+    written: int
+    """Of those committed, the ones that had changed something."""
     aborted: int
     deadlocks: int
     lock_waits: int

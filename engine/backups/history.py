@@ -139,9 +139,9 @@ def kept_backup(path: Path) -> KeptBackup | None:
 
 def noted(database: Database, origin: BackupOrigin, take: Callable[[], BackupInfo]) -> BackupInfo:
     """Take a backup, and keep beside it who asked for it and how many rows there were."""
-    before, committed = _count(database), _committed(database)
+    before, written = _count(database), _written(database)
     info = take()
-    is_exact = before is not None and _committed(database) == committed and before == _count(database)
+    is_exact = before is not None and _written(database) == written and before == _count(database)
     counts = None if before is None else replace(before, is_exact=is_exact)
     write_proof(KeptBackup(info, origin, noted=counts))
     return info
@@ -306,8 +306,8 @@ def _count(database: Database) -> RowCounts | None:
         return None
 
 
-def _committed(database: Database) -> int:
-    return database.status().transactions.committed
+def _written(database: Database) -> int:
+    return database.status().transactions.written
 
 
 def _proof_path(backup: Path) -> Path:

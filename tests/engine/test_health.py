@@ -37,7 +37,7 @@ STATUS = StoreStatus(
     log=LogStatus(1000, 1000, 1 << 26, 1, 1 << 26, 10, 1000, 5, 0, SyncMode.DURABLE, 0, "checkpoint"),
     checkpoint=CheckpointStatus(900, 0.0, 900, 1, 0.1, 10, 100, 1 << 30),
     cache=CacheStatus(8192, 1000, 10, 8192, 100, 1, 0, 0),
-    transactions=TransactionCounters(1, 10, 9, 0, 0, 0, 0, 1.0),
+    transactions=TransactionCounters(1, 10, 9, 5, 0, 0, 0, 0, 1.0),
     waiters=0,
 )
 EVIDENCE = Evidence(FIGURES, STATUS, Config())

@@ -15,7 +15,7 @@ import pytest
 from engine import errors
 from engine.backups.backup import list_backups
 from engine.backups.claim import CLAIM, claimed
-from engine.backups.history import KeptBackup, RowCounts, kept_backup, kept_backups, write_proof
+from engine.backups.history import KeptBackup, RowCounts, kept_backup, kept_backups, noted, write_proof
 from engine.backups.rehearsal import checksum_task, rehearse_task, room_needed
 from engine.backups.restore import restore_task
 from engine.database import Database
@@ -92,6 +92,18 @@ def test_a_backup_that_lost_rows_is_not_proved(taken: BackupInfo, tmp_path: Path
     assert not kept.is_proved
     assert (kept.setback.step, kept.setback.code) == (ProofStep.RESTORED, -69)
     assert scratch_left(tmp_path) == []
+
+
+def test_who_only_reads_while_a_backup_is_taken_does_not_make_its_numbers_doubtful(
+    taken: BackupInfo, database: Database
+) -> None:
+    def take() -> BackupInfo:
+        with database.transaction(read_only=True) as txn:
+            assert len(txn.tree("t")) == 300
+        return taken
+
+    noted(database, BackupOrigin.SCHEDULED, take)
+    assert kept_of(taken).noted == RowCounts({"people": 1200}, {"t": 300}, is_exact=True)
 
 
 def test_numbers_noted_while_others_committed_are_not_held_against_a_backup(

@@ -54,6 +54,7 @@ named! {
     Counter {
         Begun = "begun",
         Committed = "committed",
+        Written = "written",
         Aborted = "aborted",
         Conflicts = "conflicts",
         Deadlocks = "deadlocks",

@@ -173,6 +173,9 @@ impl Shared {
         self.locks.ended(state.id);
         let counter = if status == Status::Committed { Counter::Committed } else { Counter::Aborted };
         self.stats.add(counter, 1);
+        if status == Status::Committed && !state.first_lsn().is_none() {
+            self.stats.add(Counter::Written, 1);
+        }
     }
 }
 

@@ -142,6 +142,9 @@ impl Transaction {
         roll.end(self.id(), &self.deltas);
         registry.ended(self.id());
         shared.stats.add(Counter::Committed, 1);
+        if self.has_written() {
+            shared.stats.add(Counter::Written, 1);
+        }
         Some(at)
     }
 
