@@ -70,6 +70,7 @@ class Moments:
         self._commits: dict[int, tuple[Commit, ...]] = {}
         self._backups = tuple(backups)
         self.stops: tuple[Stop, ...] = ()
+        self._begin: float | None = None
         self._sort()
 
     def show_backups(self, backups: Sequence[KeptBackup]) -> None:
@@ -88,10 +89,7 @@ class Moments:
 
     def begin(self) -> float:
         """The oldest moment that is shown."""
-        moments = [kept.info.taken_at for kept in self._backups]
-        if self.line is not None and self.line.stretches:
-            moments.append(self.line.stretches[0].began_at)
-        return min(moments, default=self.now)
+        return self.now if self._begin is None else self._begin
 
     def gaps(self) -> tuple[Gap, ...]:
         """Times since the oldest backup from which no log is kept."""
@@ -152,6 +150,10 @@ class Moments:
         return counts
 
     def _sort(self) -> None:
+        moments = [kept.info.taken_at for kept in self._backups]
+        if self.line is not None and self.line.stretches:
+            moments.append(self.line.stretches[0].began_at)
+        self._begin = min(moments, default=None)
         stops = [
             Stop(StopKind.BACKUP, kept.info.end_lsn, kept.info.taken_at, kept.info.path)
             for kept in self._backups

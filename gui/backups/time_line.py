@@ -16,6 +16,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QPixmap,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
@@ -83,6 +84,9 @@ class BackupTimeLine(QWidget):
         )
         self._view: tuple[float, float] | None = None
         """Begin and end of what is shown, where it was zoomed."""
+        self._marks: tuple[object, list[tuple[QPointF, KeptBackup]]] | None = None
+        self._ground: tuple[object, QPixmap] | None = None
+        """What is drawn under the slider, and what it was drawn for."""
         self.setFixedHeight(136)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -145,6 +149,9 @@ class BackupTimeLine(QWidget):
     def marks(self) -> list[tuple[QPointF, KeptBackup]]:
         """Where each backup is drawn. Those too near to one another stand one above the other."""
         line = self._band().top()
+        known = (self._backups, self.width(), line, self._span())
+        if self._marks is not None and self._marks[0] == known:
+            return self._marks[1]
         lanes = [-1e9] * _LANES
         found = []
         for kept in self._backups:
@@ -152,6 +159,7 @@ class BackupTimeLine(QWidget):
             lane = next((n for n, last in enumerate(lanes) if x - last > 2 * RADIUS + 3), _LANES - 1)
             lanes[lane] = x
             found.append((QPointF(x, line - 12 - lane * (2 * RADIUS + 4)), kept))
+        self._marks = (known, found)
         return found
 
     # What the mouse and the keys do
@@ -318,28 +326,53 @@ class BackupTimeLine(QWidget):
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.drawPixmap(0, 0, self._drawn_ground())
+        band, stop = self._band(), self.current()
+        self._clip(painter, band)
+        if stop is not None and stop.kind is StopKind.BACKUP:
+            self._draw_chosen(painter, [point for point, kept in self.marks() if kept.info.path == stop.name])
+        if stop is not None:
+            draw_handle(painter, self._x(stop.at), 20, band)
+        painter.setClipping(False)
+        if self.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(tone_color(Tone.ACCENT), 1))
+            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
+        painter.end()
+
+    def _drawn_ground(self) -> QPixmap:
+        """All but the slider: drawn once, and again where something of it has changed."""
+        ratio, stop = self.devicePixelRatioF(), self.current()
+        named = stop.name if stop is not None and stop.kind is StopKind.NAMED else ""
+        times = (self._now, self._next_at, self._span())
+        known = (self.size(), ratio, colors(), self._backups, self.moments, times, named)
+        if self._ground is None or self._ground[0] != known:
+            made = QPixmap(self.size() * ratio)
+            made.setDevicePixelRatio(ratio)
+            made.fill(Qt.GlobalColor.transparent)
+            painter = QPainter(made)
+            self._draw_ground(painter)
+            painter.end()
+            self._ground = (known, made)
+        return self._ground[1]
+
+    def _draw_ground(self, painter: QPainter) -> None:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         font = QFont(self.font())
         font.setPixelSize(Size.CAPTION)
         painter.setFont(font)
         self._draw_axis(painter)
         painter.save()
         band = self._band()
-        painter.setClipRect(QRectF(band.left() - RADIUS - 4, 0, band.width() + 2 * RADIUS + 8, self.height()))
+        self._clip(painter, band)
         self._draw_past(painter, band)
-        stop, marks = self.current(), self.marks()
-        draw_states(painter, [(point, proof_tone(kept)) for point, kept in marks], band.top())
-        if stop is not None and stop.kind is StopKind.BACKUP:
-            self._draw_chosen(painter, [point for point, kept in marks if kept.info.path == stop.name])
-        if stop is not None:
-            draw_handle(painter, self._x(stop.at), 20, band)
+        draw_states(painter, [(point, proof_tone(kept)) for point, kept in self.marks()], band.top())
         painter.restore()
         self._draw_next(painter)
         self._draw_legend(painter)
-        if self.hasFocus():
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(tone_color(Tone.ACCENT), 1))
-            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
-        painter.end()
+
+    def _clip(self, painter: QPainter, band: QRectF) -> None:
+        painter.setClipRect(QRectF(band.left() - RADIUS - 4, 0, band.width() + 2 * RADIUS + 8, self.height()))
 
     def _draw_past(self, painter: QPainter, band: QRectF) -> None:
         line, stop = self.moments.line, self.current()

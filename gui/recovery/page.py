@@ -198,8 +198,6 @@ class RecoveryPage(Page):
 
     def _show_signs(self, manager: Any) -> None:
         self._turns.add(partial(self.evidence.show_indicators, manager.indicators))
-        for stepper in (self.theatre.stepper, self.proof.stepper, self.failure.stepper):
-            self._turns.add(partial(stepper.reserve, len(manager.report.stages)))
         self._turns.add(partial(warm, self._parts, self._turns))
 
     def _show_plan(self, plan: RecoveryPlan) -> None:

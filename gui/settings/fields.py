@@ -86,4 +86,4 @@ class SettingLine(QWidget):
         self._problem.setText(f"{value.issue}. {value.fix}" if isinstance(value, Problem) else "")
         self._problem.setVisible(wrong)
         if isinstance(self._editor, QLineEdit):
-            set_look(self._editor, invalid="true" if wrong else "false")
+            set_look(self._editor, invalid="true" if wrong else "")

@@ -7,11 +7,12 @@ parts together, all of it in one go on the interface thread.
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 
 import pyqtgraph
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory, QWidget
 
@@ -34,7 +35,8 @@ class ThemeManager(QObject):
 
     The palettes are our own on every platform: asking Qt for a colour scheme has no effect on
     some of them. In the mode `system` the platform's answer is followed as it changes. What can
-    be seen changes at once; what is hidden, when it is shown again.
+    be seen changes part by part, one a turn of the event loop, and is drawn when the last has; what is
+    hidden, when it is shown again.
     """
 
     def __init__(self, application: QApplication, mode: ThemeMode = ThemeMode.SYSTEM) -> None:
@@ -48,6 +50,13 @@ class ThemeManager(QObject):
         application.styleHints().colorSchemeChanged.connect(self._follow_system)
         self._dressed: list[QWidget] = []
         self._behind: list[QWidget] = []
+        self._waiting: deque[QWidget] = deque()
+        self._held: list[QWidget] = []
+        """Windows that are not drawn until all their parts have changed: nobody sees two themes at once."""
+        self._next = QTimer(self)
+        self._next.setSingleShot(True)
+        self._next.setInterval(0)
+        self._next.timeout.connect(self._dress_next)
         self._apply()
 
     @property
@@ -93,9 +102,22 @@ class ThemeManager(QObject):
         self._application.setPalette(_palette(now))
         known = [part for part in self._dressed if shiboken6.isValid(part)]
         self._behind = [part for part in known if not part.isVisible()]
-        for part in known:
-            if part.isVisible():
-                self._dress_again(part)
+        self._waiting = deque(part for part in known if part.isVisible())
+        for window in {part.window() for part in self._waiting}:
+            if window not in self._held:
+                self._held.append(window)
+                window.setUpdatesEnabled(False)
+        self._next.start()
+
+    def _dress_next(self) -> None:
+        if self._waiting:
+            self._next.start()
+            self._dress_again(self._waiting.popleft())
+            return
+        for window in self._held:
+            if shiboken6.isValid(window):
+                window.setUpdatesEnabled(True)
+        self._held.clear()
 
     def _dress_again(self, part: QObject) -> None:
         if isinstance(part, QWidget) and shiboken6.isValid(part):

@@ -367,6 +367,21 @@ def test_three_hundred_backups_never_block_the_interface(
         until(lambda: chosen(page).name == "full-copy-149")
 
 
+def test_moving_the_slider_draws_nothing_else_again(with_backup: MainWindow, until: Until) -> None:
+    page = page_of(with_backup)
+    copies(chosen(page), [1, 2, 3])
+    page.refresh()
+    until(lambda: page.model.rowCount() == 4)
+    until(lambda: page.time_line.moments.line is not None)
+    line = page.time_line
+    line.go_to(0)
+    ground = line._drawn_ground()
+    line.go_to(2)
+    assert line._drawn_ground() is ground
+    line.show_backups(line._backups[:2], None)
+    assert line._drawn_ground() is not ground
+
+
 def test_a_database_without_a_proved_backup_is_told_on_the_overview_with_a_button(
     filled: MainWindow, until: Until
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtWidgets import QWidget
 
 from engine.catalogue import entries
 from engine.errors import IoError, by_code
@@ -80,14 +81,33 @@ def test_the_safe_button_of_a_question_has_the_focus(qtbot, theme):
         bar._yes.click()
 
 
-def test_steps_change_without_being_built_again(qtbot, theme):
+def test_steps_are_drawn_by_one_widget_and_told_in_words(qtbot, theme):
     stepper = Stepper()
     qtbot.addWidget(stepper)
     stepper.set_steps([Step("One", StepState.RUNNING), Step("Two")])
-    first = stepper._lines[0][1]
+    stepper.resize(400, stepper.sizeHint().height())
+    before = stepper.grab().toImage()
     stepper.set_steps([Step("One", StepState.DONE, "all well", "12 ms"), Step("Two", StepState.RUNNING)])
-    assert stepper._lines[0][1] is first
-    assert stepper._lines[0][0].accessibleName() == "done"
+    assert stepper.grab().toImage() != before
+    assert stepper.findChildren(QWidget) == []
+    assert stepper.accessibleDescription() == "One: done. all well 12 ms\nTwo: running."
+
+
+def test_only_a_line_that_changed_is_drawn_again(qtbot, theme):
+    asked = []
+
+    class Watched(Stepper):
+        def update(self, *where):
+            asked.append(where)
+
+    stepper = Watched()
+    qtbot.addWidget(stepper)
+    stepper.set_steps([Step("One", time="1 ms"), Step("Two", time="1 ms"), Step("Three", time="1 ms")])
+    asked.clear()
+    stepper.set_steps(
+        [Step("One", time="1 ms"), Step("Two", time="1 ms", detail="x"), Step("Three", time="1 ms")]
+    )
+    assert asked == [(0, round(stepper._top(1)), stepper.width(), stepper._high())]
 
 
 def test_a_chart_keeps_a_quarter_of_an_hour_in_fixed_room(qtbot, theme):

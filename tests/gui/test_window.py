@@ -90,7 +90,7 @@ def test_a_window_without_a_database_offers_only_what_needs_none(window):
     assert window.actions_registry.get("database.open").isEnabled()
 
 
-def test_a_change_of_theme_costs_what_is_seen_and_reaches_every_part(window):
+def test_a_change_of_theme_costs_what_is_seen_and_reaches_every_part(qtbot, window):
     frames = window._frames
     chrome = (window.navigation, window.menuBar(), window.status_strip)
 
@@ -98,6 +98,8 @@ def test_a_change_of_theme_costs_what_is_seen_and_reaches_every_part(window):
         return DARK.window in part.styleSheet()
 
     window.actions_registry.get("theme.dark").trigger()
+    assert not window.updatesEnabled(), "a window in two themes at once is not to be seen"
+    qtbot.waitUntil(window.updatesEnabled)
     assert all(is_dark(part) for part in chrome)
     assert [name for name, frame in frames.items() if is_dark(frame)] == ["welcome"], "no page that is hidden"
     window.show_page("settings")
