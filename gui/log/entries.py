@@ -70,6 +70,14 @@ class EntriesModel(QAbstractTableModel):
         )[place]
 
 
+_WIDTHS = {
+    EntriesModel.LSN: 112,
+    EntriesModel.TXN: 96,
+    EntriesModel.OPERATION: 124,
+    EntriesModel.SIZE: 76,
+}
+
+
 class EntriesCard(Card):
     """The end of the log as a list."""
 
@@ -87,8 +95,12 @@ class EntriesCard(Card):
         self._view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._view.verticalHeader().hide()
         self._view.verticalHeader().setDefaultSectionSize(26)
+        self._view.setWordWrap(False)
+        self._view.setTabKeyNavigation(False)
+        # Not as wide as what is in them: that asks for every cell of every line, each time it is laid out.
         header = self._view.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        for place, width in _WIDTHS.items():
+            self._view.setColumnWidth(place, width)
         header.setSectionResizeMode(EntriesModel.TREE, QHeaderView.ResizeMode.Stretch)
         self._view.setAccessibleName(self.tr("Newest entries of the log"))
         self.add(self._view)

@@ -8,6 +8,7 @@ import pytest
 
 import engine
 from engine.types import Outcome
+from gui.log.entries import EntriesCard, EntriesModel
 from gui.tour.crash import Victim
 from gui.tour.victim import TREE, key
 
@@ -86,6 +87,23 @@ def test_the_newest_entries_of_the_log_are_listed(qtbot, window, session):
     qtbot.waitUntil(lambda: model.rowCount() > 0, timeout=10_000)
     sizes = [model.index(line, model.LSN).data() for line in range(model.rowCount())]
     assert sizes == sorted(sizes, key=lambda text: -int(text.replace(",", "")))
+
+
+def test_a_long_list_of_entries_is_laid_out_without_reading_all_of_it(qtbot, window, monkeypatch):
+    card, asked, read = EntriesCard(window.shell), set(), EntriesModel.data
+
+    def data(model, index, *role):
+        asked.add(index.row())
+        return read(model, index, *role)
+
+    monkeypatch.setattr(EntriesModel, "data", data)
+    qtbot.addWidget(card)
+    card.resize(600, 300)
+    entry = {"lsn": 1, "txn": 1, "op": "Insert", "tree": "t", "bytes": 9}
+    card.model.show_entries([entry] * 200)
+    card.grab()
+    assert asked
+    assert max(asked) < 100, "what is out of view is not read to find out how wide a column is"
 
 
 @pytest.mark.parametrize("page", ["overview", "log", "activity"])
