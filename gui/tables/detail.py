@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QTextCursor, QTextOption
 from PySide6.QtWidgets import QComboBox, QFrame, QPlainTextEdit, QWidget
 
 from engine.types import ColumnInfo, Isolation
 from gui.models import cells
 from gui.models.row_cache import Row
 from gui.tasks import EngineSession
+from gui.tasks.turns import Turns
 from gui.theme import Space, Tone
 from gui.widgets import Pill, button, column, formats, label, row, tool_button
 
 SHOWN_TEXT = 2 * 1024 * 1024
 """Longer texts are shown up to here; writing all of a larger one would stop the window."""
+LONGEST_LINE = 96 * 1024
+"""Of a text with a longer line only so much is shown: a line is laid out in one go."""
+_AT_ONCE = 64 * 1024
+"""Characters that are laid out in one turn of the event loop: some 10 ms."""
+_LONG_WORD = re.compile(r"\S{1024}")
+"""Where to break such words well takes time that grows with the square of their length: minutes for one of
+2 MiB. They are broken anywhere."""
 
 
 def read_value(database: Any, table: str, key: tuple[Any, ...], place: int) -> Any:
@@ -42,6 +54,7 @@ class ValuePane(QFrame):
         self._value: Any = None
         self._column: ColumnInfo | None = None
         self._wanted = 0
+        self._turns = Turns(self)
         self._name = label("", "strong")
         self._kind = Pill()
         self._note = label("", "caption", wrap=True)
@@ -63,6 +76,7 @@ class ValuePane(QFrame):
     def clear(self) -> None:
         """Show that no cell is chosen."""
         self._wanted += 1
+        self._turns.drop()
         self._column = None
         self._name.setText(self.tr("Value"))
         self._kind.hide()
@@ -118,32 +132,60 @@ class ValuePane(QFrame):
         second = self._form.currentIndex() == 1
         value = self._value
         if isinstance(value, bytes):
-            text = value[:SHOWN_TEXT].decode("utf-8", "replace") if second else cells.hex_dump(value)
+            text = value[:_AT_ONCE].decode("utf-8", "replace") if second else cells.hex_dump(value)
         elif second:
             text = json.dumps(_as_json(value), indent=2, ensure_ascii=False)
         else:
-            text = cells.full_text(value)[:SHOWN_TEXT]
+            text = cells.full_text(value)
+        whole = not isinstance(value, bytes) and not second and len(text) == _room(text)
         with QSignalBlocker(self._text):
-            self._text.setPlainText(text)
-        whole = not isinstance(value, bytes) and not second and not _is_longer(value)
-        self._text.setReadOnly(not whole)
+            # Before its lines are broken in another way: the old text would be laid out once more.
+            self._text.clear()
         wrap = QPlainTextEdit.LineWrapMode
-        self._text.setLineWrapMode(wrap.NoWrap if isinstance(value, bytes) else wrap.WidgetWidth)
+        is_dump = isinstance(value, bytes) and not second
+        self._text.setLineWrapMode(wrap.NoWrap if is_dump else wrap.WidgetWidth)
+        self._fill(text[: _room(text)], whole)
         self._stage.hide()
         self._note.setText(self._size_note(value))
+
+    def _fill(self, text: str, is_editable: bool) -> None:
+        """Show a text, a piece a turn; what is not all there yet cannot be edited."""
+        mode = QTextOption.WrapMode
+        is_long = _LONG_WORD.search(text) is not None
+        self._text.setWordWrapMode(mode.WrapAnywhere if is_long else mode.WrapAtWordBoundaryOrAnywhere)
+        self._turns.drop()
+        pieces = list(_pieces(text))
+        with QSignalBlocker(self._text):
+            self._text.setPlainText(pieces[0])
+        for piece in pieces[1:]:
+            self._turns.add(partial(self._append, piece))
+        self._text.setReadOnly(len(pieces) > 1 or not is_editable)
+        if len(pieces) > 1:
+            self._turns.add(partial(self._has_filled, is_editable))
+
+    def _append(self, piece: str) -> None:
+        end = QTextCursor(self._text.document())
+        end.movePosition(QTextCursor.MoveOperation.End)
+        with QSignalBlocker(self._text):
+            end.insertText(piece)
+
+    def _has_filled(self, is_editable: bool) -> None:
+        # There is nothing to undo before somebody has typed.
+        self._text.document().clearUndoRedoStacks()
+        self._text.setReadOnly(not is_editable)
 
     def _size_note(self, value: Any) -> str:
         if isinstance(value, bytes):
             return self.tr("{size}, shown as bytes; blobs are changed by importing.").format(
                 size=formats.size(len(value))
             )
-        if _is_longer(value):
-            return self.tr("The first 2 MiB of {count} characters.").format(count=formats.count(len(value)))
-        return (
-            self.tr("{count} characters").format(count=formats.count(len(value)))
-            if isinstance(value, str)
-            else ""
-        )
+        if not isinstance(value, str):
+            return ""
+        count, room = formats.count(len(value)), _room(value)
+        if room < len(value):
+            words = self.tr("The first {shown} of {count} characters.")
+            return words.format(shown=formats.count(room), count=count)
+        return self.tr("{count} characters").format(count=count)
 
     def _offer(self) -> None:
         """Offer to stage what was typed, and say so where it does not fit the column."""
@@ -176,12 +218,33 @@ class ValuePane(QFrame):
         self._text.setFocus(Qt.FocusReason.OtherFocusReason)
 
 
-def _is_longer(value: Any) -> bool:
-    return isinstance(value, str) and len(value) > SHOWN_TEXT
+def _room(text: str) -> int:
+    """How many of its characters are shown."""
+    shown = text[:SHOWN_TEXT]
+    # One step for a text that ends within it, and none longer than the line: this may be asked often.
+    begin = 0
+    while len(shown) - begin > LONGEST_LINE:
+        end = shown.rfind("\n", begin, begin + LONGEST_LINE + 1)
+        if end < 0:
+            return begin + LONGEST_LINE
+        begin = end + 1
+    return len(shown)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces that are laid out in one turn: whole lines, as a line is laid out as a whole."""
+    begin = 0
+    while len(text) - begin > _AT_ONCE:
+        end = text.find("\n", begin + _AT_ONCE // 2)
+        if end < 0:
+            break
+        yield text[begin : end + 1]
+        begin = end + 1
+    yield text[begin:]
 
 
 def _as_json(text: str) -> Any:
-    if len(text) > SHOWN_TEXT:
+    if len(text) > LONGEST_LINE:
         return None
     try:
         return json.loads(text)
