@@ -91,7 +91,7 @@ struct Work {
     gate: Mutex<()>,
     wake: Condvar,
     /// One at a time gives pages back: two could give back the same, and the second one when
-    /// somebody else uses it.
+    /// somebody else uses it. A close holds it to its end: nobody changes pages behind it.
     giving_back: Mutex<()>,
 }
 
@@ -247,14 +247,21 @@ impl Store {
         self.work.clean()?;
         self.work.checkpoint_if_due()?;
         self.work.redo_some(1)?;
-        self.work.give_back(&mut || true)?;
+        self.give_back()?;
         self.work.complete_recovery()
     }
 
     /// Gives back at once what was dropped and nobody can see any more, as the background does by
-    /// and by.
+    /// and by. `StoreClosed` where it is closed meanwhile.
     pub fn give_back(&self) -> Result<()> {
-        if self.is_view() { Ok(()) } else { self.work.give_back(&mut || true) }
+        if self.is_view() {
+            return Ok(());
+        }
+        let given = self.work.give_back(&mut || self.work.is_going());
+        given.map_err(|error| match error.code {
+            Code::Cancelled => Error::new(Code::StoreClosed).because(error),
+            _ => error,
+        })
     }
 
     /// Rolls back the transactions still active, writes everything out and marks the shutdown
@@ -272,6 +279,7 @@ impl Store {
             return Err(error);
         }
         let is_redone = self.redo_before_close()?;
+        let _turn = self.work.giving_back.lock();
         let aborted = match self.end_transactions() {
             Ok(aborted) => aborted,
             // A loser that needs a page which could not be redone waits for the next recovery.
@@ -424,6 +432,9 @@ impl Work {
 
     fn give_back(&self, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
         let _turn = self.giving_back.lock();
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         self.shared.roll_back_orphans(keep_on)?;
         tidy(&self.shared, keep_on)?;
         collect(&self.shared, keep_on).map(|_| ())
@@ -451,6 +462,8 @@ mod panic_tests;
 mod pin_tests;
 #[cfg(test)]
 mod race_tests;
+#[cfg(test)]
+pub(crate) mod racing;
 #[cfg(test)]
 mod recovering_tests;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::ends::log_end;
 use super::follower::{Follower, Phase};
 use super::log_mending::kept_nowhere;
 use super::rejoin;
-use super::shipper::{Shipper, too_late};
+use super::shipper::{Shipper, durable_bytes, too_late};
 use super::standing::{Role, Standing, superseded};
 use super::{diverged, incomplete};
 use crate::disk::{Disk, OpenMode};
@@ -226,7 +226,7 @@ impl Follower {
         if at > from {
             let mut bytes = (vec![0; (at.0 - from.0) as usize], vec![0; (at.0 - from.0) as usize]);
             file.read_at(&mut bytes.0, same_offset(from, same.start))?;
-            log.durable_bytes(from, &mut bytes.1)?;
+            durable_bytes(log, from, &mut bytes.1)?;
             if bytes.0 != bytes.1 {
                 return Err(diverged("its log is of another history"));
             }

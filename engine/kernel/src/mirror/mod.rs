@@ -47,6 +47,8 @@ mod mending;
 mod mending_tests;
 mod mirrors;
 mod pulse;
+#[cfg(test)]
+mod race_tests;
 mod rejoin;
 mod shipper;
 pub mod standing;

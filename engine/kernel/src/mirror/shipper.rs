@@ -6,7 +6,7 @@
 
 use crate::checkpoint::Tables;
 use crate::disk::{Disk, File, OpenMode, secure};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::log::record::{self, Flaw};
 use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use crate::log::{InUse, Log, Op};
@@ -100,7 +100,7 @@ impl Shipper {
             let segment = holding(&used, at).ok_or_else(|| too_late(at))?;
             self.open_up_to(&used, &segment)?;
             let most = (segment.limit.min(to).0 - at.0).min(CHUNK as u64) as usize;
-            let read = self.log.durable_bytes(at, &mut chunk[..most])?;
+            let read = durable_bytes(&self.log, at, &mut chunk[..most])?;
             if read == 0 {
                 return Err(Error::internal("durable log that cannot be read"));
             }
@@ -191,6 +191,14 @@ fn mark(body: &[u8], end: Lsn, incarnation: Incarnation) -> Result<Mark> {
 /// The segment whose stream bytes `lsn` is one of.
 fn holding(used: &[InUse], lsn: Lsn) -> Option<InUse> {
     used.iter().rev().find(|s| s.start <= lsn && lsn < s.limit).copied()
+}
+
+/// As [`Log::durable_bytes`]; `MirrorIncomplete` where the log is cut meanwhile.
+pub(super) fn durable_bytes(log: &Log, lsn: Lsn, bytes: &mut [u8]) -> Result<usize> {
+    log.durable_bytes(lsn, bytes).map_err(|error| match error.code {
+        Code::InvalidArgument => too_late(lsn).because(error),
+        _ => error,
+    })
 }
 
 /// The log was cleaned up beyond where the mirror is.

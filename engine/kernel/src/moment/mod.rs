@@ -40,11 +40,12 @@ mod view;
 
 #[cfg(test)]
 mod dropping_tests;
-
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod kill_tests;
+#[cfg(test)]
+mod race_tests;
 #[cfg(test)]
 mod rubbish_tests;
 #[cfg(test)]
