@@ -146,7 +146,8 @@ class Job:
     def cancelled(self) -> bool: ...
     def progress(self) -> dict[str, Any]:
         """Keys: stage (text), done, total (units: `unit`), unit (bytes|rows|pages|records), rows;
-        records, pages, bytes: what a pass of recovery has gone through until now, 0 where not counted."""
+        records, pages, bytes: what a pass of recovery has gone through until now, 0 where not counted;
+        unfinished: while the log is read, the changes of transactions that have not ended so far."""
 
 @final
 class Store:
@@ -162,7 +163,8 @@ class Store:
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
         image_every_changes, snapshot_log_bytes, transaction_log_bytes,
-        aborts_long_transactions, mirror_hold_bytes, mirror_patience_s, gives_up_mirrors,
+        aborts_long_transactions, mirror_hold_bytes, mirror_patience_s, gives_up_mirrors, backup_folders and log_places (lists: where a
+        recovery finds pages that the log does not bring back),
         read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
@@ -592,8 +594,10 @@ class Recovery:
         An error with the field `installing` comes after the decision: the next open finishes it.
         Any other error from an overlay leaves the originals as they were.
         """
-    def rehearsed(self) -> dict[str, Any]:
-        """Carries a rehearsal to its end, drops it, releases LOCK. Keys: bytes."""
+    def rehearsed(self, job: Job | None = None) -> dict[str, Any]:
+        """Carries a rehearsal to its end, drops it, releases LOCK. Keys: bytes.
+
+        Raises Cancelled where `job` was cancelled; it is dropped then too."""
     def look(self) -> Store:
         """What a rehearsal came to, open and read-only; LOCK is held until it is closed."""
     def revert(self) -> None:

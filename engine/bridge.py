@@ -90,9 +90,16 @@ def open_store(path: Path, config: Config, *, read_only: bool = False) -> _kerne
 def begin_recovery(path: Path, config: Config, ground: str, beside: Path | None = None) -> _kernel.Recovery:
     """Take the database's lock for a recovery, and settle what an earlier one left.
 
-    `ground` is one of `engine.recovery.ground`; a rehearsal writes to the folder `beside`.
+    `ground` is one of `engine.recovery.ground`; a rehearsal writes to the folder `beside`. A page that
+    the log does not bring back is taken from a mirror, or from the backups in their folder.
     """
-    return Recovery.begin(str(path), store_options(config), ground, str(beside) if beside else None)
+    archive = [str(Path(config.archive_location).expanduser())] if config.archive_location else []
+    options = {
+        **store_options(config),
+        "backup_folders": [str(config.backup_folder_of(path))],
+        "log_places": [str(path), *archive],
+    }
+    return Recovery.begin(str(path), options, ground, str(beside) if beside else None)
 
 
 def look_at_snapshot(

@@ -303,6 +303,12 @@ class Config:
         _refuse(problems + config.problems(), "")
         return config
 
+    def backup_folder_of(self, directory: Path) -> Path:
+        """Where the backups of the database in `directory` go: as set, or beside it."""
+        if self.backup_folder:
+            return Path(self.backup_folder).expanduser().absolute()
+        return directory.with_name(f"{directory.stem} backups")
+
     def problems(self) -> list[Problem]:
         """Settings that are right each by itself and wrong together."""
         found = []

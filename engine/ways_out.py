@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.backups.backup import list_backups
+from engine.config import Config, load
 from engine.errors import HoldfastError
 from engine.mirrors.register import Heir, heirs
 from engine.recovery.fallbacks import Fallback, FallbackKind, backup_offer, mirror_offer, offers
@@ -20,9 +21,9 @@ def offers_task(path: Path, backups: Path | None = None) -> Task[tuple[Fallback,
     """Every way with its cost, the one that loses least first; changes nothing.
 
     A mirror is offered where the database has one. `backups` is the folder that its backups are in;
-    None for the one beside it. Work with progress and cancel; start it, or run it.
+    None for the one that its settings name. Work with progress and cancel; start it, or run it.
     """
-    folder = backups if backups is not None else path.with_name(f"{path.stem} backups")
+    folder = backups if backups is not None else folder_of_backups(path)
 
     def work(task: Task[tuple[Fallback, ...]]) -> tuple[Fallback, ...]:
         mirror, backup = offer_of_mirror(path), offer_of_backup(folder)
@@ -34,9 +35,21 @@ def offers_task(path: Path, backups: Path | None = None) -> Task[tuple[Fallback,
 
 def copies(path: Path, backups: Path | None = None) -> tuple[Fallback, ...]:
     """The mirror and the backup that can take its place now, where there are any; reads no page."""
-    folder = backups if backups is not None else path.with_name(f"{path.stem} backups")
+    folder = backups if backups is not None else folder_of_backups(path)
     mirror, backup = offer_of_mirror(path), offer_of_backup(folder)
     return tuple(way for way in (mirror, backup) if way is not None and way.is_possible)
+
+
+def folder_of_backups(path: Path) -> Path:
+    """Where the backups of a database are that need not be open; reads its settings.
+
+    The folder beside it where these cannot be read.
+    """
+    try:
+        settings = load(path)
+    except HoldfastError:
+        settings = Config()
+    return settings.backup_folder_of(path)
 
 
 def offer_of_mirror(path: Path) -> Fallback | None:

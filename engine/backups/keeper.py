@@ -62,8 +62,7 @@ class BackupKeeper(Keeper[BackupInfo]):
     @property
     def folder(self) -> Path:
         """Where the backups of this database go."""
-        chosen, path = self._database.config.backup_folder, self._database.path
-        return Path(chosen).expanduser().absolute() if chosen else path.with_name(f"{path.stem} backups")
+        return self._database.config.backup_folder_of(self._database.path)
 
     def identity(self) -> str:
         """What the backups of this database say that they are of."""

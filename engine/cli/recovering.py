@@ -44,7 +44,10 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         "--history", action="store_true", help="show the recoveries that the database has been through"
     )
     parser.add_argument(
-        "--backups", metavar="DIR", type=Path, help="where its backups are; else the folder beside it"
+        "--backups",
+        metavar="DIR",
+        type=Path,
+        help="where its backups are; else where its settings say",
     )
     parser.add_argument("--to", metavar="TARGET", help="the new database of a salvage")
 

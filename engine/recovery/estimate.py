@@ -60,6 +60,8 @@ _USUALLY_BEFORE_S = 0.15
 """What the stages take that come before the log is read."""
 _REMEMBERED = 10
 """Recoveries before this one that count."""
+_TELLING_SHARE = 0.03
+"""So much of the log has to have been read before it tells how unfinished work grows."""
 _MOST_SLOWNESS = 10.0
 """A pass that took longer than so many times the usual says something about that day only."""
 
@@ -155,13 +157,16 @@ class Estimator:
         self._first_done = 0.0
         self._done = 0.0
         self._spent_s = 0.0
+        self._unfinished = 0
+        self._grown_from = (0.0, 0)
+        """Bytes of log and unfinished changes, where such work last ended."""
         self._usual_s = 0.0
         """How long what was done until now takes at the usual rates."""
 
     def remaining_s(self, now: float, stage: int, progress: Mapping[str, Any]) -> float | None:
         """Seconds left at the moment `now`; None before there is anything to judge by.
 
-        `stage` counts from 1; `progress` is the kernel's: `stage`, `done`, `total`.
+        `stage` counts from 1; `progress` is the kernel's: `stage`, `done`, `total`, `unfinished`.
         """
         name = self._name(stage, progress)
         if not name:
@@ -207,6 +212,21 @@ class Estimator:
         told = int(progress.get("total") or 0)
         if name == "log validation" and progress.get("stage") == name and 0 < told < self.work.log_bytes:
             self.work = replace(self.work, log_bytes=told)
+        if name == "log validation" and progress.get("stage") == name and "unfinished" in progress:
+            self._foresee_undo(progress)
+
+    def _foresee_undo(self, progress: Mapping[str, Any]) -> None:
+        """Before analysis: what has not ended so far goes on as it has since something ended last."""
+        changes = int(progress["unfinished"])
+        done, total = float(progress.get("done") or 0), float(progress.get("total") or 0)
+        if changes < self._unfinished:
+            self._grown_from = done, changes
+        self._unfinished = changes
+        since, first = self._grown_from
+        more = 0.0
+        if done - since > _TELLING_SHARE * total:
+            more = (changes - first) / (done - since) * max(0.0, total - done)
+        self.work = replace(self.work, undo_changes=changes + round(more))
 
     def _share(self, name: str, progress: Mapping[str, Any], is_new: bool) -> tuple[float, float]:
         """Bytes done and in all of a pass: its own figures once it tells them."""

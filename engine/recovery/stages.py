@@ -363,7 +363,7 @@ def finalise(context: RecoveryContext, job: Job) -> Metrics:
     """A checkpoint, the markers, the report; the open database passes to the caller."""
     kernel = context.running()
     if context.ground is Ground.REHEARSAL:
-        return {"bytes_written": kernel.rehearsed()["bytes"]}
+        return {"bytes_written": kernel.rehearsed(job)["bytes"]}
     try:
         context.store = kernel.finish(job)
     except HoldfastError as error:

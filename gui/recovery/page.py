@@ -95,6 +95,7 @@ class RecoveryPage(Page):
     def _connect(self) -> None:
         work, foot, remedies = self.work, self.foot, self.remedies
         self.behind.ended.connect(self._read_history)
+        self.behind.shown_changed.connect(self.past.show_going_on)
         self.shell.recovery_needed.connect(self.guide)
         work.looked.connect(self._show_signs)
         work.planned.connect(self._show_plan)

@@ -22,17 +22,14 @@ class Past(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        empty = EmptyState(
-            "success",
-            self.tr("No recovery is needed"),
-            self.tr("The database was closed properly. It has never had to be recovered."),
-        )
+        self._empty = EmptyState("success", "", "")
         self.model = RecordModel(self._entry_fields(), lambda entry: entry.at, parent=self)
         self.view = RecordView(self.model, self.tr("Earlier recoveries"), (148, 88, 68))
         self.stages = RecordModel(self._stage_fields(), lambda stage: stage.get("name"), parent=self)
         self._note = label("", "caption", wrap=True)
         self._summary = label("", "muted", wrap=True)
-        listed = Card(self.tr("Earlier recoveries"), self.tr("no recovery is needed now"))
+        listed = Card(self.tr("Earlier recoveries"), " ")
+        self._hint = listed.hint
         listed.add(self._note)
         listed.body.addWidget(self.view, 1)
         detail = Card(self.tr("Twelve stages"))
@@ -46,10 +43,27 @@ class Past(QWidget):
         both = QWidget()
         both.setLayout(inner)
         self._stack = QStackedWidget()
-        self._stack.addWidget(empty)
+        self._stack.addWidget(self._empty)
         self._stack.addWidget(both)
         self.setLayout(column(self._stack, gap=0))
         self.view.record_chosen.connect(self._show_entry)
+        self._is_going_on = True
+        self.show_going_on(False)
+
+    def show_going_on(self, is_going_on: bool) -> None:
+        """Say whether a recovery is behind the open database, as the bar above does."""
+        if is_going_on == self._is_going_on:
+            return
+        self._is_going_on = is_going_on
+        if is_going_on:
+            self._hint.setText(self.tr("the one of now is shown above"))
+            title = self.tr("The recovery of now is the first")
+            text = self.tr("The database was opened early. How far its recovery is, is shown above.")
+        else:
+            self._hint.setText(self.tr("no recovery is needed now"))
+            title = self.tr("No recovery is needed")
+            text = self.tr("The database was closed properly. It has never had to be recovered.")
+        self._empty.set_words(title, text)
 
     def show_history(self, history: History) -> None:
         """Show what is kept; the newest is chosen."""

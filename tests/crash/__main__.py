@@ -6,6 +6,7 @@
     python -m tests.crash --sabotage log-sync          the same with a safeguard left out
     python -m tests.crash --matrix --size "1 GiB"      the validation matrix, from runs
     python -m tests.crash --scenario all               every scenario; or the names of some
+    python -m tests.crash --aborts --size "1 GiB"      how soon a recovery answers an abort
 
 With `--recovery early` databases open after analysis and are recovered in the background, with
 `--recovery whole` they are recovered first; without it campaigns take turns, scenarios recover first.
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.units import parse_size
-from tests.crash import matrix, seeds
+from tests.crash import aborts, matrix, seeds
 from tests.crash.kills import Campaign, Violation
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.takeovers import LIMIT_S, Takeovers
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one campaign; the exit status says whether all was well."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.aborts:
+        return abort(options.size)
     if options.matrix or options.scenario:
         opens_early = options.recovery == "early"
         return play(options.scenario or [], options.size, as_matrix=options.matrix, opens_early=opens_early)
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument("--sabotage", choices=seeds.SABOTAGES, help="leave this safeguard out")
     played = parser.add_argument_group("scenarios, each with a database of its own")
     played.add_argument("--matrix", action="store_true", help="print the validation matrix as Markdown")
+    played.add_argument("--aborts", action="store_true", help="ask a recovery to stop in each of its parts")
     names = ["all", *SCENARIOS]
     played.add_argument("--scenario", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     played.add_argument("--size", type=parse_size, default="64 MiB", help="log to be recovered (64 MiB)")
@@ -140,6 +144,15 @@ def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool, opens_early: 
             outcomes.append(matrix.play(SCENARIOS[name], log_bytes, tell, opens_early=opens_early))
         print(matrix.scenarios_markdown(outcomes))
     return 0 if all(outcome.is_right for outcome in outcomes) else 1
+
+
+def abort(log_bytes: int) -> int:
+    """Ask recoveries to stop, and print how soon each answered; 1 where one was late."""
+    answers = aborts.campaign(log_bytes, lambda line: print(line, file=sys.stderr, flush=True))
+    print(aborts.markdown(answers))
+    late = [answer for answer in answers if answer.outcome == "cancelled" and answer.is_late]
+    print(f"\n{len(answers)} aborts, {len(late)} answered later than {aborts.LIMIT_S:g} s")
+    return 1 if late else 0
 
 
 def simulate(

@@ -84,7 +84,7 @@ class _Recorder(Estimator):
         self, work: Work, slowness: Mapping[str, float] | None = None, *, began_at: float = 0.0
     ) -> None:
         super().__init__(work, slowness, began_at=began_at)
-        self.samples: list[tuple[float, int, str, int, int, str]] = []
+        self.samples: list[tuple[float, int, str, int, int, str, int]] = []
         self.began_at = time.monotonic()
         _Recorder.last = self
 
@@ -93,7 +93,8 @@ class _Recorder(Estimator):
         if not samples or at - samples[-1][0] >= _EVERY_S:
             told = str(progress.get("stage") or ""), int(progress.get("done") or 0)
             total, unit = int(progress.get("total") or 0), str(progress.get("unit") or "")
-            samples.append((round(at, 3), stage, *told, total, unit))
+            unfinished = int(progress.get("unfinished") or 0)
+            samples.append((round(at, 3), stage, *told, total, unit, unfinished))
         return super().remaining_s(now, stage, progress)
 
 

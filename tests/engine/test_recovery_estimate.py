@@ -29,7 +29,7 @@ def played(run: dict[str, Any], slower: float = 1.0) -> list[tuple[float, float]
     """Each moment of a run with the estimate made then, both in seconds."""
     estimator = Estimator(Work(run["log_bytes"], run["page_bytes"]))
     told = []
-    for at, stage, name, done, total, unit in run["samples"]:
+    for at, stage, name, done, total, unit, *more in run["samples"]:
         if stage > 7 or name in AFTER_ANALYSIS:
             estimator.work = replace(
                 estimator.work,
@@ -38,6 +38,8 @@ def played(run: dict[str, Any], slower: float = 1.0) -> list[tuple[float, float]
                 undo_changes=run["undo_changes"],
             )
         progress = {"stage": name, "done": done, "total": total, "unit": unit}
+        if more:
+            progress["unfinished"] = more[0]
         left = estimator.remaining_s(at * slower, stage, progress)
         if left is not None:
             told.append((at * slower, left))
@@ -62,6 +64,34 @@ def test_the_first_pass_tells_how_much_log_there_is_where_only_its_files_were_kn
     estimator, known = Estimator(Work(10**10, 10**8)), Estimator(Work(10**9, 10**8))
     begun = {"stage": "log validation", "done": 0, "total": 10**9, "unit": "bytes"}
     assert estimator.remaining_s(0.0, 6, begun) == known.remaining_s(0.0, 6, begun)
+
+
+def reading(done: int, unfinished: int) -> dict[str, Any]:
+    whole = {"stage": "log validation", "total": 100 * MB, "unit": "bytes"}
+    return {**whole, "done": done * MB, "unfinished": unfinished}
+
+
+def test_a_long_undo_is_foreseen_while_the_log_is_read() -> None:
+    estimator = Estimator(Work(100 * MB, 100 * MB))
+    # Short transactions, then one that has not ended when a third of it was read.
+    for share in range(10):
+        estimator.remaining_s(share / 50, 6, reading(share, 1000 * (share % 2)))
+    short = estimator.work.undo_changes
+    for share in range(10, 34):
+        left = estimator.remaining_s(share / 50, 6, reading(share, 4000 * (share - 9)))
+    assert short < 20_000
+    assert 0.8 < estimator.work.undo_changes / (4000 * 91) < 1.25
+    without = Estimator(Work(100 * MB, 100 * MB)).remaining_s(33 / 50, 6, reading(33, 0))
+    assert left is not None
+    assert without is not None
+    assert left > without + 1.0
+
+
+def test_work_that_ends_before_the_log_does_is_not_foreseen_as_undo() -> None:
+    estimator = Estimator(Work(100 * MB, 100 * MB))
+    for share, changes in ((10, 50_000), (20, 100_000), (30, 0), (40, 0)):
+        estimator.remaining_s(share / 50, 6, reading(share, changes))
+    assert estimator.work.undo_changes == 0
 
 
 def test_a_recovery_of_nothing_takes_next_to_nothing() -> None:

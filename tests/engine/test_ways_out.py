@@ -13,7 +13,7 @@ from engine.errors import HoldfastError
 from engine.recovery.choices import ChoiceKind, choices
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.manager import RecoveryManager
-from engine.ways_out import copies, offers_task
+from engine.ways_out import copies, folder_of_backups, offers_task
 
 ERROR = 3
 
@@ -71,6 +71,27 @@ def test_a_backup_is_offered_where_there_is_one(ruined: Path, tmp_path: Path) ->
     backup = next(way for way in copies(ruined, tmp_path / "kept") if way.kind is FallbackKind.BACKUP)
     assert "It was taken at" in backup.does
     assert backup.cost
+
+
+def test_the_backups_are_looked_for_where_the_settings_say(
+    ruined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "kept far away"
+    with engine.open(tmp_path / "whole.holdfast") as db:
+        db.backups.full_task(folder).run()
+    assert all(way.kind is not FallbackKind.BACKUP for way in copies(ruined))
+    (ruined / "reliability.toml").write_text(f"backup_folder = {str(folder)!r}\n", "utf-8")
+    assert [way.kind for way in copies(ruined)] == [FallbackKind.MIRROR, FallbackKind.BACKUP]
+    assert main(["recover", str(ruined), "--fallbacks", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["fallbacks"]
+    assert [way["figures"]["path"].startswith(str(folder)) for way in listed if way["kind"] == "backup"] == [
+        True
+    ]
+
+
+def test_settings_that_cannot_be_read_leave_the_folder_beside_the_database(ruined: Path) -> None:
+    (ruined / "reliability.toml").write_text("backup_folder = 7\n", "utf-8")
+    assert folder_of_backups(ruined) == ruined.with_name("harbour backups")
 
 
 def test_a_database_without_copies_offers_none(tmp_path: Path) -> None:

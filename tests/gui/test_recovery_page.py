@@ -5,17 +5,32 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import engine
+from engine.types import RecoveryStanding
 from gui.main_window import MainWindow
 from gui.recovery.page import EVIDENCE, PROOF, RecoveryPage
 
 pytest.importorskip("engine._kernel")
 
 Until = Callable[[Callable[[], bool]], None]
+
+STANDING = RecoveryStanding(
+    stage="redo",
+    pages=20,
+    pages_left=10,
+    losers=0,
+    losers_left=0,
+    damaged=(),
+    log_bytes=1 << 20,
+    applied=9,
+    seconds=1.0,
+    problems=None,
+)
 
 WRITER = """
 import sys, engine
@@ -84,6 +99,22 @@ def test_looking_changes_nothing_and_leaving_keeps_it_recoverable(
     assert window.current_page_id() == "welcome"
     with engine.open(crashed) as database, database.transaction() as txn:
         assert len(txn.tree("kept")) == 2000
+
+
+def test_what_the_page_says_is_needed_follows_the_recovery_behind_the_open_database(
+    page: RecoveryPage,
+) -> None:
+    def words() -> str:
+        empty = page.past._empty
+        return f"{empty._title.text()} {empty._text.text()} {page.past._hint.text()}".lower()
+
+    page.behind.show_standing(None)
+    assert "no recovery is needed now" in words()
+    page.behind.show_standing(STANDING)
+    assert "no recovery" not in words()
+    assert "is shown above" in words()
+    page.behind.show_standing(replace(STANDING, stage="done", pages_left=0, problems=0))
+    assert "no recovery is needed now" in words()
 
 
 def test_a_database_that_was_closed_shows_that_nothing_is_needed(

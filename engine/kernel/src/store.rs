@@ -351,8 +351,11 @@ impl Work {
         ];
         let rest: Option<(&str, Job)> =
             work.rest.is_some().then_some(("holdfast-recovery", Work::recover_rest));
+        let asker: Option<(&str, Job)> =
+            work.begin_asking().then_some(("holdfast-asker", Work::ask_helpers));
         jobs.into_iter()
             .chain(rest)
+            .chain(asker)
             .filter_map(|(name, job)| {
                 let work = Arc::clone(work);
                 std::thread::Builder::new().name(name.to_owned()).spawn(move || work.run(job)).ok()
@@ -367,6 +370,7 @@ impl Work {
             });
             if self.shared.core.log.has_failed() {
                 self.shared.wake_if_failed();
+                self.end_asking();
                 return;
             }
             if let Err(error) = done

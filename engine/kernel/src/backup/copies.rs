@@ -12,10 +12,10 @@ use super::take::hex;
 use crate::error::{Code, Field, Result};
 use crate::page::Page;
 use crate::recovery::Progress;
-use crate::repair::{Copy, Elsewhere, KeptLog, Source};
+use crate::repair::{Copy, Elsewhere, Helper, KeptLog, Lacking, Source};
 use crate::store::Store;
 use crate::sync::Arc;
-use crate::types::PageId;
+use crate::types::{Lsn, PageId};
 
 /// How many pages go by between two looks at whether to go on.
 const PACE: u64 = 128;
@@ -34,16 +34,50 @@ pub fn copies_of(
     key: Option<&Secret>,
     progress: &Progress,
 ) -> Result<Elsewhere> {
-    let mut wanted = pages.to_vec();
+    let core = &store.shared().core;
+    let lacking = Lacking {
+        pages,
+        disk: store.disk(),
+        log: &core.log,
+        database: core.log.database(),
+        page_size: core.pool.page_size(),
+        end: Lsn::MAX,
+        progress,
+    };
+    copies_for(&lacking, folders, logs, key)
+}
+
+/// The backups of a database that is being recovered, or is open already while it is; those that are
+/// encrypted stay closed.
+pub struct FromBackups {
+    pub folders: Vec<PathBuf>,
+    /// Databases and archives.
+    pub logs: Vec<PathBuf>,
+}
+
+impl Helper for FromBackups {
+    fn copies(&self, lacking: &Lacking<'_>) -> Result<Elsewhere> {
+        copies_for(lacking, &self.folders, &self.logs, None)
+    }
+}
+
+fn copies_for(
+    lacking: &Lacking<'_>,
+    folders: &[PathBuf],
+    logs: &[PathBuf],
+    key: Option<&Secret>,
+) -> Result<Elsewhere> {
+    let progress = lacking.progress;
+    let mut wanted = lacking.pages.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
     let mut elsewhere = Elsewhere::default();
-    for (manifest, place) in candidates(store, folders) {
+    for (manifest, place) in candidates(lacking, folders) {
         if wanted.is_empty() {
             break;
         }
         progress.begin("pages in backups", "pages", u64::from(wanted[wanted.len() - 1].0) + 1);
-        let is_own = marks::has(&**store.disk(), &manifest.id)?;
+        let is_own = marks::has(&**lacking.disk, &manifest.id)?;
         match read(&place, &wanted, key, progress) {
             Ok(found) => {
                 wanted.retain(|id| found.iter().all(|page| page.id() != *id));
@@ -65,17 +99,14 @@ pub fn copies_of(
         }
     }
     elsewhere.unfound = wanted;
-    elsewhere.kept = kept_log(store, logs, &elsewhere);
-    let shared = store.shared();
-    let page_size = shared.core.pool.page_size();
-    elsewhere.bring_up_to(&shared.core.log, page_size, &mut || !progress.is_cancelled())?;
+    elsewhere.kept = kept_log(lacking, logs, &elsewhere);
+    elsewhere.bring_up_to(lacking.log, lacking.page_size, &mut || !progress.is_cancelled())?;
     Ok(elsewhere)
 }
 
 /// The backups of this database, newest first.
-fn candidates(store: &Store, folders: &[PathBuf]) -> Vec<(Manifest, PathBuf)> {
-    let control = store.checkpointer().control();
-    let (database, page_size) = (hex(&control.database.0), u64::from(control.page_size));
+fn candidates(lacking: &Lacking<'_>, folders: &[PathBuf]) -> Vec<(Manifest, PathBuf)> {
+    let (database, page_size) = (hex(&lacking.database.0), lacking.page_size as u64);
     let found = folders.iter().filter_map(|folder| chain::candidates(folder).ok());
     let mut found: Vec<_> = found.flatten().collect();
     found.retain(|(manifest, _)| manifest.database == database && manifest.page_size == page_size);
@@ -120,8 +151,8 @@ fn read(
 }
 
 /// The log in use and what was archived of it, as one.
-fn kept_log(store: &Store, logs: &[PathBuf], elsewhere: &Elsewhere) -> Option<KeptLog> {
-    let database = store.checkpointer().control().database;
+fn kept_log(lacking: &Lacking<'_>, logs: &[PathBuf], elsewhere: &Elsewhere) -> Option<KeptLog> {
+    let database = lacking.database;
     let from = elsewhere.log_from()?;
     let mut kept = Logs::of(logs, database);
     let gap = kept.until_gap(database, from).ok()?;

@@ -66,7 +66,7 @@ pub(crate) mod tests;
 mod unfinished;
 mod unpacker;
 
-pub use copies::copies_of;
+pub use copies::{FromBackups, copies_of};
 pub use manifest::{MANIFEST, Manifest, ParentName};
 pub use point::{Point, PointWanted, Reached, restore_point};
 pub(crate) use restore::PageWriter;

@@ -242,7 +242,7 @@ impl Pool {
                 if frame.page() == page {
                     return Ok(guard);
                 }
-            } else if let Some(loaded) = self.load(page)? {
+            } else if let Some(loaded) = self.load_helped(page)? {
                 return Ok(loaded.downgrade());
             }
         }
@@ -258,7 +258,7 @@ impl Pool {
                 if frame.page() == page {
                     return Ok(guard);
                 }
-            } else if let Some(loaded) = self.load(page)? {
+            } else if let Some(loaded) = self.load_helped(page)? {
                 return Ok(loaded);
             }
         }
@@ -362,12 +362,17 @@ impl Pool {
                 Ok(guard)
             }
             Err(error) => {
-                guard.end_redo();
-                self.shard(page).lock().remove(&page);
-                guard.forget_page();
+                self.give_back(guard, page);
                 Err(error)
             }
         }
+    }
+
+    /// The frame of a page that nothing was put into holds nothing again.
+    pub(crate) fn give_back(&self, guard: PageWrite<'_>, page: PageId) {
+        guard.end_redo();
+        self.shard(page).lock().remove(&page);
+        guard.forget_page();
     }
 
     /// From now on `mender` is asked for pages that cannot be read; the first one stays.

@@ -7,7 +7,7 @@
 //! kept. To redo a page twice does no harm; its page LSN tells.
 
 use super::{PageWrite, Pool};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::page::Page;
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId};
@@ -21,6 +21,11 @@ pub trait Overdue: Send + Sync {
     /// Brings `page` up to date, in the frame of the page `id`, whose reading gave `read`; or the
     /// error that is to be mended. Called under the page's latch: it may take no other page's.
     fn redo(&self, page: &mut Page, id: PageId, read: Result<()>) -> Result<()>;
+    /// Somebody may have a copy of a page that cannot be redone, and was not asked for it yet.
+    fn may_be_helped(&self, page: PageId) -> bool;
+    /// Waits until they were asked for a page whose fetching gave `error`; true if it is to be fetched
+    /// once more. Called without the page's latch.
+    fn waits_for_help(&self, page: PageId, error: &Error) -> bool;
     /// The page is in memory as the log has it, and dirty.
     fn note_redone(&self, page: PageId);
 }
@@ -44,6 +49,19 @@ impl Pool {
     /// The pages that are yet to be redone, and since when they lack changes.
     pub fn overdue_pages(&self) -> Vec<(PageId, Lsn)> {
         self.overdue.get().map(|overdue| overdue.pages()).unwrap_or_default()
+    }
+
+    /// A page that is damaged is not given up yet: somebody may have a copy.
+    pub fn may_be_helped(&self, page: PageId) -> bool {
+        self.overdue_of(page).is_some_and(|overdue| overdue.may_be_helped(page))
+    }
+
+    /// As `load`; a page that cannot be redone is fetched once more when others were asked for it.
+    pub(super) fn load_helped(&self, page: PageId) -> Result<Option<PageWrite<'_>>> {
+        self.load(page).or_else(|error| match self.overdue.get() {
+            Some(overdue) if overdue.waits_for_help(page, &error) => self.load(page),
+            _ => Err(error),
+        })
     }
 
     /// A page that is in memory as the log has it needs no redo any more, once it counts as dirty.

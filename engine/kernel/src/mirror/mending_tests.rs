@@ -276,3 +276,76 @@ fn a_page_that_is_damaged_in_the_mirror_too_stays_what_a_recovery_cannot_redo() 
     let done = recover_with(&crashed.files, &crashed.needed, Some(&crashed.mirror));
     assert_eq!(done.err().unwrap().code, Code::InconsistentState);
 }
+
+/// Open before its redo, with what a repair may take from elsewhere.
+fn open_early(crashed: &Crashed, mirror: Option<&Arc<MemoryDisk>>, background: bool) -> Store {
+    let options = crate::store::StoreOptions { background, ..with_help(mirror) };
+    let disk = damaged_disk(&crashed.files, &crashed.needed);
+    Store::open_on_demand(disk, &options, &Progress::default()).unwrap()
+}
+
+fn count_of(events: &[crate::events::Event], kind: &str, source: Option<&str>) -> usize {
+    let is_of = |event: &crate::events::Event| {
+        let mut fields = event.fields.iter();
+        source.is_none_or(|source| {
+            fields.any(|(name, value)| *name == "source" && *value == source.into())
+        })
+    };
+    events.iter().filter(|event| event.kind == kind && is_of(event)).count()
+}
+
+#[test]
+fn a_reader_in_a_database_that_opened_early_waits_for_a_page_from_the_mirror() {
+    let crashed = crashed(1431);
+    let before = crashed.mirror.snapshot();
+    let store = open_early(&crashed, Some(&crashed.mirror), true);
+    assert!(contents(&store, tree_of(&store)) == crashed.held);
+    store.finish_recovery(&Progress::default()).unwrap();
+    assert_sound(&store);
+    assert!(crashed.mirror.snapshot() == before, "the mirror is only read");
+    let told = store.shared().events.drain(10_000).0;
+    assert_eq!(count_of(&told, "page_repaired", Some("mirror")), crashed.needed.len());
+    assert_eq!(count_of(&told, "page_set_apart", None), 0);
+    store.close().unwrap();
+}
+
+#[test]
+fn the_redo_behind_an_early_opening_takes_pages_from_the_mirror_too() {
+    let crashed = crashed(1441);
+    let store = open_early(&crashed, Some(&crashed.mirror), false);
+    store.finish_recovery(&Progress::default()).unwrap();
+    let recovery = store.recovery().unwrap();
+    assert!(recovery.standing.is_complete && recovery.standing.damaged.is_empty(), "{recovery:?}");
+    assert!(contents(&store, tree_of(&store)) == crashed.held);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_page_that_nobody_has_is_set_apart_once_the_mirror_was_asked() {
+    let crashed = crashed(1451);
+    assert!(crashed.needed.len() > 2, "{:?}", crashed.needed);
+    for page in 0..pages_on(&crashed.mirror) {
+        crashed.mirror.flip_bit(DATA_PATH, page * SIZE + 900, 3).unwrap();
+    }
+    for name in crashed.mirror.list("wal").unwrap() {
+        crashed.mirror.remove(&format!("wal/{name}")).unwrap();
+    }
+    // Not one that the opening itself cannot do without.
+    let needed = vec![*crashed.needed.last().unwrap()];
+    let crashed = Crashed { needed, ..crashed };
+    for background in [true, false] {
+        let store = open_early(&crashed, Some(&crashed.mirror), background);
+        let page = PageId(crashed.needed[0] as u32);
+        let error = store.shared().core.pool.read(page).err().unwrap();
+        assert!(error.is_page_damage(), "{error}");
+        store.finish_redo(&Progress::default()).unwrap();
+        let recovery = store.recovery().unwrap();
+        assert_eq!(recovery.stage, "stuck");
+        assert_eq!(recovery.standing.damaged.len(), crashed.needed.len());
+        let told = store.shared().events.drain(10_000).0;
+        assert_eq!(count_of(&told, "page_set_apart", None), crashed.needed.len(), "{background}");
+        let apart = Repairs::of(store.shared()).unwrap().set_apart();
+        assert_eq!(apart.len(), crashed.needed.len());
+        store.close().unwrap();
+    }
+}

@@ -31,7 +31,7 @@ impl Job {
     }
 
     /// How far the work is: stage, done, total, unit, rows; of a pass of recovery also its records,
-    /// pages and bytes until now.
+    /// pages and bytes until now, and while the log is read the changes of transactions unfinished there.
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (stage, unit, done, total, rows) = self.progress.look();
         let answer = PyDict::new(py);
@@ -43,6 +43,7 @@ impl Job {
         for (name, counted) in ["records", "pages", "bytes"].into_iter().zip(self.progress.counted()) {
             answer.set_item(name, counted)?;
         }
+        answer.set_item("unfinished", self.progress.unfinished())?;
         Ok(answer)
     }
 }

@@ -1,10 +1,12 @@
 //! Options of a store, from a dictionary; an unknown or unfit one is named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::backup::FromBackups;
 use crate::error::Error;
 use crate::lock::VictimPolicy;
 use crate::log::SyncMode;
@@ -25,6 +27,7 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
     let mut chosen = StoreOptions::default();
     let mut sync_interval_ms = 100;
     let mut sync_mode = "durable".to_owned();
+    let mut backups = FromBackups { folders: Vec::new(), logs: Vec::new() };
     for (name, value) in options {
         let name: String = name.extract()?;
         let opening = &mut chosen.opening;
@@ -54,6 +57,8 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
                 chosen.mirrors.patience.time = seconds("mirror_patience_s", value.extract()?)?;
             }
             "gives_up_mirrors" => chosen.mirrors.patience.gives_up = value.extract()?,
+            "backup_folders" => backups.folders = value.extract()?,
+            "log_places" => backups.logs = value.extract()?,
             "read_only" => chosen.read_only = value.extract()?,
             _ => return Err(Error::argument("options", format!("there is no option {name:?}")).into()),
         }
@@ -64,6 +69,9 @@ pub(crate) fn store_options(options: &Bound<'_, PyDict>) -> PyResult<StoreOption
         "off" => SyncMode::Off,
         _ => return Err(unfit("sync_mode", "must be durable, interval or off")),
     };
+    if !backups.folders.is_empty() {
+        chosen.opening.helpers.0.push(Arc::new(backups));
+    }
     Ok(chosen)
 }
 

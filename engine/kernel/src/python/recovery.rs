@@ -118,7 +118,11 @@ impl Recovery {
             let ground = ground_of(ground, beside)?;
             let (disk, chain, lock) = lock_existing(&path, &holder)?;
             ensure_not_superseded(&path)?;
-            options.opening.helpers.0.push(Arc::new(FromMirrors::of(&path)));
+            let mirrors = FromMirrors::of(&path);
+            if !mirrors.0.is_empty() {
+                // They lag less than backups.
+                options.opening.helpers.0.insert(0, Arc::new(mirrors));
+            }
             let recovering = Recovering::begin(disk, &options, ground)?;
             let settled = recovering.settled;
             let held = Mutex::new(Some(Held { recovering: Some(recovering), chain, lock }));
@@ -291,10 +295,16 @@ impl Recovery {
     }
 
     /// Carries a rehearsal to its end, drops it and releases the lock.
-    fn rehearsed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (job = None))]
+    fn rehearsed<'py>(
+        &self,
+        py: Python<'py>,
+        job: Option<&Bound<'py, Job>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let progress = progress_of(job);
         let bytes = detached(py, || {
             let (rehearsal, _, _lock) = self.take()?;
-            rehearsal.rehearsed()
+            rehearsal.rehearsed(&progress)
         })?;
         Ok(dict!(py, { "bytes": bytes }))
     }

@@ -229,6 +229,11 @@ impl Analyser {
         self.dirty.len() as u64
     }
 
+    /// Changes of transactions that have not ended, as far as the log was read.
+    pub fn unfinished_changes(&self) -> u64 {
+        self.active.values().map(|(loser, _)| loser.changes).sum()
+    }
+
     /// What was found, the valid log ending at `end`.
     pub fn finish(mut self, end: Lsn) -> Analysis {
         let mut result = self.result;

@@ -41,13 +41,14 @@ impl Claims {
         Ok(())
     }
 
-    /// Locks the trees for the transaction. Nobody else is there yet, so nothing is waited for.
-    pub(super) fn lock(self, txn: TxnId, core: &Core, locks: &LockTable) -> Result<()> {
-        for tree in self.changed {
-            locks.try_acquire(txn, Resource::Tree(tree), Mode::IntentionExclusive)?;
+    /// Locks the trees for the transaction. Nobody else is there yet, so nothing is waited
+    /// for. May be done again after an error.
+    pub(super) fn lock(&self, txn: TxnId, core: &Core, locks: &LockTable) -> Result<()> {
+        for tree in &self.changed {
+            locks.try_acquire(txn, Resource::Tree(*tree), Mode::IntentionExclusive)?;
         }
-        for row in self.dropped {
-            if let Some(entry) = row.read(core)? {
+        for row in &self.dropped {
+            if let Some(entry) = row.clone().read(core)? {
                 locks.try_acquire(txn, Resource::Tree(entry.tree.id), Mode::Exclusive)?;
             }
         }

@@ -19,6 +19,7 @@ use crate::txn::{Counts, Pending};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 mod analysis;
+mod asking;
 mod claims;
 mod cut;
 mod following;
@@ -54,6 +55,7 @@ pub struct Progress {
     total: AtomicU64,
     rows: AtomicU64,
     counted: [AtomicU64; 3],
+    unfinished: AtomicU64,
     cancelled: AtomicBool,
 }
 
@@ -68,6 +70,7 @@ impl Progress {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         self.counted.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        self.unfinished.store(0, Ordering::Relaxed);
     }
     /// So much more of the stretch is done, in each of its measures.
     pub fn count(&self, records: u64, pages: u64, bytes: u64) {
@@ -78,6 +81,14 @@ impl Progress {
     /// As many pages are known by now.
     pub fn set_pages(&self, pages: u64) {
         self.counted[1].store(pages, Ordering::Relaxed);
+    }
+    /// Transactions that have not ended by now have made so many changes.
+    pub fn set_unfinished(&self, changes: u64) {
+        self.unfinished.store(changes, Ordering::Relaxed);
+    }
+    /// Changes that would have to be undone, if the log ended here.
+    pub fn unfinished(&self) -> u64 {
+        self.unfinished.load(Ordering::Relaxed)
     }
     /// Records, pages and bytes of the stretch that is under way, as far as it counts them.
     pub fn counted(&self) -> [u64; 3] {

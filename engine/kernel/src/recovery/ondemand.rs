@@ -17,9 +17,10 @@
 //!   table, and are rolled back in the background like any transaction without an owner.
 //! - *A crash meanwhile* finds a log with a new incarnation after the old one, and the checkpoint of
 //!   before or one that names what was left. Recovery begins anew, over both.
-//! - *A page that cannot be redone* is mended from what a repair would take, or set apart: its
-//!   readers get its error, all else goes on. It stays on the list, so its log stays, and the
-//!   database is not closed cleanly before it was repaired: the next open looks again.
+//! - *A page that cannot be redone* is mended from what a repair would take, mirrors and backups
+//!   included ([`super::asking`]), or set apart: its readers get its error, all else goes on. It stays
+//!   on the list, so its log stays, and the database is not closed cleanly before it was repaired: the
+//!   next open looks again.
 //! - *What reads past the cache* (checks, backups, repairs) has redo finish first, or takes a page of
 //!   the list for a dirty one.
 //! - *Opening is the point of no return.* Before it nothing has changed but whole copies in the place
@@ -34,14 +35,19 @@
 
 use std::collections::HashMap;
 
+use super::asking::{Asking, at_work, is_helped};
 use super::index::{LogIndex, group_of};
+use super::opening::helped::ask;
 use super::replay::{Effect, each_page, redo_page};
 use super::{Analysis, Progress};
 use crate::buffer::{Overdue, PageMap, PageWrite, Pool};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::log::windows::{Spots, Stretch};
 use crate::page::Page;
+use crate::repair::Helpers;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TxnId};
 
 /// Entries that are looked up at a time.
@@ -78,6 +84,7 @@ pub struct OnDemand {
     /// What the background is yet to look at, the first pages last.
     queue: Mutex<Vec<PageId>>,
     failed: Mutex<HashMap<PageId, Error>>,
+    asking: Asking,
     sources: Mutex<Option<Arc<Sources>>>,
     /// Readers of the log that nobody uses at the moment.
     readers: Mutex<Vec<Spots>>,
@@ -89,7 +96,13 @@ pub struct OnDemand {
 }
 
 impl OnDemand {
-    pub(super) fn new(analysis: &Analysis, index: LogIndex, log: Stretch) -> Arc<OnDemand> {
+    /// `helpers` are asked for what redo cannot bring back.
+    pub(super) fn new(
+        analysis: &Analysis,
+        index: LogIndex,
+        log: Stretch,
+        helpers: Helpers,
+    ) -> Arc<OnDemand> {
         let mut queue: Vec<PageId> = analysis.dirty.keys().copied().collect();
         queue.sort_unstable_by(|a, b| b.cmp(a));
         Arc::new(OnDemand {
@@ -98,6 +111,7 @@ impl OnDemand {
             pages: queue.len() as u64,
             queue: Mutex::new(queue),
             failed: Mutex::default(),
+            asking: Asking::new(helpers),
             sources: Mutex::new(Some(Arc::new(Sources { index, log }))),
             readers: Mutex::default(),
             losers: analysis.losers.iter().map(|loser| loser.id).collect(),
@@ -157,6 +171,10 @@ impl OnDemand {
     /// Redoes some pages; returns how many were looked at, 0 where all have been. Those that cannot
     /// be redone are noted, not told.
     pub fn step(&self, pool: &Pool) -> Result<usize> {
+        at_work(|| self.redo_next(pool))
+    }
+
+    fn redo_next(&self, pool: &Pool) -> Result<usize> {
         let batch = self.next_batch((pool.usable_frames() / 4).clamp(1, TOGETHER));
         let (mut held, mut others, mut stopped) = (Vec::with_capacity(batch.len()), Vec::new(), None);
         for page in &batch {
@@ -208,10 +226,45 @@ impl OnDemand {
         for (page, _) in self.pages() {
             progress.ensure_going()?;
             if !self.failed.lock().contains_key(&page) {
-                self.touch(pool, page);
+                at_work(|| self.touch(pool, page));
             }
         }
         Ok(())
+    }
+
+    /// Asks the helpers for the pages that redo could not bring back so far. Those that nobody has are
+    /// set apart then. Returns how many were asked for.
+    pub fn ask_helpers(
+        &self,
+        shared: &Shared,
+        disk: &Arc<dyn Disk>,
+        progress: &Progress,
+    ) -> Result<usize> {
+        let _turn = self.asking.turn.lock();
+        let wanted = self.asking.wanted();
+        let lacking: Vec<PageId> =
+            wanted.iter().copied().filter(|page| self.rec_lsn(*page).is_some()).collect();
+        // Nobody could change them since the crash, so that what is durable has all of their history.
+        let end = shared.core.log.durable();
+        let left = at_work(|| ask(&self.asking.helpers, shared, disk, lacking, end, progress))?;
+        self.asking.note_asked(&wanted);
+        at_work(|| left.iter().for_each(|page| self.touch(&shared.core.pool, *page)));
+        Ok(wanted.len())
+    }
+
+    /// Who may have copies of pages is there, and pages are to be asked for.
+    pub fn is_asking(&self) -> bool {
+        !self.asking.is_idle()
+    }
+
+    /// True where there is somebody who may have copies.
+    pub fn has_helpers(&self) -> bool {
+        !self.asking.helpers.0.is_empty()
+    }
+
+    /// A thread calls `ask_helpers` from now on, or no longer.
+    pub fn attend(&self, is_attended: bool) {
+        self.asking.attend(is_attended);
     }
 
     /// Fetches a page that was in memory, or on its way there, when it was to be redone.
@@ -224,7 +277,12 @@ impl OnDemand {
         let mut failed = self.failed.lock();
         match outcome {
             Ok(()) => drop(failed.remove(&id)),
-            Err(error) => drop(failed.insert(id, error)),
+            Err(error) => {
+                if is_helped(&error) {
+                    self.asking.want(id);
+                }
+                failed.insert(id, error);
+            }
         }
     }
 
@@ -315,6 +373,14 @@ impl Overdue for OnDemand {
         let mut target = [Target { id, rec_lsn, page, damage: read.err() }];
         self.catch_up(&mut target)?;
         target.into_iter().try_for_each(Target::outcome)
+    }
+
+    fn may_be_helped(&self, page: PageId) -> bool {
+        self.asking.may_help(page)
+    }
+
+    fn waits_for_help(&self, page: PageId, error: &Error) -> bool {
+        is_helped(error) && self.asking.wait(page)
     }
 
     fn note_redone(&self, page: PageId) {

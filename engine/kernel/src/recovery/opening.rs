@@ -31,7 +31,7 @@ use crate::types::{Incarnation, Lsn, PageId};
 
 mod beyond;
 mod early;
-mod helped;
+pub(super) mod helped;
 
 /// A recovery takes no more cache, whatever the setting allows: its memory has a bound of its own.
 const CACHE_AT_MOST: u64 = 40 << 20;

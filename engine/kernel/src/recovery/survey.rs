@@ -111,6 +111,7 @@ fn take_all(
             (at, rest) = (header.end(), after);
         }
         progress.set_pages(takers.analyser.dirty_pages());
+        progress.set_unfinished(takers.analyser.unfinished_changes());
         batch.bytes.clear();
         // Not what one long entry once needed.
         batch.bytes.shrink_to(2 * BATCH_BYTES);

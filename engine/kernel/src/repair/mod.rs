@@ -269,14 +269,27 @@ impl Repairs {
         let (shared, started) = (self.shared()?, Instant::now());
         let pool = &shared.core.pool;
         let mut keep_on = || !progress.is_cancelled();
+        let is_open = pages.iter().any(|id| pool.is_overdue(*id));
         let found = self.rebuild(&shared, pages, elsewhere, end, &mut keep_on)?;
         let mut repaired = Vec::new();
         for (remedy, page) in found {
-            pool.ensure(remedy.page)?;
-            let is_kept = self.keep_damaged(&shared, &pool.read_raw(remedy.page)?, remedy.page);
-            Self::install(&shared, &mut pool.fresh(remedy.page)?, page)?;
+            let id = remedy.page;
+            repaired.push(id);
+            pool.ensure(id)?;
+            let damaged = pool.read_raw(id)?;
+            let mut place = pool.place_of(id)?;
+            if is_open && !pool.is_overdue(id) {
+                // In an open store somebody else was quicker, and it may have changed since.
+                if place.bytes().iter().all(|byte| *byte == 0) {
+                    pool.give_back(place, id);
+                }
+                continue;
+            }
+            Self::install(&shared, &mut place, page)?;
+            pool.note_redone(&place, id);
+            drop(place);
+            let is_kept = self.keep_damaged(&shared, &damaged, id);
             self.tell_repaired(&shared, &remedy, is_kept, started);
-            repaired.push(remedy.page);
         }
         Ok(repaired)
     }
@@ -433,7 +446,8 @@ impl Mender for Repairs {
         if is_zeroed && id == last_map {
             return Err(error);
         }
-        let is_quiet = stance == Stance::MendQuietly;
+        // Somebody else may be asked for it yet.
+        let is_quiet = stance == Stance::MendQuietly || shared.core.pool.may_be_helped(id);
         if self.on_damage == OnDamage::Report {
             return Err(if is_quiet { error } else { self.give_up(&shared, id, error) });
         }

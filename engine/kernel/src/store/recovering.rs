@@ -185,9 +185,9 @@ impl Recovering {
 
     /// Carries a rehearsal to its end, a closed database on its overlay, and drops it. Returns
     /// the bytes that were written.
-    pub fn rehearsed(self) -> Result<u64> {
+    pub fn rehearsed(self, progress: &Progress) -> Result<u64> {
         let bytes = self.overlay_bytes();
-        let closed = close(self.disk, self.opening, &self.options, &Progress::default());
+        let closed = close(self.disk, self.opening, &self.options, progress);
         let dropped = self.overlay.map_or(Ok(()), |overlay| overlay.discard());
         closed.and(dropped).map(|()| bytes)
     }

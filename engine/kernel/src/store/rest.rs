@@ -32,6 +32,7 @@ pub(super) struct Rest {
     older: OlderLog,
     checked: Mutex<Option<CheckReport>>,
     checking: Arc<Progress>,
+    asking: Arc<Progress>,
 }
 
 /// How far the recovery of an open store has come.
@@ -65,6 +66,7 @@ impl Rest {
             took: Mutex::new(None),
             checked: Mutex::new(None),
             checking: Progress::new(),
+            asking: Progress::new(),
         };
         let standing = rest.standing(shared);
         shared.events.push(
@@ -90,7 +92,9 @@ impl Rest {
     fn tell(&self, shared: &Shared) -> RecoveryStanding {
         let standing = self.standing(shared);
         let problems = self.checked.lock().as_ref().map(|report| report.problems.len());
-        let is_stuck = standing.pages_left > 0 && standing.damaged.len() as u64 == standing.pages_left;
+        let is_stuck = standing.pages_left > 0
+            && standing.damaged.len() as u64 == standing.pages_left
+            && !self.on_demand.is_asking();
         let stage = match (&standing, problems) {
             _ if is_stuck => "stuck",
             (standing, _) if standing.pages_left > 0 => "redo",
@@ -181,6 +185,8 @@ impl Store {
     pub(super) fn stop_checking(&self) {
         if let Some(rest) = &self.work.rest {
             rest.checking.cancel();
+            rest.asking.cancel();
+            self.work.end_asking();
         }
     }
 }
@@ -214,7 +220,30 @@ impl Work {
         let Some(rest) = self.rest.as_ref().filter(|rest| !rest.on_demand.is_redone()) else {
             return Ok(());
         };
-        rest.on_demand.drain(&self.shared.core.pool, progress)
+        rest.on_demand.drain(&self.shared.core.pool, progress)?;
+        rest.on_demand.ask_helpers(&self.shared, &rest.disk, progress).map(drop)
+    }
+
+    /// True where mirrors or backups may have to be asked: on a thread of its own, for they may take
+    /// their time. Readers wait for it from now on.
+    pub(super) fn begin_asking(&self) -> bool {
+        let rest = self.rest.as_ref().filter(|rest| rest.on_demand.has_helpers());
+        rest.inspect(|rest| rest.on_demand.attend(true)).is_some()
+    }
+
+    /// Nobody waits for the helpers any more.
+    pub(super) fn end_asking(&self) {
+        if let Some(rest) = &self.rest {
+            rest.on_demand.attend(false);
+        }
+    }
+
+    /// One look whether there is something to ask them for.
+    pub(super) fn ask_helpers(&self) -> Result<()> {
+        let Some(rest) = self.rest.as_ref().filter(|rest| rest.on_demand.is_asking()) else {
+            return Ok(());
+        };
+        rest.on_demand.ask_helpers(&self.shared, &rest.disk, &rest.asking).map(drop)
     }
 
     /// What a device would not give may come the next time.

@@ -132,7 +132,7 @@ fn write_root(
 }
 
 /// A record of the catalogue, copied out of its leaf.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RawRow {
     key: Vec<u8>,
     is_long: bool,

@@ -10,7 +10,8 @@ use crate::log::EntryHeader;
 use crate::log::windows::{Stretch, Window, Windows};
 use crate::recovery::index::LogIndex;
 use crate::recovery::undo::adopt;
-use crate::recovery::{Analysis, Claims, OnDemand};
+use crate::recovery::{Analysis, Claims, OnDemand, Progress};
+use crate::repair::{Helpers, OnDamage};
 use crate::sync::Arc;
 use crate::txn::{Shared, TxnState};
 use crate::types::{Lsn, TxnId};
@@ -53,31 +54,54 @@ impl Opening {
         let (disk, database) = (Arc::clone(&self.disk), self.control().database);
         let log = Stretch::open(disk, database, analysis.redo_lsn, analysis.end)?;
         let index = std::mem::replace(&mut self.index, LogIndex::none());
-        let on_demand = OnDemand::new(analysis, index, log);
+        let helpers = match self.options.on_damage {
+            OnDamage::Report => Helpers::default(),
+            OnDamage::Repair | OnDamage::Halt => self.options.helpers.clone(),
+        };
+        let on_demand = OnDemand::new(analysis, index, log, helpers);
         pool.set_overdue(Arc::clone(&on_demand) as Arc<dyn Overdue>);
         let losers: Vec<Arc<TxnState>> =
             analysis.losers.iter().map(|loser| adopt(&shared, loser)).collect();
-        self.lock_trees(&shared, analysis)?;
+        self.lock_trees(&shared, analysis, &on_demand)?;
         // Nobody else ends them: the store rolls them back, the newest first.
         losers.iter().for_each(|state| {
             let _ = state.claim_end();
         });
         shared.orphans.lock().extend(losers.into_iter().rev());
-        shared.core.space.count_used()?;
+        self.with_help(&on_demand, &shared, || shared.core.space.count_used().map(drop))?;
         self.on_demand = Some(on_demand);
         self.shared = Some(shared);
         Ok(())
     }
 
+    /// Does again what met a page that redo cannot bring back, once helpers were asked for it: the
+    /// store has no threads yet that would.
+    fn with_help(
+        &self,
+        on_demand: &OnDemand,
+        shared: &Shared,
+        work: impl Fn() -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            let done = work();
+            let is_damage = done.as_ref().is_err_and(Error::is_page_damage);
+            // Each page is asked for once.
+            if !is_damage || on_demand.ask_helpers(shared, &self.disk, &Progress::default())? == 0 {
+                return done;
+            }
+        }
+    }
+
     /// Gives losers back the locks on trees that they had.
-    fn lock_trees(&self, shared: &Shared, analysis: &mut Analysis) -> Result<()> {
+    fn lock_trees(&self, shared: &Shared, analysis: &mut Analysis, on_demand: &OnDemand) -> Result<()> {
         let mut claims = std::mem::take(&mut analysis.claims);
         if let Some(first) = before(analysis) {
             self.find_claims_before(analysis, first, &mut claims)?;
         }
         for loser in &analysis.losers {
             let claims = claims.remove(&loser.id).unwrap_or_default();
-            claims.lock(loser.id, &shared.core, &shared.locks)?;
+            let lock = || claims.lock(loser.id, &shared.core, &shared.locks);
+            self.with_help(on_demand, shared, lock)?;
         }
         Ok(())
     }
