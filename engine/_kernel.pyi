@@ -163,9 +163,9 @@ class Store:
         sync_mode ("durable"|"interval"|"off"), sync_interval_ms, checkpoint_interval_s,
         checkpoint_log_bytes, lock_timeout_s, deadlock_victim ("youngest"|"least_work"),
         image_every_changes, snapshot_log_bytes, transaction_log_bytes,
-        aborts_long_transactions, mirror_hold_bytes, mirror_patience_s, gives_up_mirrors, backup_folders and log_places (lists: where a
-        recovery finds pages that the log does not bring back),
-        read_only. Pages are always verified when they are read.
+        aborts_long_transactions, mirror_hold_bytes, mirror_patience_s, gives_up_mirrors,
+        backup_folders and log_places (lists: where a recovery finds pages that the log does not
+        bring back), read_only. Pages are always verified when they are read.
         """
     def begin(self, isolation: str, read_only: bool = False) -> Transaction:
         """Isolation: "read_committed" | "repeatable_read" | "serializable"."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,27 @@ def _history(directory: Path, out: Output) -> int:
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
             entry.outcome,
             f"{entry.seconds:.2f} s",
+            _speed(entry.report.get("log_bytes_per_s")),
             format_size(entry.report.get("memory_bytes") or 0),
             (entry.report.get("error") or {}).get("message") or "",
         )
         for entry in told.entries
     ]
-    lines = columns(rows, ("ended", "outcome", "time", "memory", "")) if rows else ["No recovery is noted."]
+    lines = (
+        columns(rows, ("ended", "outcome", "time", "log", "memory", ""))
+        if rows
+        else ["No recovery is noted."]
+    )
     entries = [{"at": e.at, "fallback": e.fallback or None, **e.report} for e in told.entries]
-    out.result({"recoveries": entries, "skipped": told.skipped}, [*lines, *filter(None, [told.note])])
+    figures = told.figures
+    if figures.recovery_success_rate is not None and figures.rto_compliance_rate is not None:
+        lines += [
+            "",
+            f"{figures.recovery_success_rate:.0%} succeeded, {figures.rto_compliance_rate:.0%} within "
+            f"{history.OBJECTIVE_S:g} s, in {figures.recovery_duration_seconds:.2f} s on average.",
+        ]
+    answer = {"recoveries": entries, "skipped": told.skipped, "figures": asdict(figures)}
+    out.result(answer, [*lines, *filter(None, [told.note])])
     return FINE
 
 
@@ -137,9 +150,22 @@ def _salvage(directory: Path, target: str | None, out: Output) -> int:
 
 def _stage_lines(report: RecoveryReport) -> list[str]:
     rows = [
-        (stage.number, stage.name, stage.status.value, f"{stage.seconds:.3f} s") for stage in report.stages
+        (
+            stage.number,
+            stage.name,
+            stage.status.value,
+            f"{stage.seconds:.3f} s",
+            _speed(stage.bytes_per_s),
+            format_size(stage.memory_bytes),
+            stage.bottleneck,
+        )
+        for stage in report.stages
     ]
-    return columns(rows, ("", "stage", "status", "time"))
+    return columns(rows, ("", "stage", "status", "time", "speed", "memory", "held up by"))
+
+
+def _speed(bytes_per_s: Any) -> str:
+    return f"{format_size(float(bytes_per_s))}/s" if bytes_per_s else "-"
 
 
 def _report_lines(report: RecoveryReport) -> list[str]:
@@ -152,7 +178,9 @@ def _report_lines(report: RecoveryReport) -> list[str]:
         f"Redo: {redo['applied']:,} changes of {redo['records']:,} entries applied again "
         f"to {redo['pages']:,} pages.",
         f"Undo: {undo['records']:,} changes of {undo['transactions']} unfinished transactions taken back.",
-        f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s. "
+        f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s: "
+        f"{_speed(report.log_bytes_per_s)} of log, {format_size(report.memory_bytes)} of memory, "
+        f"{report.processor_seconds:.2f} s of processor time. "
         + ("Nothing that had been committed was lost." if not report.lost else ""),
     ]
     lines += [f"Lost: {loss['detail']}" for loss in report.lost]

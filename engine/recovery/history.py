@@ -23,6 +23,9 @@ from engine.recovery.state import unwritable
 FILE_NAME = "recoveries.jsonl"
 KEPT = 100
 
+OBJECTIVE_S = 120.0
+"""A database that crashed is to be recovered within this time."""
+
 _LARGEST_FILE = 8 << 20
 """Far beyond what `KEPT` recoveries take: what is larger was not written here."""
 _SHOWN_LOSERS = 20
@@ -52,12 +55,41 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What the recoveries that are kept come to, under the names that a monitor knows them by."""
+
+    recovery_count_total: int
+    recovery_duration_seconds: float
+    """The mean of those that succeeded; 0 without one."""
+    recovery_success_rate: float | None
+    """0 to 1, of those that nobody cancelled; None without one."""
+    rto_compliance_rate: float | None
+    """0 to 1, as `recovery_success_rate`: the share that succeeded within `OBJECTIVE_S`."""
+    rollback_count_total: int
+    """Recoveries that were taken back."""
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What is known of the recoveries of a database, the newest first."""
 
     entries: tuple[Entry, ...] = ()
     skipped: int = 0
     """Lines that could not be read."""
+
+    @property
+    def figures(self) -> Figures:
+        """Of all entries together."""
+        tried = [entry for entry in self.entries if entry.outcome != "cancelled"]
+        took = [entry.seconds for entry in tried if entry.report.get("recovered")]
+        in_time = sum(seconds <= OBJECTIVE_S for seconds in took)
+        return Figures(
+            recovery_count_total=len(self.entries),
+            recovery_duration_seconds=round(sum(took) / len(took), 6) if took else 0.0,
+            recovery_success_rate=len(took) / len(tried) if tried else None,
+            rto_compliance_rate=in_time / len(tried) if tried else None,
+            rollback_count_total=sum(bool(entry.report.get("rolled_back")) for entry in self.entries),
+        )
 
     @property
     def note(self) -> str:

@@ -143,6 +143,21 @@ class RecoveryReport:
         return max((stage.memory_bytes for stage in self.stages), default=0)
 
     @property
+    def log_bytes(self) -> int:
+        """Log that was read, from the checkpoint on; 0 before analysis."""
+        return int(self.analysis.get("bytes") or 0)
+
+    @property
+    def log_bytes_per_s(self) -> float:
+        """Log processed a second, over all stages; 0 where none was."""
+        return self.log_bytes / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def processor_seconds(self) -> float:
+        """That this program has used in all stages together."""
+        return sum(stage.processor_seconds for stage in self.stages)
+
+    @property
     def recovered(self) -> bool:
         """True once the database can be used again."""
         return self.outcome in (Outcome.SUCCEEDED, Outcome.WARNINGS) and not self.rehearsal
@@ -166,6 +181,9 @@ class RecoveryReport:
             "overlay_bytes": self.overlay_bytes,
             "rolled_back": list(self.rolled_back),
             "memory_bytes": self.memory_bytes,
+            "processor_seconds": round(self.processor_seconds, 6),
+            "log_bytes": self.log_bytes,
+            "log_bytes_per_s": round(self.log_bytes_per_s),
             "bottleneck": _bottleneck_json(self.slowest),
             "error": self.error.to_dict() if self.error else None,
         }

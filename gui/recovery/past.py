@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from engine.recovery.history import Entry, History
+from engine.recovery.history import OBJECTIVE_S, Entry, History
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.recovery.words import bottleneck_words
@@ -68,11 +68,23 @@ class Past(QWidget):
     def show_history(self, history: History) -> None:
         """Show what is kept; the newest is chosen."""
         self.model.show(history.entries)
-        self._note.setText(history.note)
-        self._note.setVisible(bool(history.note))
+        note = " ".join(filter(None, [self._figures_of(history), history.note]))
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
         self._stack.setCurrentIndex(1 if history.entries or history.note else 0)
         self.view.choose_line(0 if history.entries else None)
         self._show_entry(self.view.current())
+
+    def _figures_of(self, history: History) -> str:
+        figures = history.figures
+        if figures.recovery_success_rate is None or figures.rto_compliance_rate is None:
+            return ""
+        return self.tr("{share} succeeded, {in_time} within {limit}, in {mean} on average.").format(
+            share=f"{figures.recovery_success_rate:.0%}",
+            in_time=f"{figures.rto_compliance_rate:.0%}",
+            limit=formats.duration(OBJECTIVE_S),
+            mean=formats.duration(figures.recovery_duration_seconds),
+        )
 
     def summary(self) -> str:
         return self._summary.text()
@@ -98,6 +110,8 @@ class Past(QWidget):
                     undone=formats.count(undo.get("records") or 0),
                 )
             )
+        if speed := float(report.get("log_bytes_per_s") or 0):
+            parts.append(self.tr("{size}/s of log").format(size=formats.size(speed)))
         parts.append(self.tr("{size} of memory").format(size=formats.size(report.get("memory_bytes") or 0)))
         if slowest := _part(report, "bottleneck"):
             parts.append(bottleneck_words(str(slowest.get("stage")), str(slowest.get("resource") or "")))

@@ -47,6 +47,47 @@ def test_each_recovery_is_kept_with_its_figures(crashed: Crash) -> None:
     validation = next(stage for stage in done.stages if stage["name"] == "WAL Validation")
     assert validation["bytes_per_s"] > 0
     assert validation["processor_seconds"] >= 0
+    assert done.report["log_bytes"] == done.report["analysis"]["bytes"] > 0
+    assert done.report["log_bytes_per_s"] > 0
+    assert done.report["processor_seconds"] >= validation["processor_seconds"]
+
+
+def entry(outcome: str, seconds: float, *, rolled_back: tuple[str, ...] = ()) -> history.Entry:
+    report = {"outcome": outcome, "recovered": outcome == "succeeded", "seconds": seconds, "stages": []}
+    return history.Entry(1.0, "", {**report, "rolled_back": list(rolled_back)})
+
+
+def test_the_figures_are_those_of_all_recoveries_that_nobody_cancelled() -> None:
+    entries = (
+        entry("succeeded", 1.0),
+        entry("succeeded", 200.0),
+        entry("failed", 3.0, rolled_back=("Transaction Recovery",)),
+        entry("cancelled", 0.1, rolled_back=("Transaction Recovery",)),
+        entry("succeeded", 3.0),
+    )
+    figures = history.History(entries).figures
+    assert (figures.recovery_count_total, figures.rollback_count_total) == (5, 2)
+    assert figures.recovery_duration_seconds == 68.0
+    assert (figures.recovery_success_rate, figures.rto_compliance_rate) == (0.75, 0.5)
+    none = history.History().figures
+    assert (none.recovery_count_total, none.recovery_success_rate, none.rto_compliance_rate) == (
+        0,
+        None,
+        None,
+    )
+
+
+def test_the_command_line_tells_the_figures(crashed: Crash, capsys: pytest.CaptureFixture[str]) -> None:
+    path = crashed(commits=20)
+    assert main(["recover", str(path)]) == 0
+    assert "of processor time" in capsys.readouterr().out
+    assert main(["recover", str(path), "--history", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["figures"]["recovery_count_total"] == 1
+    assert told["figures"]["recovery_success_rate"] == 1.0
+    assert told["recoveries"][0]["log_bytes"] > 0
+    assert main(["recover", str(path), "--history"]) == 0
+    assert "100% succeeded, 100% within 120 s" in capsys.readouterr().out
 
 
 def test_the_most_memory_is_what_came_on_top() -> None:

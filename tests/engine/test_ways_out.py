@@ -84,9 +84,8 @@ def test_the_backups_are_looked_for_where_the_settings_say(
     assert [way.kind for way in copies(ruined)] == [FallbackKind.MIRROR, FallbackKind.BACKUP]
     assert main(["recover", str(ruined), "--fallbacks", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["fallbacks"]
-    assert [way["figures"]["path"].startswith(str(folder)) for way in listed if way["kind"] == "backup"] == [
-        True
-    ]
+    (backup,) = (way for way in listed if way["kind"] == "backup")
+    assert backup["figures"]["path"].startswith(str(folder))
 
 
 def test_settings_that_cannot_be_read_leave_the_folder_beside_the_database(ruined: Path) -> None:

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::errors::detached;
-use super::job::Job;
+use super::job::{Job, progress_of};
 use super::open::OpenStore;
 use super::options::store_options;
 use super::status::dict;

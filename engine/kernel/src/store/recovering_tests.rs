@@ -102,7 +102,7 @@ fn a_rehearsal_does_everything_and_changes_nothing() {
     let mut rehearsal = Recovering::begin(base, &options(), ground).unwrap();
     rehearsal.run(&Progress::default()).unwrap();
     assert!(rehearsal.overlay_bytes() > 0);
-    assert!(rehearsal.rehearsed().unwrap() > 0);
+    assert!(rehearsal.rehearsed(&Progress::default()).unwrap() > 0);
     assert_eq!(disk.snapshot(), before);
     assert!(store.snapshot().is_empty());
 }
