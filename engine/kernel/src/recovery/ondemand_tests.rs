@@ -388,19 +388,17 @@ fn ended(store: &Store) -> crate::store::RecoveryStanding {
 #[test]
 fn kept_log_from_before_the_start_of_redo_is_read_behind_the_opening_and_its_damage_is_a_finding() {
     let files = with_a_loser(true);
-    // Nothing; something in the middle; the body of the first entry; the first bytes of all.
-    for place in [None, Some(4096 / 4), Some(30), Some(0)] {
-        let is_damaged = place.is_some();
+    for is_damaged in [false, true] {
         let disk = MemoryDisk::from_snapshot(1, &files);
         let redo_lsn = control::Control::open(&*disk, OpenMode::Read).unwrap().data().redo_lsn;
-        if let Some(place) = place {
+        if is_damaged {
             let oldest = disk.list("wal").unwrap().into_iter().min().unwrap();
             let file = disk.open(&format!("wal/{oldest}"), OpenMode::Write).unwrap();
             let mut start = [0; 8];
             file.read_at(&mut start, 40).unwrap();
             let older = redo_lsn.0 - u64::from_le_bytes(start);
             assert!(older > 4096, "{older}");
-            file.write_at(&[0xa5; 16], 512 + place).unwrap();
+            file.write_at(&[0xa5; 16], 512 + older / 4).unwrap();
         }
         let store = open(&disk);
         // As a backup or a mirror does: else the checkpoint lets that log go.
