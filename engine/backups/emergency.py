@@ -237,6 +237,8 @@ class _Taking:
         if not verdict.damaged_in_all:
             return (), ()
         pages = tuple(page for page, _ in verdict.damaged[:_MOST_NAMED])
+        if verdict.damaged_in_all == 1:
+            return pages, (f"Page {pages[0]} is damaged.",)
         return pages, (f"{verdict.damaged_in_all:,} pages are damaged, page {pages[0]} the first.",)
 
     def _followed(self, parts: Iterator[bytes]) -> Iterator[bytes]:

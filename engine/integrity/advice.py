@@ -104,7 +104,8 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
         sources = ("backup", "archive") if source is Source.PAGE_BACKUP else (source.value,)
         is_chosen = remedy is not None and remedy.source in sources
         if is_chosen and remedy is not None:
-            words = f"the page, with {remedy.changes} changes"
+            changes = {0: "", 1: ", with one change"}.get(remedy.changes, f", with {remedy.changes} changes")
+            words = f"the page{changes}"
             if source in (Source.PAGE_BACKUP, Source.MIRROR):
                 words += f", from {Path(remedy.place).name or 'the archived log'}"
             share = plan.seconds / max(1, len(plan.remedies))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QDialog, QFileDialog, QLineEdit, QWidget
+from PySide6.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QWidget
 
 from engine.errors import BackupLocked, Cancelled, IncrementRefused
 from engine.types import BackupInfo, ProofStep
@@ -19,7 +19,7 @@ from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space, Tone
-from gui.widgets import CommandLine, Stepper, button, column, formats, label, row
+from gui.widgets import CommandLine, FittedDialog, Stepper, button, column, formats, label, row
 from gui.widgets.banner import Banner
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _AGAIN = ("retry", "wait", "back_up")
 """What the button of an error's card may do here: choose another place, or start once more."""
 
 
-class WorkDialog(QDialog):
+class WorkDialog(FittedDialog):
     """A title, a place to choose, what will happen, a job, and the proof."""
 
     asked = Signal()
@@ -41,10 +41,9 @@ class WorkDialog(QDialog):
     """What the button would do now has to be said anew."""
 
     def __init__(self, shell: Shell, title: str, place_name: str, parent: QWidget | None) -> None:
-        super().__init__(parent)
+        super().__init__(660, 380, parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
-        self.resize(660, 380)
         self.shell = shell
         self.errors = ErrorSlot(lambda action: action in (*_ELSEWHERE, *_AGAIN))
         self.errors.action_requested.connect(self._act)
@@ -131,6 +130,7 @@ class WorkDialog(QDialog):
         self.lock.hide()
         self._target.hide()
         self.go.hide()
+        self.let_shrink()
         self.close_button.setText(self.tr("Done"))
         self.close_button.setFocus()
 
@@ -242,6 +242,7 @@ class BackupDialog(WorkDialog):
         # The backup is there; only its rehearsal is to be told of.
         self._target.hide()
         self.go.hide()
+        self.let_shrink()
         self._look(self._show_kept)
         self.ended.emit()
 

@@ -68,10 +68,12 @@ class PointDialog(RestoreDialog):
             )
         )
         log = formats.size(reached.log_bytes)
-        self._pill.show_state(
-            self.tr("backup + {n} commits, {log} of log").format(n=formats.count(reached.commits), log=log),
-            Tone.ACCENT,
+        words = (
+            self.tr("backup + 1 commit, {log} of log")
+            if reached.commits == 1
+            else self.tr("backup + {n} commits, {log} of log")
         )
+        self._pill.show_state(words.format(n=formats.count(reached.commits), log=log), Tone.ACCENT)
         self._show_rows()
         self._show_fitness(found)
 

@@ -281,7 +281,10 @@ class PreviewStep(QWidget):
         if not any(table.total or table.is_new for table in tables):
             words = self.tr("Nothing would be written this way: choose another one above, or other rows.")
         elif kept:
-            words = self.tr("{rows} that differ stay as now.").format(rows=formats.rows(kept)) + " " + words
+            stay = self.tr("1 row that differs stays as it is now.")
+            if kept > 1:
+                stay = self.tr("{rows} that differ stay as they are now.").format(rows=formats.rows(kept))
+            words = f"{stay} {words}"
         self._words.setText(words)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QDialog, QRadioButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QRadioButton, QVBoxLayout, QWidget
 
 from engine.errors import Cancelled
 from gui.mirrors.words import loss_words
@@ -15,22 +15,21 @@ from gui.page import Shell
 from gui.tasks.error_slot import ErrorSlot
 from gui.tasks.job_bar import JobBar
 from gui.theme import Space
-from gui.widgets import CommandLine, button, column, label, row
+from gui.widgets import CommandLine, FittedDialog, button, column, label, row
 
 if TYPE_CHECKING:
     from engine.mirrors.register import Heir
 
 
-class TakeoverDialog(QDialog):
+class TakeoverDialog(FittedDialog):
     """Says why the database cannot be opened, what each mirror of it would lose, and lets one take over."""
 
     def __init__(
         self, shell: Shell, path: Path, error: BaseException, heirs: Sequence[Heir], parent: QWidget | None
     ) -> None:
-        super().__init__(parent)
+        super().__init__(680, 320, parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("{name} cannot be opened").format(name=path.stem))
-        self.setMinimumWidth(680)
         self._shell = shell
         self._path = path
         self.errors = ErrorSlot()
@@ -48,6 +47,7 @@ class TakeoverDialog(QDialog):
         able = next((choice for choice, heir in self.choices if heir.is_able), None)
         if able is not None:
             able.setChecked(True)
+            able.setFocus()
         self._show_chosen()
 
     def _choice(self, heir: Heir) -> QRadioButton:

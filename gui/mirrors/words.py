@@ -67,9 +67,13 @@ def loss_words(seen: MirrorOutlook) -> str:
             "What it lacks cannot be told, for the database cannot be read: commits after its last are lost."
         )
     elif seen.lost_bytes:
-        lost = tr("It lacks {commits} commits, {size} of log: they would be lost.").format(
-            commits=formats.count(seen.lost_commits or 0), size=formats.size(seen.lost_bytes)
+        commits = seen.lost_commits or 0
+        words = (
+            tr("It lacks one commit, {size} of log: it would be lost.")
+            if commits == 1
+            else tr("It lacks {commits} commits, {size} of log: they would be lost.")
         )
+        lost = words.format(commits=formats.count(commits), size=formats.size(seen.lost_bytes))
     else:
         lost = tr("It has everything: nothing is lost.")
     if seen.last_commit_at:

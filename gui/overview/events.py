@@ -52,6 +52,7 @@ class EventsCard(Card):
         self._list.setWordWrap(True)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._none = label(self.tr("Nothing yet since it was opened."), "caption")
+        self._none.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.add(self._none)
         self.body.addWidget(self._list, 1)
         self.clear_events()

@@ -19,6 +19,7 @@ from gui.widgets.command_line import CommandLine
 from gui.widgets.confirm_bar import ConfirmBar
 from gui.widgets.empty_state import EmptyState
 from gui.widgets.error_card import ErrorCard
+from gui.widgets.fitted_dialog import FittedDialog
 from gui.widgets.page_header import PageHeader
 from gui.widgets.recovery_bar import RecoveryBar
 from gui.widgets.score_ring import ScoreRing
@@ -33,6 +34,7 @@ __all__ = [
     "ElidedLabel",
     "EmptyState",
     "ErrorCard",
+    "FittedDialog",
     "PageHeader",
     "Pill",
     "RecoveryBar",

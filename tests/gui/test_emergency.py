@@ -73,7 +73,7 @@ def test_the_files_are_copied_and_encrypted_before_anything_is_tried_and_come_ba
     back, target = restoring(window, Path(backup.path)), tmp_path / "back.holdfast"
     back.place.setText(str(target))
     until(lambda: not back.lock.isHidden())
-    assert "page 20" in back._lacks.text()
+    assert back._lacks.text() == "Page 20 is damaged."
     assert not back.go.isEnabled(), "what it lacks has to be agreed to"
     back.accepts.setChecked(True)
     back.lock.kind.setCurrentIndex(1)

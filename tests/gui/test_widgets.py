@@ -10,7 +10,18 @@ from engine.errors import IoError, by_code
 from engine.types import Severity
 from gui.tasks import error_card
 from gui.theme import DARK, LIGHT, ThemeMode, colors
-from gui.widgets import ConfirmBar, Step, Stepper, StepState, TimeLine, formats
+from gui.widgets import (
+    ConfirmBar,
+    FittedDialog,
+    Step,
+    Stepper,
+    StepState,
+    TimeLine,
+    button,
+    column,
+    formats,
+    label,
+)
 
 
 def contrast(one, other):
@@ -108,6 +119,28 @@ def test_only_a_line_that_changed_is_drawn_again(qtbot, theme):
         [Step("One", time="1 ms"), Step("Two", time="1 ms", detail="x"), Step("Three", time="1 ms")]
     )
     assert asked == [(0, round(stepper._top(1)), stepper.width(), stepper._high())]
+
+
+def test_a_dialog_is_as_high_as_what_it_shows(qtbot, theme):
+    dialog, more = FittedDialog(300, 100), label("words " * 200, wrap=True)
+    dialog.setLayout(column(label("above"), more, button("below")))
+    more.hide()
+    qtbot.addWidget(dialog)
+    dialog.show()
+    qtbot.waitUntil(lambda: dialog.height() == 100)
+    more.show()
+    qtbot.waitUntil(lambda: more.height() >= more.heightForWidth(more.width()))
+    assert dialog.height() > more.height() > 100
+    more.hide()
+    qtbot.waitUntil(lambda: dialog.height() == 100)
+    dialog.resize(300, 200)
+    more.setText("short")
+    more.show()
+    qtbot.waitUntil(lambda: more.height() > 0 and more.isVisible())
+    assert dialog.height() == 200, "somebody has chosen it"
+    dialog.let_shrink()
+    more.hide()
+    qtbot.waitUntil(lambda: dialog.height() == 100)
 
 
 def test_a_chart_keeps_a_quarter_of_an_hour_in_fixed_room(qtbot, theme):
