@@ -4,6 +4,9 @@
     python -m tests.crash --takeovers 30               primaries killed; their mirrors take over
     python -m tests.crash --seeds 1000 --minutes 5     power failures of a simulated disk
     python -m tests.crash --sabotage log-sync          the same with a safeguard left out
+    python -m tests.crash --campaign kills --minutes 5 processes killed within any call of a simulated disk
+    python -m tests.crash --campaign races --minutes 5 orders of threads, drawn from seeds
+    python -m tests.crash --long 5000000               transactions of so many changes, against their limits
     python -m tests.crash --matrix --size "1 GiB"      the validation matrix, from runs
     python -m tests.crash --scenario all               every scenario; or the names of some
     python -m tests.crash --aborts --size "1 GiB"      how soon a recovery answers an abort
@@ -28,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.units import parse_size
-from tests.crash import aborts, matrix, seeds
+from tests.crash import aborts, long, matrix, seeds
 from tests.crash.kills import Campaign, Violation
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.takeovers import LIMIT_S, Takeovers
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.matrix or options.scenario:
         opens_early = options.recovery == "early"
         return play(options.scenario or [], options.size, as_matrix=options.matrix, opens_early=opens_early)
-    simulated = (options.seeds, options.minutes, options.first, options.sabotage)
+    if options.long is not None:
+        return long.run(options.long, lambda line: _console.print(line, markup=False))
+    simulated = (options.seeds, options.minutes, options.first, options.sabotage, options.campaign)
     if all(option is None for option in simulated):
         seed = secrets.randbelow(10**9) if options.seed is None else options.seed
         if options.takeovers is not None:
@@ -56,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--kills, --takeovers and --seed belong to one campaign, the other options to another")
     count = options.seeds or (10**9 if options.minutes is not None else 400)
     first = secrets.randbelow(10**12) if options.first is None else options.first
-    return simulate(first, count, options.minutes, options.sabotage, options.recovery)
+    campaign = options.campaign or "power"
+    if campaign != "power" and (options.sabotage or options.recovery):
+        parser.error("--sabotage and --recovery belong to the campaign of power failures")
+    return simulate(
+        first, count, options.minutes, options.sabotage, recovery=options.recovery, campaign=campaign
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,11 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     kills.add_argument(
         "--takeovers", type=_positive, metavar="N", help="kill so many primaries; their mirrors take over"
     )
-    simulated = parser.add_argument_group("power failures of a simulated disk")
+    simulated = parser.add_argument_group("the kernel's own campaigns")
+    simulated.add_argument(
+        "--campaign", choices=seeds.CAMPAIGNS, help="power failures, kills, or races (power)"
+    )
     simulated.add_argument("--seeds", type=_positive, metavar="N", help="how many runs (400)")
     simulated.add_argument("--minutes", type=float, metavar="M", help="end after so long")
     simulated.add_argument("--from", type=int, dest="first", metavar="SEED", help="the first (random)")
     simulated.add_argument("--sabotage", choices=seeds.SABOTAGES, help="leave this safeguard out")
+    lasting = parser.add_argument_group("long transactions")
+    lasting.add_argument("--long", type=_positive, metavar="CHANGES", help="so many changes in each")
     played = parser.add_argument_group("scenarios, each with a database of its own")
     played.add_argument("--matrix", action="store_true", help="print the validation matrix as Markdown")
     played.add_argument("--aborts", action="store_true", help="ask a recovery to stop in each of its parts")
@@ -156,19 +171,25 @@ def abort(log_bytes: int) -> int:
 
 
 def simulate(
-    first: int, count: int, minutes: float | None, sabotage: str | None, recovery: str | None
+    first: int,
+    count: int,
+    minutes: float | None,
+    sabotage: str | None,
+    *,
+    recovery: str | None,
+    campaign: str,
 ) -> int:
-    """The kernel's campaign over `count` seeds from `first` on."""
+    """A campaign of the kernel over `count` seeds from `first` on."""
     left_out = "" if sabotage is None else f", without {sabotage}"
     _console.print(f"seeds from {first} on{left_out}")
     told: set[int] = set()
 
     def tell(outcome: seeds.Outcome) -> None:
         figures = outcome.figures
-        _console.print(
-            f"{outcome.seeds:>7,} seeds: {figures['recoveries']:,} recoveries, "
-            f"{figures['crashed_recoveries']:,} crashed, {len(outcome.failed)} seeds failed"
-        )
+        done = f"{figures['recoveries']:,} recoveries, {figures['crashed_recoveries']:,} crashed"
+        if campaign == "races":
+            done = f"{figures['interleavings']:,} interleavings"
+        _console.print(f"{outcome.seeds:>7,} seeds: {done}, {len(outcome.failed)} seeds failed")
         for seed, what in outcome.failed.items():
             # What a sabotage broke is shown by example; every other failing seed counts.
             if seed not in told and (sabotage is None or len(told) < _EXAMPLES):
@@ -179,8 +200,16 @@ def simulate(
                 )
 
     try:
-        program, options = seeds.build(), {"minutes": minutes, "sabotage": sabotage, "recovery": recovery}
-        outcome = seeds.run(program, first, count, **options, tell=tell)
+        outcome = seeds.run(
+            seeds.build(campaign),
+            first,
+            count,
+            minutes=minutes,
+            sabotage=sabotage,
+            recovery=recovery,
+            campaign=campaign,
+            tell=tell,
+        )
     except seeds.CampaignBroken as broken:
         _console.print(str(broken), markup=False)
         return 3

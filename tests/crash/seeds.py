@@ -1,8 +1,9 @@
-"""The kernel's simulated campaign over as many seeds as one likes.
+"""The kernel's own campaigns over as many seeds as one likes.
 
-The campaign itself is the kernel's own (`engine/kernel/tests/crash/`): a simulated disk that
-loses, tears and keeps what was not synced, crashes within calls and within recoveries. Here it
-is run in batches, until all seeds are done or the time is up.
+They are tests of the kernel: a simulated disk that loses, tears and keeps what was not synced, crashes
+and kills within calls and within recoveries (`engine/kernel/tests/crash/`), and threads whose order is
+drawn from the seed (`race_tests.rs`). Here one is run in batches, until all seeds are done or the time
+is up.
 """
 
 from __future__ import annotations
@@ -29,10 +30,17 @@ RECOVERIES = {
 }
 """What opens a database after a crash, and the campaign of the kernel that does it so: a recovery that is
 through before anybody reads, or one that goes on behind an open database."""
+KILLS = "a_kill_within_any_call_and_a_power_failure_after_it_lose_nothing"
+RACES = "race_tests"
+"""What the names of all races of the kernel have in common."""
+CAMPAIGNS = ("power", "kills", "races")
+"""Power failures at any call; kills within any call, with power failures after them; orders of threads."""
 _BATCH = 50
 _BATCH_TIMEOUT_S = 300
 _FIGURE = re.compile(r"^\s+(\w+): (\d+),$", re.MULTILINE)
 _FAILED = re.compile(r"^seed (\d+): (.*)$", re.MULTILINE)
+_RACED = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;", re.MULTILINE)
+_WENT_WRONG = re.compile(r"^seed (\d+) went wrong$", re.MULTILINE)
 _GREATEST = "most_pages"
 _EXPECTED = {"evictions", "splits", "rotations", "checkpoints", "recoveries", "crashed_recoveries"}
 
@@ -61,9 +69,10 @@ class Outcome:
         self.recoveries.update(batch.recoveries)
 
 
-def build() -> Path:
+def build(campaign: str = "power") -> Path:
     """Build the campaign; the program that runs it."""
-    command = ["cargo", "test", "--locked", "--test", "crash", "--no-run", "--message-format=json"]
+    target = ["--lib"] if campaign == "races" else ["--test", "crash"]
+    command = ["cargo", "test", "--locked", *target, "--no-run", "--message-format=json"]
     done = subprocess.run(command, cwd=KERNEL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise CampaignBroken(f"cargo ended with status {done.returncode}")
@@ -82,16 +91,19 @@ def run(
     minutes: float | None = None,
     sabotage: str | None = None,
     recovery: str | None = None,
+    campaign: str = "power",
     tell: Callable[[Outcome], None],
 ) -> Outcome:
     """Run `count` seeds from `first` on, or as many as `minutes` allow; `tell` hears after each batch.
 
-    `recovery` is one of `RECOVERIES`; without it batches take turns.
+    `recovery` is one of `RECOVERIES`; without it batches take turns. Other campaigns than that of power
+    failures go through all ways to recover by themselves.
     With a sabotage it ends after the first batch in which a violation was found.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     outcome = Outcome()
-    turns = itertools.cycle(RECOVERIES if recovery is None else [recovery])
+    by_power = RECOVERIES if recovery is None else [recovery]
+    turns = itertools.cycle(by_power if campaign == "power" else [campaign])
     while outcome.seeds < count and (deadline is None or time.monotonic() < deadline):
         batch = min(_BATCH, count - outcome.seeds)
         outcome.add(_run_batch(program, first + outcome.seeds, batch, sabotage, next(turns)))
@@ -101,14 +113,17 @@ def run(
     return outcome
 
 
-def _run_batch(program: Path, first: int, count: int, sabotage: str | None, recovery: str) -> Outcome:
-    environment = {**os.environ, "HOLDFAST_FIRST_SEED": str(first), "HOLDFAST_SEEDS": str(count)}
+def _run_batch(program: Path, first: int, count: int, sabotage: str | None, turn: str) -> Outcome:
+    """`turn` is a way to recover, or a campaign."""
+    environment = {**os.environ, "HOLDFAST_FIRST_SEED": str(first)}
+    environment |= {"HOLDFAST_SEEDS": str(count), "HOLDFAST_SCHEDULES": str(count)}
+    chosen = [RACES] if turn == "races" else [RECOVERIES.get(turn, KILLS), "--exact"]
     environment.pop("HOLDFAST_SABOTAGE", None)
     if sabotage is not None:
         environment["HOLDFAST_SABOTAGE"] = sabotage
     try:
         done = subprocess.run(
-            [program, RECOVERIES[recovery], "--exact", "--nocapture"],
+            [program, *chosen, "--nocapture"],
             cwd=KERNEL,
             env=environment,
             capture_output=True,
@@ -120,21 +135,36 @@ def _run_batch(program: Path, first: int, count: int, sabotage: str | None, reco
     except subprocess.TimeoutExpired:
         last = first + count - 1
         raise CampaignBroken(f"seeds {first} to {last} do not end: one of them hangs") from None
-    outcome = understand(done.stdout, count, done.returncode, done.stderr)
-    outcome.recoveries = dict.fromkeys(outcome.failed, recovery)
+    understands = understand_races if turn == "races" else understand
+    outcome = understands(done.stdout, count, done.returncode, done.stderr)
+    outcome.recoveries = dict.fromkeys(outcome.failed, turn)
     return outcome
 
 
 def understand(output: str, count: int, status: int, errors: str = "") -> Outcome:
     """The outcome of one batch, from what it printed. Raises `CampaignBroken` where it says nothing clear."""
-    figures = Counter({name: int(value) for name, value in _FIGURE.findall(output)})
+    figures: Counter[str] = Counter()
+    for name, value in _FIGURE.findall(output):
+        # One test may print several.
+        figures[name] = max(figures[name], int(value)) if name == _GREATEST else figures[name] + int(value)
     failed = {int(seed): what for seed, what in _FAILED.findall(output)}
     if not set(figures) >= _EXPECTED or (status != 0) != bool(failed):
         raise CampaignBroken(f"status {status} and output that is not understood:\n{output}\n{errors}")
     return Outcome(count, figures, failed)
 
 
-def how_to_repeat(seed: int, sabotage: str | None, recovery: str) -> str:
-    """The command that runs one seed again."""
+def understand_races(output: str, count: int, status: int, errors: str = "") -> Outcome:
+    """As `understand`, for what the races print."""
+    ended = _RACED.search(output)
+    failed = {int(seed): "see what it prints" for seed in _WENT_WRONG.findall(output + "\n" + errors)}
+    is_clear = ended is not None and int(ended[1]) + int(ended[2]) > 0
+    if ended is None or not is_clear or (status != 0) != bool(failed) or (int(ended[2]) > 0) != bool(failed):
+        raise CampaignBroken(f"status {status} and output that is not understood:\n{output}\n{errors}")
+    return Outcome(count, Counter(interleavings=count * int(ended[1])), failed)
+
+
+def how_to_repeat(seed: int, sabotage: str | None, turn: str) -> str:
+    """The command that runs one seed again, with its way to recover or in its campaign."""
     left_out = "" if sabotage is None else f" --sabotage {sabotage}"
-    return f"python -m tests.crash --from {seed} --seeds 1 --recovery {recovery}{left_out}"
+    option = f"--campaign {turn}" if turn in CAMPAIGNS else f"--recovery {turn}"
+    return f"python -m tests.crash --from {seed} --seeds 1 {option}{left_out}"
