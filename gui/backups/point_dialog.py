@@ -56,10 +56,13 @@ class PointDialog(RestoreDialog):
     def _look(self) -> None:
         folder, lsn, target, given = self._folder, self._stop.lsn, self.path(), self.lock.key()
         answer = self.run(lambda db: _preview(db, folder, lsn, target, given))
-        answer.done(lambda found: self._show_point(target, *found)).failed(self._has_not_looked)
+        answer.done(lambda found: self._show_point(target, given, *found))
+        answer.failed(lambda error: self._has_not_looked(target, given, error))
 
-    def _show_point(self, target: Path, reached: Reached, found: RestorePreview) -> None:
-        if target != self.path() or self.go.isHidden():
+    def _show_point(
+        self, target: Path, given: GivenKey | None, reached: Reached, found: RestorePreview
+    ) -> None:
+        if not self._is_awaited(target, given):
             return
         self.reached, self.preview = reached, found
         self._what.setText(

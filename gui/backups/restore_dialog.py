@@ -96,18 +96,26 @@ class RestoreDialog(WorkDialog):
             return self.shell.run(lambda: work(None), self)
         return self._session.run(work, self, channel="files")
 
-    def _has_not_looked(self, error: BaseException) -> None:
+    def _is_awaited(self, target: Path, given: GivenKey | None) -> bool:
+        """True where this is still what is to be looked at, and nothing has been done since."""
+        return target == self.path() and given == self.lock.key() and not self.go.isHidden()
+
+    def _has_not_looked(self, target: Path, given: GivenKey | None, error: BaseException) -> None:
         """Nothing was started: the button waits for another place, or for a key."""
+        if not self._is_awaited(target, given):
+            # To ask again would forget the key that was given meanwhile.
+            return
         self.go.setEnabled(False)
         self.show_failure(error)
 
     def _look(self) -> None:
         source, target, given = self._source, self.path(), self.lock.key()
         answer = self.run(lambda database: _preview(database, source, target, given))
-        answer.done(lambda found: self._show_preview(target, found)).failed(self._has_not_looked)
+        answer.done(lambda found: self._show_preview(target, given, found))
+        answer.failed(lambda error: self._has_not_looked(target, given, error))
 
-    def _show_preview(self, target: Path, found: RestorePreview) -> None:
-        if target != self.path() or self.go.isHidden():
+    def _show_preview(self, target: Path, given: GivenKey | None, found: RestorePreview) -> None:
+        if not self._is_awaited(target, given):
             return
         self.preview = found
         kept = found.backup

@@ -122,6 +122,24 @@ def test_a_moment_is_previewed_and_restored_with_the_passphrase(
     assert restored_with_the_key(dialog, target, until) == 299
 
 
+def test_the_key_is_not_forgotten_where_a_look_from_before_it_was_given_is_refused_late(
+    locked: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    page = page_of(locked)
+    page.time_line.go_to(1)
+    page.past.restore()
+    until(lambda: bool(page.findChildren(PointDialog)))
+    (dialog,) = page.findChildren(PointDialog)
+    target = tmp_path / "then.holdfast"
+    dialog.place.setText(str(target))
+    until(lambda: is_refused(dialog))
+    give(dialog.lock, RIGHT)
+    dialog._has_not_looked(target, None, BackupLocked(path="backups", reason="no key was given"))
+    assert dialog.lock.key() is not None
+    until(dialog.go.isEnabled)
+    assert not is_refused(dialog)
+
+
 def test_the_rescue_guide_asks_and_what_was_given_on_the_page_serves_it(
     locked: MainWindow, until: Until
 ) -> None:
