@@ -57,8 +57,8 @@ class Past(QWidget):
         self._is_going_on = is_going_on
         if is_going_on:
             self._hint.setText(self.tr("the one of now is shown above"))
-            title = self.tr("The recovery of now is the first")
-            text = self.tr("The database was opened early. How far its recovery is, is shown above.")
+            title = self.tr("Never recovered before")
+            text = self.tr("The database was opened early. Above is shown how far its recovery has come.")
         else:
             self._hint.setText(self.tr("no recovery is needed now"))
             title = self.tr("No recovery is needed")

@@ -43,7 +43,8 @@ class EmptyState(QWidget):
     def _make_room(self) -> None:
         # A layout that centres a label does not ask it how high it is at this width.
         self._text.ensurePolished()
-        self._text.setMinimumHeight(self._text.heightForWidth(_TEXT_WIDTH))
+        # One without words has no height of its own to tell.
+        self._text.setMinimumHeight(max(self._text.heightForWidth(_TEXT_WIDTH), 0))
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange:
