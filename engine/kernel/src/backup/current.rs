@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::buffer::Pool;
+use crate::disk::AlignedBuffer;
 use crate::error::{Code, Error, Result};
 use crate::page::Page;
 use crate::space::{GROUP, is_used};
@@ -70,19 +71,19 @@ fn each_of_group(
 /// Neighbouring pages as they lie in the file, read once one of them is not in memory.
 pub(super) struct Stretch {
     first: PageId,
-    bytes: Vec<u8>,
+    bytes: AlignedBuffer,
     is_read: bool,
 }
 
 impl Stretch {
     /// For pages of `size` bytes.
     pub fn new(size: usize) -> Stretch {
-        Stretch { first: PageId(0), bytes: vec![0; CHUNK / size * size], is_read: false }
+        Stretch { first: PageId(0), bytes: AlignedBuffer::zeroed(CHUNK / size * size), is_read: false }
     }
 
     /// Pages of one stretch.
     pub fn step(&self, size: usize) -> u32 {
-        (self.bytes.len() / size) as u32
+        (self.bytes.bytes().len() / size) as u32
     }
 
     /// Stands at `first`, with nothing read.
@@ -92,13 +93,14 @@ impl Stretch {
 
     fn page(&mut self, pool: &Pool, id: PageId) -> Result<Page> {
         if !self.is_read {
-            let read = pool.read_run(self.first, &mut self.bytes)?;
-            self.bytes[read..].fill(0);
+            let bytes = self.bytes.bytes_mut();
+            let read = pool.read_run(self.first, bytes)?;
+            bytes[read..].fill(0);
             self.is_read = true;
         }
         let size = pool.page_size();
         let at = (id.0 - self.first.0) as usize * size;
-        Ok(Page { bytes: self.bytes[at..at + size].into() })
+        Ok(Page { bytes: self.bytes.bytes()[at..at + size].into() })
     }
 
     /// The page as memory has it, else as it lies in the file. Any state since the checkpoint will
@@ -144,7 +146,8 @@ pub(crate) fn page_now(shared: &Shared, id: PageId) -> Result<Option<Page>> {
         return Ok(None);
     }
     let map = shared.core.space.map(id.0 / GROUP)?.map(|map| map.clone());
-    let mut alone = Stretch { first: id, bytes: vec![0; pool.page_size()], is_read: false };
+    let mut alone =
+        Stretch { first: id, bytes: AlignedBuffer::zeroed(pool.page_size()), is_read: false };
     alone.current(shared, id, map.is_some_and(|map| is_used(&map, id)))
 }
 

@@ -48,6 +48,7 @@ mod pace;
 mod packer;
 mod pages;
 mod parts;
+mod placing;
 mod point;
 #[cfg(test)]
 mod point_tests;
@@ -68,8 +69,8 @@ mod unpacker;
 
 pub use copies::{FromBackups, copies_of};
 pub use manifest::{MANIFEST, Manifest, ParentName};
+pub(crate) use placing::PageWriter;
 pub use point::{Point, PointWanted, Reached, restore_point};
-pub(crate) use restore::PageWriter;
 pub use restore::{restore_to, verify_on};
 pub use seal::Secret;
 pub use sealed::{Opener, Sealer, Vault};

@@ -1,22 +1,21 @@
 //! Proving a backup, and making a database of it: the same pass, with or without a target.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::chain::{Link, ensure_parent, unlock};
 use super::manifest::{MANIFEST, Manifest, Piece};
 use super::pages::Layer;
 use super::parts::is_part;
+use super::placing::PageWriter;
 use super::seal::Keyring;
 use super::{KEPT, PAGES, Summary, damaged};
 use crate::control::{self, Control};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{Disk, OpenMode};
 use crate::error::{Error, Result};
 use crate::log::segments;
 use crate::page::{Page, is_page_size};
 use crate::recovery::{DATA_PATH, Progress};
 use crate::store::RECOVERY_MARKER;
-use crate::types::PageId;
 
 const CHUNK: usize = 1 << 20;
 
@@ -207,55 +206,5 @@ impl<'p> Pass<'p> {
         let read = file.read_at(&mut content, 0)?;
         let hash = blake3::hash(&content[..read]).to_hex().to_string();
         piece.ensure_hash((file.size()?, hash))
-    }
-}
-
-/// Writes pages to their places, neighbours together.
-pub(crate) struct PageWriter {
-    file: Option<Arc<dyn File>>,
-    run: Vec<u8>,
-    first: PageId,
-    size: usize,
-}
-
-impl PageWriter {
-    pub fn open(target: Option<&dyn Disk>, size: usize, bytes: u64) -> Result<PageWriter> {
-        let file = match target {
-            Some(target) => {
-                let file = target.open(DATA_PATH, OpenMode::Create)?;
-                file.allocate(bytes)?;
-                Some(file)
-            }
-            None => None,
-        };
-        Ok(PageWriter { file, run: Vec::with_capacity(CHUNK), first: PageId(0), size })
-    }
-
-    pub fn put(&mut self, id: PageId, page: &Page) -> Result<()> {
-        if self.file.is_none() {
-            return Ok(());
-        }
-        let next = u64::from(self.first.0) + (self.run.len() / self.size) as u64;
-        if u64::from(id.0) != next || self.run.len() >= CHUNK {
-            self.write()?;
-            self.first = id;
-        }
-        self.run.extend_from_slice(page.bytes());
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<()> {
-        if let Some(file) = &self.file
-            && !self.run.is_empty()
-        {
-            file.write_at(&self.run, u64::from(self.first.0) * self.size as u64)?;
-        }
-        self.run.clear();
-        Ok(())
-    }
-
-    pub fn finish(mut self) -> Result<()> {
-        self.write()?;
-        self.file.map_or(Ok(()), |file| file.sync())
     }
 }

@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::seal::{CHUNK, FileSeal, HEAD, Seal, TAG};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{AlignedBuffer, Disk, File, OpenMode};
 use crate::error::{Error, Result};
 
 /// The largest window that is decompressed: far beyond what is written, so that a damaged header
 /// cannot ask for more memory.
 const WINDOW_LOG: u32 = 23;
-/// Bytes decompressed together; at first fewer, since often only a head is wanted.
+/// Bytes read together, and bytes decompressed together; at first fewer, since often only a head is wanted.
 const BLOCK: usize = 1 << 20;
 const FIRST_BLOCK: usize = 64 << 10;
 /// Blocks that wait to be looked at.
@@ -31,10 +31,13 @@ fn unwrap(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error
     error.downcast::<Error>().unwrap_or_else(otherwise)
 }
 
-/// Reads a file from its beginning.
+/// Reads a file from its beginning, past the system's cache: for a proof it is best read from the medium.
 struct Source {
     file: Arc<dyn File>,
     path: String,
+    piece: AlignedBuffer,
+    /// Bytes of the piece that were taken, and of the file.
+    used: usize,
     at: u64,
     hasher: blake3::Hasher,
     opening: Option<Opening>,
@@ -50,10 +53,26 @@ struct Opening {
 
 impl Source {
     fn raw(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
+        if self.used == self.piece.bytes().len() {
+            self.next_piece()?;
+        }
+        let left = &self.piece.bytes()[self.used..];
+        let count = left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&left[..count]);
+        self.used += count;
+        self.at += count as u64;
+        Ok(count)
+    }
+
+    fn next_piece(&mut self) -> Result<()> {
+        let size = if self.at == 0 { FIRST_BLOCK } else { BLOCK };
+        self.piece.begin(size, BLOCK);
+        self.piece.resize(size);
+        self.used = 0;
+        let read = self.file.read_past_cache(self.piece.bytes_mut(), self.at);
+        self.piece.resize(*read.as_ref().unwrap_or(&0));
+        self.hasher.update(self.piece.bytes());
+        read.map(|_| ())
     }
 
     fn raw_exact(&mut self, buffer: &mut [u8]) -> Result<()> {
@@ -230,11 +249,11 @@ impl Unpacker {
             Opening { seal, content, at: 0, is_last: false }
         });
         let hasher = blake3::Hasher::new();
-        let source = Source { file, path: path.to_owned(), at: 0, hasher, opening };
-        let told = |error: io::Error| Error::io("decompress", path, &error);
+        let (piece, path) = (AlignedBuffer::default(), path.to_owned());
+        let source = Source { file, path: path.clone(), piece, used: 0, at: 0, hasher, opening };
+        let told = |error: io::Error| Error::io("decompress", &path, &error);
         let mut decoder = zstd::Decoder::new(source).map_err(told)?;
         decoder.window_log_max(WINDOW_LOG).map_err(told)?;
-        let path = path.to_owned();
         let decoding = Some(Decoding { decoder, path: path.clone() });
         Ok(Unpacker { decoding, ahead: None, block: Vec::new(), at: 0, path })
     }

@@ -412,9 +412,10 @@ impl Pool {
         table.get(&page).is_some_and(|index| self.frames[*index].is_dirty())
     }
 
-    /// Reads neighbouring pages past the cache, as far as the file reaches; returns the bytes.
+    /// Reads neighbouring pages past the cache, as far as the file reaches; returns the bytes. Past
+    /// the system's cache, too, where `bytes` lie in an [`AlignedBuffer`](crate::disk::AlignedBuffer).
     pub fn read_run(&self, first: PageId, bytes: &mut [u8]) -> Result<usize> {
-        self.file.read_at(bytes, u64::from(first.0) * self.page_size as u64)
+        self.file.read_past_cache(bytes, u64::from(first.0) * self.page_size as u64)
     }
 
     /// Reads a page past the cache, whatever state it is in.

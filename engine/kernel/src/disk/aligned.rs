@@ -30,6 +30,19 @@ impl AlignedBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Holds so many zeros.
+    pub fn zeroed(size: usize) -> AlignedBuffer {
+        let mut buffer = AlignedBuffer::default();
+        buffer.begin(size, size);
+        buffer.resize(size);
+        buffer
+    }
+
+    /// Adds zeros until it holds `size` bytes, or takes away what is beyond them.
+    pub fn resize(&mut self, size: usize) {
+        self.bytes.resize(self.start + size, 0);
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

@@ -240,6 +240,11 @@ impl File for FaultFile {
         self.inner.read_at(buffer, offset)
     }
 
+    fn read_past_cache(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.shared.enter(Call::Read, &self.path, 0)?;
+        self.inner.read_past_cache(buffer, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let growth = self.growth(offset + bytes.len() as u64)?;
         self.shared.enter(Call::Write, &self.path, growth)?;

@@ -66,6 +66,13 @@ pub trait Disk: Send + Sync {
 pub trait File: Send + Sync {
     /// Fills `buffer` from `offset` as far as the file reaches; returns the bytes read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+    /// As [`File::read_at`], from the system's cache where it has the bytes, else past it where that
+    /// is possible: what is read once puts nothing else out of the cache, and needs no memory of it.
+    /// Worth it for long pieces that come to lie in an [`AlignedBuffer`], from places that are
+    /// multiples of [`ALIGNMENT`]; any other is read as ever.
+    fn read_past_cache(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_at(buffer, offset)
+    }
     /// Writes all of `bytes`; the file grows where it must.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
     /// As [`File::write_at`], past the system's cache where that is possible: it spares a copy of

@@ -29,7 +29,9 @@ struct OsFile {
     path: String,
     /// The size changed since the last sync, so that one has to cover the metadata too.
     resized: AtomicBool,
-    /// The same file for writes past the system's cache; none where the system has no such thing.
+    #[cfg(target_os = "linux")]
+    is_writable: bool,
+    /// The same file past the system's cache; none where the system has no such thing.
     #[cfg(target_os = "linux")]
     direct: std::sync::OnceLock<Option<fs::File>>,
 }
@@ -139,6 +141,8 @@ impl Disk for OsDisk {
             path: path.to_owned(),
             resized: AtomicBool::new(true),
             #[cfg(target_os = "linux")]
+            is_writable: mode != OpenMode::Read,
+            #[cfg(target_os = "linux")]
             direct: std::sync::OnceLock::new(),
         }))
     }
@@ -215,7 +219,9 @@ impl OsFile {
         use std::os::unix::fs::OpenOptionsExt;
         let open = || {
             let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(name).ok()
+            let mut options = OpenOptions::new();
+            options.read(true).write(self.is_writable).custom_flags(libc::O_DIRECT);
+            options.open(name).ok()
         };
         self.direct.get_or_init(open).as_ref()
     }
@@ -230,6 +236,38 @@ impl OsFile {
             match file.write_at(&bytes[done..], offset + done as u64) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // The write as ever meets what is wrong again, or does what is not possible here.
+                Ok(0) | Err(_) => break,
+                Ok(count) => done += count,
+            }
+        }
+        done
+    }
+
+    /// How many of the bytes the system had cached, from the first on; it reads none for that.
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        let mut done = 0;
+        while done < buffer.len() {
+            let mut rest = [io::IoSliceMut::new(&mut buffer[done..])];
+            match rustix::io::preadv2(&self.file, &mut rest, offset + done as u64, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(_) => break,
+                Ok(count) => done += count,
+            }
+        }
+        done
+    }
+
+    /// How many of the bytes came straight from the device; the rest is to be read as ever.
+    #[cfg(target_os = "linux")]
+    fn read_directly(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let mut done = 0;
+        while done < buffer.len() && is_aligned(&buffer[done..], offset + done as u64) {
+            let Some(file) = self.direct() else { break };
+            match rustix::io::pread(file, &mut buffer[done..], offset + done as u64) {
+                Err(rustix::io::Errno::INTR) => {}
+                // The read as ever meets the end or what is wrong again, or does what is not possible here.
                 Ok(0) | Err(_) => break,
                 Ok(count) => done += count,
             }
@@ -263,6 +301,16 @@ impl File for OsFile {
             }
         }
         Ok(done)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_past_cache(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        if is_aligned(buffer, offset) {
+            done = self.read_cached(buffer, offset);
+            done += self.read_directly(&mut buffer[done..], offset + done as u64);
+        }
+        Ok(done + self.read_at(&mut buffer[done..], offset + done as u64)?)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {

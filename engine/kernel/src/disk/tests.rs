@@ -338,3 +338,31 @@ fn what_was_written_past_the_cache_is_read_back_whether_it_was_aligned_or_not() 
         assert!(bytes == expected);
     });
 }
+
+#[test]
+fn what_is_read_past_the_cache_is_what_was_written_cached_or_not_and_ends_with_the_file() {
+    on_each_disk("read", |disk| {
+        let content: Vec<u8> = (0..50_001u32).map(|at| (at / 7) as u8).collect();
+        let file = disk.open("pages", OpenMode::Create).unwrap();
+        let mut buffer = AlignedBuffer::default();
+        buffer.begin(40_960, 0);
+        buffer.extend(&content[..40_960]);
+        file.write_past_cache(buffer.bytes(), 0).unwrap();
+        file.sync().unwrap();
+        // What comes after is what the system has cached, and some of what comes before.
+        file.write_at(&content[40_960..], 40_960).unwrap();
+        file.read_at(&mut [0; 100], 8192).unwrap();
+        for mode in [OpenMode::Read, OpenMode::Write] {
+            let file = disk.open("pages", mode).unwrap();
+            for (at, size) in
+                [(0, 65_536), (0, 8192), (8192, 49_152), (49_152, 4096), (3, 4096), (53_248, 4096)]
+            {
+                let mut read = AlignedBuffer::zeroed(size);
+                let count = file.read_past_cache(read.bytes_mut(), at).unwrap();
+                let expected =
+                    &content[content.len().min(at as usize)..content.len().min(at as usize + size)];
+                assert!(read.bytes()[..count] == *expected, "{count} bytes at {at}");
+            }
+        }
+    });
+}

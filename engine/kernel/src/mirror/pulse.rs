@@ -100,6 +100,9 @@ impl File for WatchedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.pulse.during(|| self.file.read_at(buffer, offset))
     }
+    fn read_past_cache(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.pulse.during(|| self.file.read_past_cache(buffer, offset))
+    }
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.pulse.during(|| self.file.write_at(bytes, offset))
     }

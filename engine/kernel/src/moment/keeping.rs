@@ -75,6 +75,10 @@ impl File for KeepingFile {
         self.file.read_at(buffer, offset)
     }
 
+    fn read_past_cache(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_past_cache(buffer, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.change(offset, bytes.len() as u64, || self.file.write_at(bytes, offset))
     }
