@@ -122,6 +122,7 @@ impl Log {
             recent: Recent::new(end, options.buffer_bytes),
             group: None,
             reserved: 0,
+            expected: 0,
             slots,
             last_commit_at: i64::MIN,
             entries: 0,
@@ -225,7 +226,7 @@ fn begin_segment(
     }
     remove_unused(disk, found, last_used)?;
     let number = last_used + 1;
-    let file = prepare_file(disk, number, options)?;
+    let file = prepare_file(disk, number, options, false)?;
     let mut slots = Slots::new(slots, database, options.clock);
     let (start, limit) = (end.0, end.0 + capacity);
     slots.slots.push(Slot { number, start, limit, capacity, incarnation, used: true, file: None });

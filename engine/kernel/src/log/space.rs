@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
 use super::writer::Core;
 use super::{LogOptions, SyncMode};
-use crate::disk::{Disk, File, OpenMode};
+use crate::disk::{AlignedBuffer, Disk, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Ordering};
 use crate::types::{DatabaseId, Incarnation, Lsn};
@@ -191,15 +191,20 @@ impl Slots {
 /// Creates segment file `number` full of zeros, synced, name and all. A file of that number
 /// that was left unfinished is written anew.
 ///
-/// Where no commit waits for a sync, the blocks are only set aside: writing them beforehand would
-/// double what goes to the disk, and nobody gains.
-pub(super) fn prepare_file(disk: &dyn Disk, number: u64, options: &LogOptions) -> Result<Arc<dyn File>> {
+/// Where no commit waits for a sync, or what is known to come is long (`is_for_bulk`), the blocks are
+/// only set aside: writing them beforehand would double what goes to the disk, and nobody gains.
+pub(super) fn prepare_file(
+    disk: &dyn Disk,
+    number: u64,
+    options: &LogOptions,
+    is_for_bulk: bool,
+) -> Result<Arc<dyn File>> {
     let segment_bytes = options.segment_bytes;
     let path = segments::segment_path(FOLDER, number);
     let fill = || -> Result<Arc<dyn File>> {
         let file = disk.open(&path, OpenMode::Create)?;
         file.truncate(0)?;
-        if options.sync_mode == SyncMode::Off {
+        if options.sync_mode == SyncMode::Off || is_for_bulk {
             file.allocate(segment_bytes)?;
         } else {
             write_zeros(&*file, segment_bytes)?;
@@ -215,12 +220,15 @@ pub(super) fn prepare_file(disk: &dyn Disk, number: u64, options: &LogOptions) -
     })
 }
 
+/// Past the system's cache: nobody reads zeros, and to find memory for them takes the system longer
+/// than to write them.
 fn write_zeros(file: &dyn File, bytes: u64) -> Result<()> {
-    let zeros = vec![0u8; BLOCK.min(bytes as usize)];
+    let block = BLOCK.min(bytes as usize);
+    let zeros = AlignedBuffer::zeroed(block);
     let mut at = 0;
     while at < bytes {
         let count = (bytes - at).min(BLOCK as u64);
-        file.write_at(&zeros[..count as usize], at)?;
+        file.write_past_cache(&zeros.bytes()[..count as usize], at)?;
         at += count;
     }
     Ok(())
@@ -238,9 +246,11 @@ impl Core {
                 return Ok(());
             }
             let number = state.slots.slots.last().map_or(1, |slot| slot.number + 1);
-            drop(state);
-            let file = prepare_file(&*self.disk, number, &self.options)?;
             let capacity = self.options.segment_bytes - HEADER_BYTES;
+            // Of a segment that would be filled in part only, the rest is for commits that wait.
+            let is_for_bulk = state.expected >= state.slots.space_end() + capacity;
+            drop(state);
+            let file = prepare_file(&*self.disk, number, &self.options, is_for_bulk)?;
             let mut state = self.state.lock();
             state.slots.push_prepared(number, capacity, self.incarnation, file);
         }

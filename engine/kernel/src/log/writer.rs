@@ -29,6 +29,8 @@ pub(super) struct State {
     /// The entry that opens the group being filled.
     pub group: Option<u64>,
     pub reserved: u64,
+    /// What is known to come reaches at least as far.
+    pub expected: u64,
     pub slots: Slots,
     pub last_commit_at: i64,
     pub entries: u64,
@@ -161,6 +163,13 @@ impl Log {
         }
         let mut state = self.core.state.lock();
         state.reserved = state.reserved.saturating_sub(bytes);
+    }
+
+    /// Says that about so many bytes come in a few long entries after another, before anybody waits for
+    /// a sync: segments that they fill need not be written beforehand. 0 takes it back.
+    pub fn expect(&self, bytes: u64) {
+        let mut state = self.core.state.lock();
+        state.expected = if bytes == 0 { 0 } else { state.end + bytes };
     }
 
     /// Commit times begin no earlier than this (microseconds): the last one in the log.

@@ -95,7 +95,8 @@ fn bytes(object: Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
 /// Builds an empty tree of this transaction from pairs in any order; of equal keys the last counts.
 pub fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
     let order = sorted(pairs);
-    let filled = txn.fill_with(at, &mut |filling| {
+    let bytes = pairs.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+    let filled = txn.fill_with_many(at, (pairs.len(), bytes), &mut |filling| {
         for begin in (0..order.len()).step_by(GATHERED) {
             let end = order.len().min(begin + GATHERED);
             gather(pairs, &order[begin..end]);

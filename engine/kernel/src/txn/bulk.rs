@@ -17,6 +17,8 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// Pages taken at a time.
 const EXTENT: usize = 64;
+/// Bytes that a record takes in a page beside its key and its value, about.
+const RECORD_ROOM: u64 = 28;
 
 /// A transaction as the builder of one tree sees it.
 struct Sink<'t> {
@@ -111,6 +113,21 @@ impl Transaction {
             feed(&mut filling)?;
             filling.finish()
         })
+    }
+
+    /// As [`Transaction::fill_with`], where about `records` records of `bytes` bytes in all are to come:
+    /// the log need not make room for them as it does for commits.
+    pub fn fill_with_many(
+        &mut self,
+        at: TreeRef,
+        (records, bytes): (usize, u64),
+        feed: &mut dyn FnMut(&mut Filling<'_>) -> Result<()>,
+    ) -> Result<u64> {
+        let shared = std::sync::Arc::clone(&self.shared);
+        shared.core.log.expect(bytes + records as u64 * RECORD_ROOM);
+        let filled = self.fill_with(at, feed);
+        shared.core.log.expect(0);
+        filled
     }
 
     /// True where [`Transaction::fill`] may be used: this transaction has made the tree, and

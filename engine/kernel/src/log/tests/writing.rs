@@ -149,6 +149,28 @@ fn a_rotation_ends_the_segment_and_the_stream_goes_on() {
 }
 
 #[test]
+fn segments_that_are_known_to_be_filled_are_set_aside_and_the_next_ones_written_beforehand() {
+    let disk = FaultDisk::over_memory(MemoryDisk::new(1));
+    let log = Log::create(disk.clone(), small(), ID).unwrap();
+    let set_aside = || disk.counters().of(Call::Allocate);
+    // What is to come fills two whole ones, after the rest of the first, and some of a fourth.
+    log.expect(3 * (2048 - segments::HEADER_BYTES) + 100);
+    for number in 0..100 {
+        append(&log, number, 100).unwrap();
+    }
+    assert_eq!(set_aside(), 2);
+    log.expect(5 * 2048);
+    log.expect(0);
+    for number in 100..200 {
+        append(&log, number, 100).unwrap();
+    }
+    assert_eq!(set_aside(), 2, "nothing is expected any more");
+    log.close().unwrap();
+    let disk: Arc<dyn Disk> = disk;
+    assert_eq!(numbers(&read_all(&disk).unwrap().0), (0..200).collect::<Vec<_>>());
+}
+
+#[test]
 fn truncation_removes_whole_segments_and_archives_them_when_asked() {
     for archive in [false, true] {
         on_each_disk("log-truncate", |disk| {
