@@ -264,10 +264,10 @@ fn hurt_specimen<V>(seed: u64, deed: Deed<V>) -> Vec<Result<V, String>> {
     (0..DEEDS_EACH).map(one).collect()
 }
 
-/// Does `deed` to specimens, on all processors, and counts what came of it.
-fn hurt<V: Ord + std::fmt::Debug + Send + 'static>(deed: Deed<V>) {
+/// Does `deed` to specimens `count` times, on all processors, and tells what came of it.
+fn hurt<V: Ord + std::fmt::Debug + Send + 'static>(count: u64, deed: Deed<V>) {
     let first = from_environment("HOLDFAST_FIRST_SEED", 0);
-    let specimens = from_environment("HOLDFAST_DAMAGES", 600).div_ceil(DEEDS_EACH);
+    let specimens = from_environment("HOLDFAST_DAMAGES", count).div_ceil(DEEDS_EACH);
     let next = Arc::new(AtomicU64::new(first));
     let (tell, told) = std::sync::mpsc::channel();
     for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
@@ -299,12 +299,12 @@ fn hurt<V: Ord + std::fmt::Debug + Send + 'static>(deed: Deed<V>) {
 
 #[test]
 fn a_flipped_bit_or_a_cut_is_found_or_harmless() {
-    hurt(|specimen, dice| specimen.damage(dice));
+    hurt(600, |specimen, dice| specimen.damage(dice));
 }
 
 #[test]
 fn forged_content_under_right_checksums_gives_coded_errors_and_nothing_worse() {
-    hurt(forgery::run);
+    hurt(240, forgery::run);
 }
 
 /// Sixteen threads, and as many rounds as a quick test may take.
