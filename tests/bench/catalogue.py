@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.workload import Workload
-from tests.bench.workloads import commits, copies, damage, mirrors, rows, snapshots, upkeep, ycsb
+from tests.bench.workloads import commits, copies, damage, mirrors, rest, rows, snapshots, upkeep, ycsb
 
 WORKLOADS: list[Workload] = [
     *rows.WORKLOADS,
@@ -14,6 +14,7 @@ WORKLOADS: list[Workload] = [
     *copies.WORKLOADS,
     *damage.WORKLOADS,
     *mirrors.WORKLOADS,
+    *rest.WORKLOADS,
 ]
 
 
