@@ -207,7 +207,8 @@ class Store:
         cycle (text), and one place for each participant in transactions, resources, modes, waited_s."""
     def check(self, detailed: bool = True, job: Job | None = None) -> dict[str, Any]:
         """Keys: ok, pages, bytes, records, seconds, problems [{code, page, tree, detail}], left_out (problems
-        beyond those), skipped (names of what was in use)."""
+        beyond those), skipped (names of what was in use), lost (pages in use that nothing leads to; 0 where a
+        tree is damaged or a transaction runs)."""
     def mirror_add(self, path: str, synchronous: bool = False) -> None:
         """Keep a mirror in the directory `path`, which exists; its first copy is made in the background."""
     def mirror_remove(self, path: str, remove_files: bool = False) -> None:
@@ -247,6 +248,15 @@ class Store:
     def give_back(self) -> None:
         """Give back what was dropped and nobody can see any more, as the background does by and by."""
 
+    def sweep(self, job: Job | None = None) -> dict[str, Any]:
+        """Give back pages that are marked as in use and that nothing leads to. Checks everything first; gives
+        nothing back where a tree is damaged or a transaction runs. Keys: pages (given back), left (that
+        nothing leads to, and that stay), check (as of `check`). Raises ReadOnlyDatabase."""
+    def hold_log(self) -> tuple[int, int, bytes]:
+        """Keep the log that a recovery of the files needs, as somebody copies them from now on, until
+        `release_log` gets the first number back; the second is that of the first segment needed. The bytes are
+        the control file of the copy: that of the database would have the log believed about pages."""
+    def release_log(self, hold: int) -> None: ...
     def repair_page(self, page: int, copies: PageCopies | None = None) -> dict[str, Any]:
         """Repair one page, write it and read it again; the damaged bytes are kept in quarantine/.
         Keys: as a remedy of plan_repair. Raises the page's own error where no source reaches."""

@@ -6,7 +6,8 @@ Importing it raises `KernelMissing` (-65) where the compiled kernel cannot be lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,6 +177,17 @@ def locks(store: _kernel.Store) -> tuple[types.LockInfo, ...]:
         )
         for raw in store.locks()
     )
+
+
+@contextmanager
+def held_log(store: _kernel.Store) -> Iterator[tuple[int, bytes]]:
+    """Meanwhile the log stays that a recovery of the files needs, as they are copied in this block: from the
+    segment of the given number on. The bytes are the control file that belongs to the copy."""
+    hold, first_segment, control = store.hold_log()
+    try:
+        yield first_segment, control
+    finally:
+        store.release_log(hold)
 
 
 def wait_for_graph(store: _kernel.Store) -> tuple[types.WaitEdge, ...]:

@@ -243,6 +243,8 @@ class CheckReport:
     """Problems beyond those listed."""
     skipped: tuple[str, ...] = ()
     """Tables that could not be compared with their indexes because somebody held them."""
+    lost: int = 0
+    """Pages in use that nothing leads to; 0 while a tree is damaged or somebody is at work."""
 
 
 @dataclass(frozen=True, slots=True)

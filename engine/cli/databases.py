@@ -115,6 +115,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
         "records": report.records,
         "seconds": report.seconds,
         "problems": [asdict(problem) for problem in report.problems],
+        "lost_pages": report.lost,
         **({"findings": found} if args.detailed else {}),
     }
     lines = _check_lines(report, None if args.detailed else _SHOWN_PROBLEMS)
@@ -230,7 +231,11 @@ def _check_lines(report: CheckReport, most: int | None) -> list[str]:
     rate = report.bytes / report.seconds if report.seconds else 0.0
     read = f"{report.pages} pages, {report.records} records in {format_duration(report.seconds)}"
     if report.ok:
-        return [f"No problem found. Checked {read} ({format_size(rate)}/s)."]
+        lost = f"{report.lost:,} pages are in use for nothing: holdfast repair gives them back."
+        return [
+            f"No problem found. Checked {read} ({format_size(rate)}/s).",
+            *([lost] if report.lost else []),
+        ]
     found = report.problems
     rows = [(p.code, "" if p.page is None else p.page, p.tree or "", p.detail) for p in found[:most]]
     more = len(found) - len(rows)

@@ -12,11 +12,12 @@ from engine.cli.findings import findings_lines, told_findings
 from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
-from engine.database import PAGE_FILE, inspect
+from engine.database import PAGE_FILE, Database, inspect
 from engine.integrity.checksums import verify_file_task
 from engine.integrity.plan import Elsewhere, RepairPlan, plan_task
 from engine.integrity.repair import RepairReport, rehearse_task, repair_task
 from engine.integrity.scrubber import scrub_task
+from engine.integrity.sweep import sweep_task
 from engine.types import CheckReport
 from engine.units import format_duration
 
@@ -91,12 +92,29 @@ def repair(args: argparse.Namespace, out: Output) -> int:
         if args.rehearse:
             plan = out.follow(rehearse_task(database, plan))
             return _tell_rehearsal(plan, out)
+        if plan.is_empty and _check(plan).lost:
+            return _sweep(database, plan, out)
         if plan.is_empty:
             out.result({**_plan_json(plan), "repaired": [], "rebuilt": []}, _plan_lines(plan))
             return FINE if _check(plan).ok else PROBLEMS
         report = out.follow(repair_task(database, plan))
     out.result(_report_json(report, plan), _report_lines(report, plan))
     return FINE if report.check.ok else PROBLEMS
+
+
+def _sweep(database: Database, plan: RepairPlan, out: Output) -> int:
+    """There is nothing to repair; what an earlier repair could not give back goes now."""
+    swept = out.follow(sweep_task(database))
+    value = {**_plan_json(plan), "ok": swept.check.ok, "repaired": [], "rebuilt": []}
+    problems = [asdict(problem) for problem in swept.check.problems]
+    lines = [_given_back_words(swept.pages)] if swept.pages else []
+    stay = "The check found no problem." if swept.check.ok else f"{len(problems)} problems stay."
+    out.result({**value, "problems": problems, "given_back": swept.pages}, [*lines, stay])
+    return FINE if swept.check.ok else PROBLEMS
+
+
+def _given_back_words(pages: int) -> str:
+    return f"{pages:,} pages that only damage led to were given back."
 
 
 def _elsewhere(args: argparse.Namespace) -> Elsewhere:
@@ -146,6 +164,7 @@ def _report_json(report: RepairReport, plan: RepairPlan) -> dict[str, Any]:
         "ok": report.check.ok,
         "repaired": [asdict(remedy) for remedy in report.repaired],
         "rebuilt": [asdict(index) for index in report.rebuilt],
+        "given_back": report.given_back,
         "failed": [{"what": name, "error": str(error)} for name, error in report.failed],
         "losses": [asdict(loss) for loss in report.losses],
         "without_source": list(plan.without_source),
@@ -183,6 +202,7 @@ def _unreached_lines(plan: RepairPlan) -> list[str]:
 def _report_lines(report: RepairReport, plan: RepairPlan) -> list[str]:
     lines = [f"{len(report.repaired)} pages repaired; what was damaged is kept in quarantine/."]
     lines += [f"Rebuilt: {index.words}." for index in report.rebuilt]
+    lines += [_given_back_words(report.given_back)] if report.given_back else []
     lines += [f"Not repaired: {name}: {error}" for name, error in report.failed]
     lines += _unreached_lines(plan)
     problems = len(report.check.problems)

@@ -28,6 +28,7 @@ from engine.integrity.plan import (
     RepairPlan,
     make_plan,
 )
+from engine.integrity.sweep import sweep_task
 from engine.tasks import Task
 from engine.types import CheckReport
 
@@ -46,6 +47,8 @@ class RepairReport:
     losses: tuple[Loss, ...]
     """The lines that the loss ledger got."""
     check: CheckReport
+    given_back: int = 0
+    """Pages that only damage led to, and that are free again."""
 
 
 def repair_task(database: Database, plan: RepairPlan) -> Task[RepairReport]:
@@ -125,6 +128,7 @@ class _Repair:
         self._rebuilt: list[IndexRemedy] = []
         self._failed: list[tuple[str, HoldfastError]] = []
         self._seconds: dict[str, float] = {}
+        self._given_back = 0
 
     def run(self) -> RepairReport:
         plan, task = self._plan, self._task
@@ -142,6 +146,10 @@ class _Repair:
             task.stage("Check", step=2, steps=2)
             with self._database.integrity.holding(plan.findings):
                 check = task.carry(self._database.check_task())
+                if check.lost:
+                    # The damage that kept a tree from going whole is gone: what it led to can be told now.
+                    swept = task.carry(sweep_task(self._database))
+                    check, self._given_back = swept.check, swept.pages
         except Cancelled:
             # What was repaired is whole; that nothing else is wrong was not looked at.
             self._close(None)
@@ -150,7 +158,8 @@ class _Repair:
         self._database.events.publish(
             "repair_finished", repaired=len(self._repaired) + len(self._rebuilt), failed=len(self._failed)
         )
-        return RepairReport(tuple(self._repaired), tuple(self._rebuilt), tuple(self._failed), losses, check)
+        done = (tuple(self._repaired), tuple(self._rebuilt), tuple(self._failed))
+        return RepairReport(*done, losses, check, self._given_back)
 
     def _attempt(self, name: str, repair: Any) -> None:
         self._task.proceed()

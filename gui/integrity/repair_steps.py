@@ -228,7 +228,11 @@ class OutcomeStep(QWidget):
             words = self.tr(
                 "The check that followed read {n} pages and found nothing wrong. Nothing was lost."
             )
-            self.banner.say(Tone.GOOD, title, words.format(n=formats.count(report.check.pages)))
+            words = words.format(n=formats.count(report.check.pages))
+            if report.given_back:
+                more = self.tr("{n} pages that only damage led to are free again.")
+                words += " " + more.format(n=formats.count(report.given_back))
+            self.banner.say(Tone.GOOD, title, words)
         elif done:
             title = self.tr("Repaired: {n}. Still open: {left}").format(
                 n=formats.count(done), left=formats.count(len(left))

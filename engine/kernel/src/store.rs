@@ -22,10 +22,12 @@ use crate::verify::CheckReport;
 mod older_log;
 mod recovering;
 mod rest;
+mod sweeping;
 
 pub use recovering::{Ground, Recovering, Unfinished};
 pub use rest::RecoveryStanding;
 use rest::Rest;
+pub use sweeping::Swept;
 
 /// Present only after a clean shutdown.
 pub const CLEAN_MARKER: &str = ".clean_shutdown";
@@ -436,6 +438,11 @@ impl Work {
 
     fn give_back(&self, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
         let _turn = self.giving_back.lock();
+        self.give_back_known(keep_on)
+    }
+
+    /// As [`Work::give_back`], for who has its turn.
+    fn give_back_known(&self, keep_on: &mut dyn FnMut() -> bool) -> Result<()> {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -472,6 +479,8 @@ pub(crate) mod racing;
 mod recovering_tests;
 #[cfg(test)]
 mod snapshot_tests;
+#[cfg(test)]
+mod sweeping_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn report<'py>(py: Python<'py>, report: &CheckReport) -> PyResult<Bound<'py, PyD
         "problems": problems,
         "left_out": report.left_out,
         "skipped": &report.skipped,
+        "lost": report.lost.len(),
     }))
 }
 
@@ -59,6 +60,19 @@ impl Store {
     /// Gives back what was dropped and nobody can see any more.
     fn give_back(&self, py: Python<'_>) -> PyResult<()> {
         self.work(py, |open| open.store.give_back())
+    }
+
+    /// Gives back pages that nothing leads to, after a check of everything.
+    #[pyo3(signature = (job = None))]
+    fn sweep<'py>(
+        &self,
+        py: Python<'py>,
+        job: Option<&Bound<'py, Job>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let progress = progress_of(job);
+        let swept = self.working(py, &progress, |open| open.store.sweep(&progress))?;
+        let check = report(py, &swept.report)?;
+        Ok(dict!(py, { "pages": swept.pages, "left": swept.left, "check": check }))
     }
 
     /// Checks every invariant while the store is in use; without `detailed`, checksums only.

@@ -18,7 +18,7 @@ use crate::page::{Change, Kind};
 use crate::repair::{Repairs, mending_quietly};
 use crate::tree::Tree;
 use crate::tree::overflow::{self, Reference};
-use crate::types::{PageId, TreeId, TxnId};
+use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Gives back everything that nobody can see any more; stops early where `keep_on` answers
 /// false. Returns how many pages went.
@@ -158,6 +158,37 @@ fn free_page(shared: &Shared, tree: TreeId, id: PageId) -> Result<()> {
     let entry = core.append(Author::system(Op::Structure), tree, &parts, &[])?;
     page.apply(&Change::Free, entry)?;
     space.apply(entry)
+}
+
+/// Gives back pages that are marked as in use and that nothing leads to, as a check of all trees found
+/// them whose log ended at `since`. Nobody else gives pages back meanwhile. Returns how many went; a
+/// crash leaves the others as they were.
+pub fn free_lost(
+    shared: &Shared,
+    pages: &[PageId],
+    since: Lsn,
+    keep_on: &mut dyn FnMut() -> bool,
+) -> Result<u64> {
+    let mut freed = 0;
+    for id in pages {
+        if !keep_on() {
+            break;
+        }
+        let read = mending_quietly(|| {
+            let page = shared.core.pool.read(*id)?;
+            Ok((page.tree(), page.kind(), page.lsn()))
+        });
+        freed += match read {
+            // Changed since: somebody's after all. A map says of other pages what they are.
+            Ok((_, kind, lsn)) if lsn > since || matches!(kind, Kind::Free | Kind::SpaceMap) => 0,
+            Ok((tree, ..)) => free_page(shared, tree, *id).map(|()| 1)?,
+            Err(error) if is_damage(&error) => free_damaged(shared, TreeId(0), *id)?,
+            // What a device keeps from being read is given back another time.
+            Err(error) if error.is_page_damage() => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(freed)
 }
 
 fn free_chain(shared: &Shared, tree: TreeId, reference: Reference) -> Result<u64> {

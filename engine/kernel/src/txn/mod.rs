@@ -50,7 +50,7 @@ pub use catalogue::{
 };
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
-pub use garbage::{TidyQueue, collect, tidy};
+pub use garbage::{TidyQueue, collect, free_lost, tidy};
 pub use known::KnownTrees;
 pub(crate) use manager::AtWork;
 pub use manager::{Counts, Garbage, Isolation, Pending, Status, TxnManager, TxnState};

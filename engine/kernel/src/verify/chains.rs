@@ -18,6 +18,7 @@ enum Outcome {
 impl Walk<'_, '_> {
     pub(super) fn check_long_value(&mut self, leaf: PageId, key: &[u8], value: &[u8]) -> Result<()> {
         let Ok(reference) = Reference::decode(value) else {
+            self.check.is_walk_whole = false;
             self.note(leaf, "the reference to a long value cannot be read");
             return Ok(());
         };
@@ -25,7 +26,10 @@ impl Walk<'_, '_> {
         // and after, it is damage.
         for _ in 0..3 {
             match self.follow(reference)? {
-                Outcome::Damaged => return Ok(()),
+                Outcome::Damaged => {
+                    self.check.is_walk_whole = false;
+                    return Ok(());
+                }
                 Outcome::Whole(pages) => {
                     for page in pages {
                         self.check.progress.add(1);
@@ -35,10 +39,14 @@ impl Walk<'_, '_> {
                     }
                     return Ok(());
                 }
-                Outcome::Broken if !self.is_still(key, value)? => return Ok(()),
+                Outcome::Broken if !self.is_still(key, value)? => {
+                    self.check.is_walk_whole = false;
+                    return Ok(());
+                }
                 Outcome::Broken => {}
             }
         }
+        self.check.is_walk_whole = false;
         self.note(leaf, "the pages of a long value are not all there");
         Ok(())
     }

@@ -29,6 +29,7 @@ mod tests;
 mod trees;
 
 pub use indexes::{DamagedIndex, damaged_indexes};
+pub use trees::shown_name;
 
 /// Findings beyond this are only counted.
 const MOST_PROBLEMS: usize = 1000;
@@ -71,6 +72,8 @@ pub struct CheckReport {
     pub left_out: u64,
     /// What could not be checked because it was in use, by name.
     pub skipped: Vec<String>,
+    /// Pages marked as in use that nothing leads to, where every tree was walked to its end.
+    pub lost: Vec<PageId>,
 }
 
 /// One check under way.
@@ -83,6 +86,8 @@ pub(crate) struct Check<'s> {
     quiet_since: Option<TxnId>,
     start: Lsn,
     reached: Bits,
+    /// Whether the walk has come to every page that a tree leads to.
+    is_walk_whole: bool,
     /// Pages met a second time, which is damage unless a page moved meanwhile.
     twice: Vec<(PageId, String)>,
     counts: HashMap<TreeId, (String, i64)>,
@@ -201,6 +206,7 @@ impl<'s> Check<'s> {
             quiet_since: is_quiet.then_some(next),
             start: shared.core.log.end(),
             reached: Bits::default(),
+            is_walk_whole: !options.is_quick,
             twice: Vec::new(),
             counts: HashMap::new(),
             proved: options.is_still.then(|| Arc::new(Proved::new(shared.core.pool.file_pages()))),

@@ -43,7 +43,7 @@ pub(super) struct Walk<'w, 's> {
 }
 
 /// The name of a tree as a report shows it.
-pub(super) fn shown_name(entry: &CatalogueEntry) -> &str {
+pub fn shown_name(entry: &CatalogueEntry) -> &str {
     match (entry.kind, entry.name.split_once('\0')) {
         (CatalogueKind::Index, Some((_, index))) => index,
         _ => &entry.name,
@@ -66,8 +66,12 @@ impl<'s> Check<'s> {
         for row in rows {
             let row = match row.read(core) {
                 Ok(Some(row)) => row,
-                Ok(None) => continue,
+                Ok(None) => {
+                    self.is_walk_whole = false;
+                    continue;
+                }
                 Err(error) => {
+                    self.is_walk_whole = false;
                     let code = error.code;
                     self.note(code, None, Some("catalogue"), super::describe(&error));
                     continue;
@@ -145,13 +149,13 @@ impl<'s> Check<'s> {
 
 impl Walk<'_, '_> {
     fn run(&mut self) -> Result<()> {
-        let Some(root) = self.check.fetch(self.tree.root, self.name)? else { return Ok(()) };
+        let Some(root) = self.check.fetch(self.tree.root, self.name)? else { return self.lose() };
         let is_root = self.belongs(&root, root.level())
             && root.low_fence().is_empty()
             && root.high_fence().is_none();
         if !is_root {
             self.note(self.tree.root, "this page is not the root of its tree");
-            return Ok(());
+            return self.lose();
         }
         self.chains = (0..=root.level()).map(|_| Chain::Start).collect();
         self.visit(&root)?;
@@ -160,6 +164,12 @@ impl Walk<'_, '_> {
                 self.step(level)?;
             }
         }
+        Ok(())
+    }
+
+    /// The walk does not come to all pages of its tree.
+    fn lose(&mut self) -> Result<()> {
+        self.check.is_walk_whole = false;
         Ok(())
     }
 
@@ -206,6 +216,7 @@ impl Walk<'_, '_> {
             if link.high.as_deref().is_none_or(|high| high >= low) {
                 let from = link.from;
                 self.chains[level] = Chain::Lost;
+                self.lose()?;
                 if self.is_chain_wrong(parent.id(), child, low, from)? {
                     self.note(
                         from,
@@ -218,12 +229,13 @@ impl Walk<'_, '_> {
         }
         let Some(page) = self.check.fetch(child, self.name)? else {
             self.chains[level] = Chain::Lost;
-            return Ok(());
+            return self.lose();
         };
         if self.belongs(&page, parent.level() - 1) && page.low_fence() == low {
             return self.visit(&page);
         }
         self.chains[level] = Chain::Lost;
+        self.lose()?;
         if self.is_child_wrong(parent.id(), child, low)? {
             self.note(child, "the page is not the one that its parent means");
         }
@@ -235,10 +247,11 @@ impl Walk<'_, '_> {
         let Chain::At(link) = std::mem::replace(&mut self.chains[level], Chain::Lost) else {
             return Ok(());
         };
-        let Some(page) = self.check.fetch(link.right, self.name)? else { return Ok(()) };
+        let Some(page) = self.check.fetch(link.right, self.name)? else { return self.lose() };
         if self.belongs(&page, level as u8) && Some(page.low_fence()) == link.high.as_deref() {
             return self.visit(&page);
         }
+        self.lose()?;
         if self.is_link_wrong(link.from, level as u8)? {
             self.note(link.from, "the right link leads to a page that does not continue this one");
         }
