@@ -2,8 +2,9 @@
 
 An ordinary backup refuses a damaged database, for it promises one that is whole. An emergency backup
 promises nothing: it copies the files as they are, goes on where a part cannot be read, and names what is
-missing in its manifest. It lies beside the other backups, is no link of their chain, and is never taken
-for one: who restores it is told what it lacks and has to agree.
+missing in its manifest. A database that is open is copied by the process that has it open (`live_files`). It
+lies beside the other backups, is no link of their chain, and is never taken for one: who restores it is told
+what it lacks and has to agree.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blake3 import blake3
 
@@ -33,6 +34,7 @@ from engine.backups.emergency_manifest import (
     vault_of,
 )
 from engine.backups.keys import BackupKey, key_file, pair_of
+from engine.backups.live_files import LiveFiles, Reader
 from engine.backups.place import filling
 from engine.config import load
 from engine.errors import (
@@ -46,8 +48,11 @@ from engine.errors import (
     from_exception,
 )
 from engine.files import sync_directory, write_atomically
-from engine.integrity.checksums import verify_stream
+from engine.integrity.checksums import Verdict, verify_block, verify_stream
 from engine.tasks import Task
+
+if TYPE_CHECKING:
+    from engine.database import Database
 
 _DATA = "database.holdfast"
 _LEFT_OUT = ("LOCK", "archive", "snapshots", "quarantine")
@@ -55,9 +60,6 @@ _CHUNK = 1 << 20
 _SECTOR = 4096
 _MOST_NAMED = 1000
 """Damaged pages that the manifest names."""
-
-Reader = Callable[[int, int, int], bytes]
-"""As `os.pread`: descriptor, bytes, offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,16 @@ def emergency_task(
     *,
     key: BackupKey | None = None,
     read: Reader | None = None,
+    opened: Database | None = None,
 ) -> Task[EmergencyBackup]:
     """Copy what can be read of a database into a new folder in `target`; start the task, or run it.
 
-    The database is neither opened nor changed, and may be beyond opening. Cancel and failure leave
-    `target` as it was. With `key` it is encrypted; without, as the settings of the database say. Raises
-    `DatabaseNotFound` (-14), `BackupTargetInUse` (-66), `BackupLocked` (-93) where the key file of the
-    settings cannot be read, and `DatabaseOpenElsewhere` (-16) where somebody has it open: files of
-    different moments are no database, and one that is open can be backed up or has to be closed.
+    The database is neither opened nor changed, and may be beyond opening; one that this process has open is
+    given as `opened` too, and stays in use: the copy holds all that was committed when the task began. Cancel
+    and failure leave `target` as it was. With `key` it is encrypted; without, as the settings of the database
+    say. Raises `DatabaseNotFound` (-14), `BackupTargetInUse` (-66), `BackupLocked` (-93) where the key file
+    of the settings cannot be read, and `DatabaseOpenElsewhere` (-16) where somebody else has it open: files
+    of different moments are no database, and only who has it open can keep the log of all of them.
     """
     source, chain = Path(database).expanduser().absolute(), Path(target).expanduser().absolute()
     if chain == source or source in chain.parents:
@@ -95,10 +99,11 @@ def emergency_task(
     def work(task: Task[EmergencyBackup]) -> EmergencyBackup:
         if not source.is_dir():
             raise DatabaseNotFound(path=str(source))
-        page_size = _page_size_of_idle(source)
+        live = None if opened is None else LiveFiles(opened, reader, _looks_whole)
+        page_size = _page_size_of_idle(source) if live is None else live.page_size
         chosen = key or _set_key(source)
-        with claimed(chain):
-            return _Taking(source, chain, reader, task, chosen).take(page_size)
+        with claimed(chain), nullcontext() if live is None else live.held():
+            return _Taking(source, chain, reader, task, chosen, live).take(page_size)
 
     return Task(f"Emergency backup to {chain.name}", work)
 
@@ -129,9 +134,15 @@ class _Taking:
     """One emergency backup under way."""
 
     def __init__(
-        self, source: Path, chain: Path, read: Reader, task: Task[Any], key: BackupKey | None
+        self,
+        source: Path,
+        chain: Path,
+        read: Reader,
+        task: Task[Any],
+        key: BackupKey | None,
+        live: LiveFiles | None,
     ) -> None:
-        self._source, self._read, self._task, self._key = source, read, task, key
+        self._source, self._read, self._task, self._key, self._live = source, read, task, key, live
         self._place = chain / f"emergency-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
         pair = pair_of(key)
         self._vault = None if pair is None else bridge.Vault.create(pair)
@@ -170,14 +181,18 @@ class _Taking:
 
     def _copy_all(self, place: Path) -> tuple[CopiedFile, ...]:
         self._task.stage("Copying what can be read", step=1, steps=2, unit="bytes")
+        # The log is listed once the pages are copied: it has to reach beyond them.
         copied = tuple(
             file
-            for name in list(_names(self._source, self._missing))
-            if (file := self._copy_one(place, name)) is not None
+            for name in _names(self._source, self._missing)
+            if self._is_wanted(name) and (file := self._copy_one(place, name)) is not None
         )
         there = {file.name for file in copied}
         self._missing += [f"{name} is not there." for name in ("control", _DATA) if name not in there]
         return copied
+
+    def _is_wanted(self, name: str) -> bool:
+        return self._live is None or self._live.is_wanted(name)
 
     def _copy_one(self, place: Path, name: str) -> CopiedFile | None:
         source = self._source / name
@@ -185,7 +200,9 @@ class _Taking:
             before = _stamp(source)
             descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            self._missing.append(f"{name} could not be opened: {error.strerror}.")
+            if self._live is None or not isinstance(error, FileNotFoundError):
+                self._missing.append(f"{name} could not be opened: {error.strerror}.")
+            # Files beside those of the database come and go while it is open.
             return None
         try:
             file = self._copy(descriptor, place, name)
@@ -198,7 +215,7 @@ class _Taking:
             has_changed = _stamp(source) != before
         except OSError:
             has_changed = True
-        if has_changed:
+        if has_changed and self._live is None:
             self._missing.append(f"{name} changed while it was copied.")
         return file
 
@@ -206,13 +223,14 @@ class _Taking:
         sealer = None if self._vault is None else self._vault.sealer(name)
         to = place / (name if sealer is None else name + SEALED)
         size, seal, holes = os.fstat(descriptor).st_size, blake3(), list[tuple[int, int]]()
+        read = self._read if self._live is None else self._live.reader_of(name, _DATA)
         to.parent.mkdir(mode=0o700, exist_ok=True)
         with to.open("wb") as copy:
             to.chmod(0o600)
             at = 0
             while at < size:
                 self._task.proceed()
-                data = b"".join(_readable(descriptor, at, min(_CHUNK, size - at), self._read, holes))
+                data = b"".join(_readable(descriptor, at, min(_CHUNK, size - at), read, holes))
                 stored = data if sealer is None else sealer.push(data)
                 copy.write(stored)
                 seal.update(stored)
@@ -268,6 +286,10 @@ def _readable(
         if len(data) < wanted:
             holes.append((sector + len(data), wanted - len(data)))
         yield data.ljust(wanted, b"\0")
+
+
+def _looks_whole(page: bytes) -> bool:
+    return verify_block(page) in (Verdict.WHOLE, Verdict.ZEROED)
 
 
 def _joined(holes: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

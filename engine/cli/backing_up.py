@@ -31,7 +31,8 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--emergency",
         action="store_true",
-        help="what can be read, damaged or not, without opening the database",
+        help="what can be read, damaged or not, without opening the database; one that is open in the window "
+        "is copied there: Copy what can be read",
     )
     parser.add_argument(
         "--bytes-per-second", type=int, default=0, metavar="N", help="read the database no faster than this"

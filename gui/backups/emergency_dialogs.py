@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from gui.backups.dialogs import WorkDialog
 from gui.backups.key_choice import KeyFileChoice
 from gui.backups.key_question import GivenKey
 from gui.page import Shell
+from gui.tasks import EngineSession
 from gui.theme import Tone
 from gui.widgets import formats, label, set_look
 
@@ -24,21 +26,37 @@ _MOST_LACKS = 6
 
 
 class EmergencyDialog(WorkDialog):
-    """Copies what can be read of a database that is not open, before anything is tried on it."""
+    """Copies what can be read of a database before anything is tried; with `session`, of the open one."""
 
-    def __init__(self, shell: Shell, database: Path, folder: Path, parent: QWidget | None = None) -> None:
-        self._database = database
-        title = shell.tr("Copy the files of {name} first").format(name=database.stem)
-        super().__init__(shell, title, shell.tr("Folder"), parent)
+    def __init__(
+        self,
+        shell: Shell,
+        database: Path,
+        folder: Path,
+        parent: QWidget | None = None,
+        session: EngineSession | None = None,
+    ) -> None:
+        self._database, self._session = database, session
+        words = (
+            shell.tr("Copy the files of {name} first")
+            if session is None
+            else shell.tr("Copy {name} as it is")
+        )
+        super().__init__(shell, words.format(name=database.stem), shell.tr("Folder"), parent)
         self.asked.connect(self.start)
         self.changed.connect(self.show_state)
-        self.words.setText(
-            self.tr(
-                "An emergency backup: every file as it is, damaged or not. What cannot be read is named and "
-                "left out. The database is neither opened nor changed, and the copy can be restored whatever "
-                "becomes of it."
-            )
+        copied = self.tr(
+            "An emergency backup: every file as it is, damaged or not. What cannot be read is named and left "
+            "out."
         )
+        untouched = self.tr(
+            "The database is neither opened nor changed, and the copy can be restored whatever becomes of it."
+        )
+        in_use = self.tr(
+            "The database stays in use, and is not changed by it; the copy has all that is committed when it "
+            "begins. A backup that is whole is better where one can be taken: Back up now."
+        )
+        self.words.setText(f"{copied} {untouched if session is None else in_use}")
         self.key = KeyFileChoice(folder.with_name(f"{database.stem}.key"))
         self.key.changed.connect(self.show_state)
         self.middle.addWidget(self.key)
@@ -51,12 +69,18 @@ class EmergencyDialog(WorkDialog):
         key = self.key.path()
         more: tuple[str | Path, ...] = self.lock.command_words() if key is None else ("--key-file", key)
         self.command.show_command("backup", self._database, self.path(), "--emergency", *more)
+        # Elsewhere it can be taken only once the database is closed here.
+        self.command.setVisible(self._session is None)
 
     def start(self) -> None:
         """Take it, as a job."""
         database, folder, key, given = self._database, self.path(), self.key.path(), self.lock.key()
         self.key.setEnabled(False)
-        answer = self.shell.run(lambda: _take(database, folder, key, given), self)
+        if self._session is None:
+            answer = self.shell.run(lambda: _take(database, folder, key, given), self)
+        else:
+            work = partial(_take, database, folder, key, given)
+            answer = self._session.run(work, self, channel="files")
         answer.done(lambda task: self.follow(task, self._show_taken)).failed(self.has_failed)
 
     def has_failed(self, error: BaseException) -> None:
@@ -154,7 +178,9 @@ def _lacks(backup: EmergencyBackup) -> str:
     return " ".join(backup.missing[:_MOST_LACKS])
 
 
-def _take(database: Path, folder: Path, key_path: Path | None, given: GivenKey | None) -> Any:
+def _take(
+    database: Path, folder: Path, key_path: Path | None, given: GivenKey | None, opened: Any = None
+) -> Any:
     # Imported here, as below: the kernel is loaded on the worker.
     from engine.backups.emergency import emergency_task
     from engine.backups.keys import key_file, make_key_file
@@ -162,7 +188,7 @@ def _take(database: Path, folder: Path, key_path: Path | None, given: GivenKey |
     key = None if given is None else given.read()
     if key_path is not None:
         key = key_file(key_path) if key_path.exists() else make_key_file(key_path)
-    return emergency_task(database, folder, key=key)
+    return emergency_task(database, folder, key=key, opened=opened)
 
 
 def _read(source: Path) -> tuple[EmergencyBackup, bool]:

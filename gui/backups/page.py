@@ -14,6 +14,7 @@ from engine.types import BackupInfo, Event
 from gui.actions import Actions
 from gui.backups.detail import BackupDetail
 from gui.backups.dialogs import BackupDialog
+from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.backups.keeping import RetentionCard, ScheduleCard
 from gui.backups.key_question import KeyQuestion
 from gui.backups.past_part import PastPart
@@ -183,6 +184,13 @@ class BackupsPage(Page):
         self.snapshots.add_actions(actions)
         for action_id, words, handler, keys, drawing in (
             ("backups.take", self.tr("Back up now…"), self.back_up, "Ctrl+B", "backups"),
+            (
+                "backups.emergency",
+                self.tr("Copy what can be read…"),
+                self.copy_as_it_is,
+                "Ctrl+Alt+E",
+                "copy",
+            ),
             ("backups.verify", self.tr("Verify the chosen backup"), self.verify, "Ctrl+Shift+V", "check"),
             (
                 "backups.rehearse",
@@ -337,6 +345,15 @@ class BackupsPage(Page):
         dialog.taken.connect(self._has_taken)
         dialog.ended.connect(self.refresh)
         dialog.open()
+
+    def copy_as_it_is(self) -> None:
+        """Open the dialog that copies what can be read of the open database, damaged or not."""
+        if self.session is not None:
+            path = self.session.path
+            folder = self.folder if self.folder != Path() else self.shell.preferences.backup_folder(path)
+            dialog = EmergencyDialog(self.shell, path, folder, self, self.session)
+            dialog.finished.connect(self.refresh)
+            dialog.open()
 
     def _has_taken(self, info: BackupInfo) -> None:
         self._chosen = info.path

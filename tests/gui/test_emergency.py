@@ -10,7 +10,9 @@ import pytest
 from PySide6.QtWidgets import QFileDialog
 
 import engine
+from engine.backups.emergency import restore_emergency_task
 from engine.backups.emergency_manifest import emergency_backups
+from gui.backups import BackupsPage
 from gui.backups.emergency_dialogs import EmergencyDialog, EmergencyRestoreDialog
 from gui.main_window import MainWindow
 from gui.menus import ask_restore
@@ -109,3 +111,35 @@ def test_a_wrong_key_writes_nothing_and_is_asked_for_again(
     until(lambda: "Restored" in dialog.banner.title())
     assert target.exists()
     dialog.reject()
+
+
+def test_the_open_database_is_copied_as_it_is_and_stays_open(
+    window: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    path, chain = tmp_path / "stock.holdfast", tmp_path / "chain"
+    window.shell.create_requested.emit(path)
+    until(lambda: window.opening.session is not None)
+    session = window.opening.session
+    assert session is not None
+    database: Any = session.database
+    with database.transaction() as txn:
+        txn.tree("stock")[b"1"] = b"x"
+    page = window.pages["backups"]
+    assert isinstance(page, BackupsPage)
+    page.copy_as_it_is()
+    (dialog,) = page.findChildren(EmergencyDialog)
+    dialog.place.setText(str(chain))
+    assert "stays in use" in dialog.words.text()
+    assert dialog.command.isHidden(), "elsewhere it is refused while it is open here"
+    dialog.start()
+    until(lambda: "Copied" in dialog.banner.title())
+    assert window.opening.session is session
+    with database.transaction() as txn:
+        txn.tree("stock")[b"2"] = b"y"
+    (backup,) = emergency_backups(chain)
+    assert (backup.missing, backup.damaged_pages) == ((), ())
+    target = tmp_path / "back.holdfast"
+    assert restore_emergency_task(backup.path, target, accept_incomplete=True).run().problem is None
+    with engine.open(target, create=False) as back, back.transaction(read_only=True) as txn:
+        assert dict(txn.tree("stock")) == {b"1": b"x"}
+    dialog.accept()

@@ -140,6 +140,15 @@ impl Control {
     }
 }
 
+/// The file that says this, for a copy that is put together elsewhere.
+pub fn image(data: &ControlData) -> Vec<u8> {
+    let mut bytes = vec![0; SLOTS[1] as usize + SLOT];
+    for (sequence, offset) in [2, 1].into_iter().zip(SLOTS) {
+        bytes[offset as usize..][..SLOT].copy_from_slice(&encode(sequence, data));
+    }
+    bytes
+}
+
 fn encode(sequence: u64, data: &ControlData) -> [u8; SLOT] {
     let mut bytes = [0u8; SLOT];
     bytes[0..8].copy_from_slice(&MAGIC);
@@ -309,5 +318,19 @@ mod tests {
             }
         }
         assert!(outcomes.len() > 8, "{outcomes:?}");
+    }
+
+    #[test]
+    fn an_image_is_a_file_that_says_the_same() {
+        let disk = crate::disk::memory::MemoryDisk::new(1);
+        let said = ControlData { pages_lag: true, ..Control::create(&*disk, data(3)).unwrap().data() };
+        disk.open(PATH, OpenMode::Write).unwrap().write_at(&image(&said), 0).unwrap();
+        assert_eq!(Control::read(&*disk).unwrap(), said);
+        // Either half of it is enough.
+        for offset in SLOTS {
+            disk.open(PATH, OpenMode::Write).unwrap().write_at(&image(&said), 0).unwrap();
+            disk.flip_bit(PATH, offset + 30, 1).unwrap();
+            assert_eq!(Control::read(&*disk).unwrap(), said);
+        }
     }
 }

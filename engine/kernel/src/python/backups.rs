@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::errors::detached;
 use super::job::{Job, progress_of};
 use super::status::dict;
 use super::store::Store;
 use crate::backup::{self, Point, PointWanted, Secret, Summary, Wanted};
+use crate::control::{self, ControlData};
 use crate::error::Error;
+use crate::log::segments::{self, SegmentInfo};
 use crate::types::{Lsn, TxnId};
 
 /// A key as Python gives it: its kind and its bytes.
@@ -134,5 +136,30 @@ impl Store {
             backup::take(&open.store, Path::new(target), &wanted, &progress)
         })?;
         summary(py, &done)
+    }
+
+    /// Keeps the log that a recovery of the files, as they are copied from now on, will need: what is to
+    /// be released, the number of its first segment, and the control file that the copy needs.
+    fn hold_log<'py>(&self, py: Python<'py>) -> PyResult<(u64, u64, Bound<'py, PyBytes>)> {
+        let (pin, first, control) = self.work(py, |open| {
+            let checkpointer = open.store.checkpointer();
+            let (pin, from, control) = checkpointer.pin_with_undo(open.shared());
+            let found = segments::discover(&**open.store.disk(), control.database);
+            let found = found.inspect_err(|_| checkpointer.unpin(pin))?;
+            let is_first = |info: &&SegmentInfo| info.header.is_ok_and(|header| header.start <= from);
+            let first = found.iter().rfind(is_first).map_or(0, |info| info.number);
+            // Pages are copied before the log says that they were written: it is not to be believed there.
+            let control = ControlData { pages_lag: true, clean_end: Lsn::NONE, ..control };
+            Ok((pin, first, control::image(&control)))
+        })?;
+        Ok((pin, first, PyBytes::new(py, &control)))
+    }
+
+    /// Ends what `hold_log` began.
+    fn release_log(&self, py: Python<'_>, hold: u64) -> PyResult<()> {
+        self.ask(py, |open| {
+            open.store.checkpointer().unpin(hold);
+            Ok(())
+        })
     }
 }
