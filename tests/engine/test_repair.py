@@ -179,3 +179,28 @@ def test_the_background_check_takes_a_page_from_a_backup_by_itself(tmp_path: Pat
         assert not db.integrity.findings()
         assert any("backup" in loss.source for loss in db.integrity.losses)
     assert rows_of(path) == whole
+
+
+def test_an_error_of_a_damaged_page_names_its_tree_and_the_finding_its_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+    with engine.open(path, create=False) as db:
+        for _ in range(3):
+            db.store.rotate_log()
+            db.checkpoint()
+    (page,) = damage(path, first=20, every=100_000)
+    with engine.open(path, create=False) as db:
+        with db.transaction(read_only=True) as txn, pytest.raises(errors.ChecksumMismatch) as caught:
+            list(txn.tree("t", create=False).items())
+        assert (caught.value.fields["page_id"], caught.value.fields["tree"]) == (page, "t")
+        assert f"Page {page} of t " in caught.value.message
+        with db.transaction() as txn, pytest.raises(errors.ChecksumMismatch) as caught:
+            txn.tree("t").put_many([(b"%06d" % i, b"new") for i in range(ROWS)])
+        assert caught.value.fields["tree"] == "t"
+    status, told = answer(capsys, "check", path, "--detailed")
+    assert status == 1
+    (finding,) = told["findings"]  # type: ignore[misc]
+    assert (finding["page"], finding["tree"]) == (page, "t")
+    assert finding["rows"] > 0
+    assert finding["key_range"].startswith("after 0")

@@ -13,6 +13,17 @@ pub enum Field {
     List(Vec<String>),
 }
 
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Text(text) => write!(f, "{text:?}"),
+            Field::Int(number) => write!(f, "{number}"),
+            Field::Float(number) => write!(f, "{number}"),
+            Field::List(texts) => write!(f, "{texts:?}"),
+        }
+    }
+}
+
 impl From<&str> for Field {
     fn from(value: &str) -> Self {
         Field::Text(value.to_owned())
@@ -161,6 +172,14 @@ impl Error {
         self
     }
 
+    /// Says another value in the place of a field that is there.
+    pub fn saying(mut self, name: &str, value: impl Into<Field>) -> Self {
+        if let Some((_, there)) = self.fields.iter_mut().find(|(n, _)| *n == name) {
+            *there = value.into();
+        }
+        self
+    }
+
     pub fn because(mut self, cause: Error) -> Self {
         self.cause = Some(Box::new(cause));
         self
@@ -205,7 +224,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.code.name(), self.code.number())?;
         for (name, value) in &self.fields {
-            write!(f, " {name}={value:?}")?;
+            write!(f, " {name}={value}")?;
         }
         if let Some(cause) = &self.cause {
             write!(f, ": {cause}")?;

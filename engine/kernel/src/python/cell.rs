@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use super::errors::guarded;
 use super::held::Holdable;
 use super::open::OpenStore;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Field, Result};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
-use crate::txn::{Status, Transaction, TxnState};
+use crate::txn::{Status, Transaction, TxnState, newest_rows};
 use crate::types::TxnId;
+use crate::verify::shown_name;
 
 /// What the mutex guards.
 struct Live {
@@ -155,7 +156,7 @@ impl Cell {
     /// A victim is rolled back at once, so that others can go on.
     fn with<T>(&self, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
         let mut live = self.enter()?;
-        let done = guarded(self.open.shared(), || work(&mut live));
+        let done = guarded(self.open.shared(), || work(&mut live)).map_err(|error| self.named(error));
         if done.is_err()
             && let Some(condemned) = self.open.shared().locks.doomed(self.id)
         {
@@ -164,6 +165,20 @@ impl Cell {
         drop(live);
         self.end_where_asked();
         done
+    }
+
+    /// Names the tree that an error is about by its name.
+    fn named(&self, error: Error) -> Error {
+        let Some(Field::Int(number)) = error.field("tree") else { return error };
+        let found = newest_rows(&self.open.shared().core).ok().and_then(|rows| {
+            rows.iter()
+                .find(|row| i64::from(row.tree.id.0) == *number)
+                .map(|row| shown_name(row).to_owned())
+        });
+        match found {
+            Some(name) => error.saying("tree", name),
+            None => error,
+        }
     }
 
     /// Commits, as its owner; returns the LSN of the commit.

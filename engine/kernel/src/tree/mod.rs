@@ -170,6 +170,17 @@ impl<'c> Tree<'c> {
             .with("detail", "descents of this tree do not arrive")
     }
 
+    /// Says of a damaged page which tree it keeps from being read. Between which keys is told by who
+    /// looks into a finding: errors hold no stored keys.
+    #[cold]
+    fn located(&self, error: Error) -> Error {
+        let is_damage = matches!(error.code, Code::ChecksumMismatch | Code::PageDamaged);
+        if !is_damage || error.field("tree").is_some() {
+            return error;
+        }
+        error.with("tree", i64::from(self.id.0))
+    }
+
     /// Descends with read latches to `level`, or to the page above it where `stop_above`.
     fn descend<L: Latching>(
         &self,
@@ -190,7 +201,8 @@ impl<'c> Tree<'c> {
                 if steps > MOST_STEPS && steps > self.core.pool.file_pages() {
                     return Err(self.routes_nowhere());
                 }
-                let Some(page) = L::read(self.core, at)? else { return Ok(None) };
+                let read = L::read(self.core, at).map_err(|error| self.located(error));
+                let Some(page) = read? else { return Ok(None) };
                 let place = match self.stand(&page, seek, expected) {
                     Standing::Here(place) => place,
                     Standing::Astray => break,
@@ -259,7 +271,8 @@ impl<'c> Tree<'c> {
                 // The root itself is at this level, or the page was reached through right links.
                 Some(Reached::Page(page, _)) => page.id(),
             };
-            let Some(page) = L::write(self.core, at)? else { return Ok(None) };
+            let latched = L::write(self.core, at).map_err(|error| self.located(error));
+            let Some(page) = latched? else { return Ok(None) };
             match self.stand(&page, seek, Some(level)) {
                 Standing::Here(place) => return Ok(Some((page, place))),
                 Standing::Astray => {}
