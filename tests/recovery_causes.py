@@ -63,6 +63,9 @@ _WRITER = f"""
         ships = [(number, {_NAME!r} % number, "grain") for number in range(700000, 705000)]
         txn.create_table({json.dumps(json.dumps(SHIPS))}).insert_many(ships)
     db.backups.full_task(sys.argv[2]).run()
+    # What the backup lacks of this page is soon in no log any more: it does not bring the page back.
+    with db.transaction() as txn:
+        txn.tree("t")[b"000001"] = b"after the backup"
     # Log that reaches back to a page's last image would rebuild it.
     for _ in range(3):
         db.checkpoint()
@@ -439,7 +442,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         -75,
-        "a page that redo needs is damaged, and the log has no image of it",
+        "a page that redo needs is damaged, and no log, mirror or backup brings it back",
         lambda path: _page_damaged(path, b"000001"),
         (True, False, True),
         {

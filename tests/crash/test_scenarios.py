@@ -19,15 +19,24 @@ SHAPE = Shape(threads=2, records=3, value_bytes=60)
 COMMITS = BACK + 10
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+# Of the others there is no recovery, or one way to it.
+BOTH_WAYS = tuple(
+    name for name in SCENARIOS if name not in ("normal-shutdown", "first-query", "two-processes")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "opens_early"),
+    [*((name, False) for name in SCENARIOS), *((name, True) for name in BOTH_WAYS)],
+)
 def test_nothing_that_was_acknowledged_is_lost_and_nothing_else_is_there(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, opens_early: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if SCENARIOS[name].missing:
         pytest.skip(SCENARIOS[name].missing)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     said: list[str] = []
-    outcome = matrix.play(SCENARIOS[name], 2 * MIB, said.append)
+    outcome = matrix.play(SCENARIOS[name], 2 * MIB, said.append, opens_early=opens_early)
     assert outcome.is_right, (outcome.failure, said)
     assert outcome.verdict is not None
     assert outcome.verdict.commits > 10
