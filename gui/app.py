@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from gui.main_window import MainWindow
 from gui.session import Preferences
+from gui.tasks.garbage import GarbageCollector
 from gui.theme import ThemeManager, icon
 
 SWITCH_INTERVAL_S = 0.0005
@@ -28,6 +29,7 @@ def make_application(arguments: Sequence[str]) -> QApplication:
     application.setApplicationDisplayName("Holdfast")
     application.setDesktopFileName("io.holdfast.Holdfast")
     application.setWindowIcon(icon("holdfast"))
+    GarbageCollector(application)
     return application
 
 

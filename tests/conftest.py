@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import sys
 import threading
@@ -17,6 +19,24 @@ if TYPE_CHECKING:
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 WINDOWS = ("APPDATA", "LOCALAPPDATA")
+
+_FULL_COLLECTION_EVERY = 16
+_tests_ended = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Garbage is collected between tests, on the main thread.
+
+    A window that a test leaves as garbage must not be destroyed on a thread of another one: see
+    `gui.tasks.garbage`.
+    """
+    gc.disable()
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_between_tests() -> Iterator[None]:
+    yield
+    gc.collect(2 if next(_tests_ended) % _FULL_COLLECTION_EVERY == 0 else 1)
 
 
 @pytest.fixture(autouse=True)
