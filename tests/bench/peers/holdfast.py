@@ -8,6 +8,7 @@ from typing import Any
 
 import engine
 from engine import Isolation, bridge
+from engine.backups.backup import PART_BYTES
 from engine.backups.restore import restore_task
 from engine.config import Config
 from tests.bench.data import Operation, Pair
@@ -180,6 +181,11 @@ class Holdfast(Peer):
 
     def backup(self, target: Path) -> None:
         self.database.backups.full_task(target).run()
+
+    def backup_unproved(self, target: Path) -> None:
+        """A full backup, written and synced, before it is read back."""
+        target.mkdir()
+        self.database.store.backup(str(target), part_bytes=PART_BYTES)
 
     @classmethod
     def restored(cls, target: Path, work: Path, opening: Opening) -> Peer:
