@@ -58,7 +58,7 @@ def store_options(config: Config, *, read_only: bool = False) -> dict[str, Any]:
         "segment_bytes": config.segment_size,
         "log_buffer_bytes": config.log_buffer,
         "archive_log": config.archive_log,
-        "archive_at": str(Path(config.archive_location).expanduser()) if config.archive_location else None,
+        "archive_at": str(config.archive_place) if config.archive_place else None,
         "archive_wait_bytes": config.archive_wait_limit,
         "sync_mode": config.sync_mode,
         "sync_interval_ms": round(config.sync_interval * 1000),
@@ -94,11 +94,10 @@ def begin_recovery(path: Path, config: Config, ground: str, beside: Path | None 
     `ground` is one of `engine.recovery.ground`; a rehearsal writes to the folder `beside`. A page that
     the log does not bring back is taken from a mirror, or from the backups in their folder.
     """
-    archive = [str(Path(config.archive_location).expanduser())] if config.archive_location else []
     options = {
         **store_options(config),
         "backup_folders": [str(config.backup_folder_of(path))],
-        "log_places": [str(path), *archive],
+        "log_places": list(config.log_places_of(path)),
     }
     return Recovery.begin(str(path), options, ground, str(beside) if beside else None)
 

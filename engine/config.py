@@ -309,6 +309,15 @@ class Config:
             return Path(self.backup_folder).expanduser().absolute()
         return directory.with_name(f"{directory.stem} backups")
 
+    @property
+    def archive_place(self) -> Path | None:
+        """Where closed log goes, if it does not stay in the database."""
+        return Path(self.archive_location).expanduser().absolute() if self.archive_location else None
+
+    def log_places_of(self, directory: Path) -> tuple[str, ...]:
+        """Where log of the database in `directory` is kept: in it, and where closed log goes."""
+        return tuple(str(place) for place in (directory, self.archive_place) if place is not None)
+
     def problems(self) -> list[Problem]:
         """Settings that are right each by itself and wrong together."""
         found = []

@@ -213,9 +213,7 @@ class Backups:
 
     def log_places(self) -> tuple[str, ...]:
         """Where the log of this database is kept: itself, and its archive where that lies elsewhere."""
-        elsewhere = self._database.config.archive_location
-        archive = (str(Path(elsewhere).expanduser().absolute()),) if elsewhere else ()
-        return (str(self._database.path), *archive)
+        return self._database.config.log_places_of(self._database.path)
 
 
 def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:

@@ -200,9 +200,9 @@ class _Taking:
             before = _stamp(source)
             descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
+            # Files beside those of the database come and go while it is open.
             if self._live is None or not isinstance(error, FileNotFoundError):
                 self._missing.append(f"{name} could not be opened: {error.strerror}.")
-            # Files beside those of the database come and go while it is open.
             return None
         try:
             file = self._copy(descriptor, place, name)

@@ -204,10 +204,8 @@ def commits_task(database: Database, bin_: Bin, most: int = MOST_COMMITS) -> Tas
 
 def logs_of(database: Database, backups: Iterable[KeptBackup]) -> list[str]:
     """Where log of a database is kept: in itself, in its archive, and where its backups say."""
-    elsewhere = database.config.archive_location
-    archive = [str(Path(elsewhere).expanduser().absolute())] if elsewhere else []
     noted = [log for kept in backups for log in kept.info.logs]
-    return [*dict.fromkeys((str(database.path), *archive, *noted))]
+    return [*dict.fromkeys((*database.config.log_places_of(database.path), *noted))]
 
 
 def _read(

@@ -126,9 +126,8 @@ class NamedPoints:
         return f"{self._identity()}.{FILE_NAME}"
 
     def _copies(self) -> list[Path]:
-        elsewhere = self._database.config.archive_location
-        archive = [Path(elsewhere).expanduser().absolute()] if elsewhere else []
-        return [self._database.keeper.folder, *archive]
+        archive = self._database.config.archive_place
+        return [self._database.keeper.folder, *filter(None, [archive])]
 
 
 def named_in(places: Iterable[str | Path], database: str) -> dict[str, NamedPoint]:

@@ -231,7 +231,7 @@ def _check_lines(report: CheckReport, most: int | None) -> list[str]:
     rate = report.bytes / report.seconds if report.seconds else 0.0
     read = f"{report.pages} pages, {report.records} records in {format_duration(report.seconds)}"
     if report.ok:
-        lost = f"{report.lost:,} pages are in use for nothing: holdfast repair gives them back."
+        lost = f"Pages that nothing leads to: {report.lost:,}. holdfast repair gives them back."
         return [
             f"No problem found. Checked {read} ({format_size(rate)}/s).",
             *([lost] if report.lost else []),

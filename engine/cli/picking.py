@@ -44,8 +44,8 @@ def write_rows(
         return {}, []
     written: RowsFile = out.follow(rows_file_task(past, database, args.rows, args.table))
     lines = [
-        f"{written.only_there:,} rows that are only there and {written.differ:,} that differ were written to "
-        f"{written.path}.",
+        f"Written to {written.path}: rows that are only there {written.only_there:,}, rows that differ "
+        f"{written.differ:,}.",
         *(f"{name} is not in it: {why}." for name, why in written.problems),
     ]
     return {"rows": {**asdict(written), "path": str(written.path)}}, lines

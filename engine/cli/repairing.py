@@ -114,7 +114,7 @@ def _sweep(database: Database, plan: RepairPlan, out: Output) -> int:
 
 
 def _given_back_words(pages: int) -> str:
-    return f"{pages:,} pages that only damage led to were given back."
+    return f"Pages given back that only damage led to: {pages:,}."
 
 
 def _elsewhere(args: argparse.Namespace) -> Elsewhere:

@@ -19,7 +19,7 @@ USUAL_RATES: Mapping[str, float] = {
     "redo": 920 * MB,
     "undo": 11 * MB,
     "trees": 600 * MB,
-    "checkpoint": 800 * MB,
+    "checkpoint": 670 * MB,
     "install": 600 * MB,
 }
 """Bytes a second of each pass, in the order in which they run, as measured on an ordinary machine."""
@@ -48,7 +48,7 @@ _FINISH_BYTES = 100 * MB
 """What comes after an installation, the opening of the database, as bytes to be installed."""
 _USUAL_CACHE = 64 << 20
 """As much as a cache usually holds was changed and not yet written."""
-_CACHE = 48 << 20
+_CACHE = 40 << 20
 """The most that waits in the cache of a recovery to be written."""
 _CHANGE_BYTES = 40
 """A change to be undone counts as so many bytes."""

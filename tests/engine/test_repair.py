@@ -58,14 +58,20 @@ def test_the_command_line_finds_plans_and_repairs(tmp_path: Path, capsys: pytest
     assert rows_of(path) == whole
 
 
-def test_pages_that_nothing_can_rebuild_are_named_and_the_rest_is_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
+def without_history(folder: Path) -> Path:
+    """A filled database whose log no longer reaches back to its pages."""
+    path = filled(folder / "d.holdfast", segment_size="1 MiB")
     with engine.open(path, create=False) as db:
         for _ in range(3):
             db.store.rotate_log()
             db.checkpoint()
+    return path
+
+
+def test_pages_that_nothing_can_rebuild_are_named_and_the_rest_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = without_history(tmp_path)
     damaged = damage(path, first=10, every=7)
     status, plan = answer(capsys, "scan-corruption", path)
     assert status == 1
@@ -83,11 +89,7 @@ def test_pages_that_nothing_can_rebuild_are_named_and_the_rest_is_used(
 
 
 def test_damage_stops_all_changes_where_the_setting_says_halt(tmp_path: Path) -> None:
-    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
-    with engine.open(path, create=False) as db:
-        for _ in range(3):
-            db.store.rotate_log()
-            db.checkpoint()
+    path = without_history(tmp_path)
     damage(path, first=10)
     db = engine.open(path, create=False, config=Config().changed(corruption_action="halt"))
     with pytest.raises(errors.HoldfastError), db.transaction() as txn:
@@ -184,11 +186,7 @@ def test_the_background_check_takes_a_page_from_a_backup_by_itself(tmp_path: Pat
 def test_an_error_of_a_damaged_page_names_its_tree_and_the_finding_its_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = filled(tmp_path / "d.holdfast", segment_size="1 MiB")
-    with engine.open(path, create=False) as db:
-        for _ in range(3):
-            db.store.rotate_log()
-            db.checkpoint()
+    path = without_history(tmp_path)
     (page,) = damage(path, first=20, every=100_000)
     with engine.open(path, create=False) as db:
         with db.transaction(read_only=True) as txn, pytest.raises(errors.ChecksumMismatch) as caught:

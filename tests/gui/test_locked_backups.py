@@ -107,17 +107,23 @@ def test_a_restore_asks_before_it_begins_and_a_wrong_key_writes_nothing(
     assert restored_with_the_key(dialog, target, until) == 300
 
 
-def test_a_moment_is_previewed_and_restored_with_the_passphrase(
-    locked: MainWindow, tmp_path: Path, until: Until
-) -> None:
-    page = page_of(locked)
+def refused_moment(window: MainWindow, target: Path, until: Until) -> PointDialog:
+    """A moment of the past is to be restored, and no key was given."""
+    page = page_of(window)
     page.time_line.go_to(1)
     page.past.restore()
     until(lambda: bool(page.findChildren(PointDialog)))
     (dialog,) = page.findChildren(PointDialog)
-    target = tmp_path / "then.holdfast"
     dialog.place.setText(str(target))
     until(lambda: is_refused(dialog))
+    return dialog
+
+
+def test_a_moment_is_previewed_and_restored_with_the_passphrase(
+    locked: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    target = tmp_path / "then.holdfast"
+    dialog = refused_moment(locked, target, until)
     assert not dialog.go.isEnabled()
     assert restored_with_the_key(dialog, target, until) == 299
 
@@ -125,14 +131,8 @@ def test_a_moment_is_previewed_and_restored_with_the_passphrase(
 def test_the_key_is_not_forgotten_where_a_look_from_before_it_was_given_is_refused_late(
     locked: MainWindow, tmp_path: Path, until: Until
 ) -> None:
-    page = page_of(locked)
-    page.time_line.go_to(1)
-    page.past.restore()
-    until(lambda: bool(page.findChildren(PointDialog)))
-    (dialog,) = page.findChildren(PointDialog)
     target = tmp_path / "then.holdfast"
-    dialog.place.setText(str(target))
-    until(lambda: is_refused(dialog))
+    dialog = refused_moment(locked, target, until)
     give(dialog.lock, RIGHT)
     dialog._has_not_looked(target, None, BackupLocked(path="backups", reason="no key was given"))
     assert dialog.lock.key() is not None
