@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QSize, Qt, QUrl, Signal
-from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QDialog, QMainWindow, QSplitter, QStackedWidget, QWidget
 
 from engine.errors import HoldfastError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from engine.mirrors.register import Heir
 
 _FRAME = QSize(16, 48)
+_NARROW = 1200
+"""Narrower than so many pixels the navigation gives its words up, and the pages have the room."""
 _BACKUP_ACTIONS = {
     "back_up": "backups.take",
     "backup_folder": "backups.folder",
@@ -196,6 +198,10 @@ class MainWindow(QMainWindow):
         self.resize(QSize(1280, 800).boundedTo(room.size() - _FRAME))
         if not self.restoreGeometry(self.preferences.window_geometry()):
             self.move(room.center() - self.rect().center() - QPoint(0, _FRAME.height() // 2))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.navigation.set_narrow(event.size().width() < _NARROW)
 
     # What happens to the database
 
