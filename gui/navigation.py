@@ -9,7 +9,6 @@ from gui.page import Page
 from gui.theme import Space, icon, pixmap
 from gui.widgets import ElidedLabel, button, column, row, rule
 
-
 _WIDE, _NARROW = 208, 74
 
 
