@@ -268,6 +268,10 @@ class Store:
         Keys: as a remedy of plan_repair. Raises the page's own error where no source reaches."""
     def pages_set_apart(self) -> list[dict[str, Any]]:
         """Damaged pages that could not be repaired. Keys: page, code, error."""
+    def reach_of_pages(self, pages: Sequence[int]) -> list[dict[str, Any]]:
+        """What each page that cannot be read keeps out of reach, by its parent in its tree. Keys: page, tree (its
+        name), low, high (stored keys: from `low` on and below `high`; None is open), records (about how many, or
+        None). Pages that no parent names are absent. Reads the inner pages of the trees."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
     def log_line(
@@ -521,6 +525,9 @@ class Table:
     ) -> tuple[int, tuple[_Value, ...] | None]:
         """Walk over up to `rows` rows without handing them out: how many there were, and the last position."""
     def key_of(self, position: tuple[_Value, ...]) -> tuple[_Value, ...]: ...
+    def key_beside(self, bound: bytes, *, before: bool) -> tuple[_Value, ...] | None:
+        """The primary key of the last row below a bound of stored keys (see `Store.reach_of_pages`), or of the first
+        one from it on."""
     def compare(
         self,
         past: Table,
