@@ -3,9 +3,6 @@
 Every call may be made from any thread. Calls that wait (for a lock, the disk, a sync) let
 other Python threads run. Errors are raised as subclasses of `engine.errors.HoldfastError`.
 Dictionaries that cross here have fixed keys, named in each docstring.
-
-One file, long as it is: what it describes is one module. Type checkers take a folder of stubs
-for a package, whose modules stubtest then looks for in vain in the compiled kernel.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,16 +16,13 @@ __all__ = [
     "ERROR_CODES",
     "Cursor",
     "Job",
-    "Opener",
     "PageCopies",
     "Recovery",
     "RowCursor",
-    "Sealer",
     "Store",
     "Table",
     "Transaction",
     "Tree",
-    "Vault",
     "describe_source",
     "inspect",
     "is_unfinished_backup",
@@ -338,8 +332,9 @@ class Store:
         """A measured workload inside the kernel. `spec`: threads, operations, value_bytes, read_share,
         batch, seed, tree, keys. Keys: operations, seconds, per_second, deadlocks, conflicts,
         latency {name: {count, p50_us, p99_us, max_us}}."""
-    def close(self) -> dict[str, Any]:
-        """Clean shutdown. Keys: aborted (number of live transactions aborted)."""
+    def close(self, job: Job | None = None) -> dict[str, Any]:
+        """Clean shutdown; a job that is cancelled leaves what an early opening has left to the next open.
+        Keys: aborted (number of live transactions aborted)."""
 
 @final
 class PageCopies:
