@@ -13,6 +13,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::bounce;
 use super::lead::{Lead, Waiter, patience};
 use super::recent::Piece;
 use super::space::Target;
@@ -37,7 +38,10 @@ pub(super) struct Io {
 struct Group {
     pieces: Vec<Piece>,
     targets: Vec<Target>,
+    from: u64,
     to: u64,
+    /// It is long, and of a bulk load: not to be read soon.
+    is_bulk: bool,
 }
 
 /// Held by the leader; hands the lead on, also where this one panics.
@@ -140,7 +144,10 @@ impl Core {
         let to = state.end;
         let pieces = if from < to { state.recent.pieces(from) } else { Vec::new() };
         let targets = state.slots.targets(from, to);
-        Group { pieces, targets, to }
+        let is_bulk = self.options.sync_mode != SyncMode::Off
+            && state.expected >= to
+            && to.saturating_sub(from) >= bounce::BLOCK as u64;
+        Group { pieces, targets, from, to, is_bulk }
     }
 
     fn flush_group(&self, sync: bool) -> Result<()> {
@@ -161,9 +168,7 @@ impl Core {
                 self.state.lock().slots.set_used(target.number);
                 self.rotations.fetch_add(1, Ordering::Relaxed);
             }
-            for piece in &group.pieces {
-                write_overlap(&mut io, target, piece)?;
-            }
+            write_part(&mut io, target, &group)?;
         }
         trip("flush");
         self.written.store(group.to, Ordering::Release);
@@ -264,15 +269,18 @@ impl Core {
     }
 }
 
-/// Writes the part of `piece` that belongs into the segment.
-fn write_overlap(io: &mut Io, target: &Target, piece: &Piece) -> Result<()> {
-    let bytes = piece.slice();
-    let from = piece.start.max(target.start);
-    let to = (piece.start + bytes.len() as u64).min(target.limit);
-    if from < to {
-        let part = &bytes[(from - piece.start) as usize..(to - piece.start) as usize];
-        io.dirty = true;
-        io.file.write_at(part, target.offset(from))?;
+/// Writes the part of the group that belongs into the segment.
+fn write_part(io: &mut Io, target: &Target, group: &Group) -> Result<()> {
+    let (from, to) = (group.from.max(target.start), group.to.min(target.limit));
+    io.dirty = true;
+    if group.is_bulk {
+        return bounce::write(&*io.file, &group.pieces, (from, to), target.offset(from));
+    }
+    for piece in &group.pieces {
+        let part = piece.within(from, to);
+        if !part.is_empty() {
+            io.file.write_at(part, target.offset(piece.start.max(from)))?;
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::stats::Latency;
 use crate::types::{Incarnation, Lsn, TxnId};
 
 mod archive;
+mod bounce;
 mod flush;
 pub mod gate;
 mod lead;

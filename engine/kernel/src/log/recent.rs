@@ -36,6 +36,14 @@ impl Piece {
     pub(super) fn slice(&self) -> &[u8] {
         &self.bytes[self.range.clone()]
     }
+
+    /// The part of it that lies between two positions.
+    pub(super) fn within(&self, from: u64, to: u64) -> &[u8] {
+        let bytes = self.slice();
+        let end = self.start + bytes.len() as u64;
+        let (from, to) = (from.clamp(self.start, end), to.clamp(self.start, end));
+        if from < to { &bytes[(from - self.start) as usize..(to - self.start) as usize] } else { &[] }
+    }
 }
 
 /// Where the bytes of a recent entry are.
