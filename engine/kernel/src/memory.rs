@@ -5,6 +5,10 @@
 
 use crate::error::{Code, Error, Result};
 
+mod slab;
+
+pub use slab::{PageMemory, Slabs};
+
 /// So many zeros, to be filled from a file.
 pub fn zeroed(bytes: usize, operation: &str) -> Result<Vec<u8>> {
     let mut memory = Vec::new();

@@ -100,7 +100,7 @@ impl Stretch {
         }
         let size = pool.page_size();
         let at = (id.0 - self.first.0) as usize * size;
-        Ok(Page { bytes: self.bytes.bytes()[at..at + size].into() })
+        Ok(Page { bytes: self.bytes.bytes()[at..at + size].to_vec().into() })
     }
 
     /// The page as memory has it, else as it lies in the file. Any state since the checkpoint will

@@ -37,6 +37,7 @@ use crate::sync::{Mutex, soon};
 use crate::disk::File;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
+use crate::memory::Slabs;
 use crate::page::Page;
 use crate::types::{Incarnation, Lsn, PageId};
 
@@ -118,6 +119,8 @@ pub struct Pool {
     page_size: usize,
     /// The last [`RESERVE`] of them hold nothing before the store has failed.
     frames: Vec<Frame>,
+    /// Memory for the pages of frames that are used for the first time.
+    slabs: Slabs,
     shards: Vec<Mutex<PageTable>>,
     /// Frames that may be used; see [`Pool::limit_frames`].
     limit: AtomicUsize,
@@ -154,6 +157,7 @@ impl Pool {
             hints: Hints::new(frames.len()),
             dirty: AtomicUsize::new(0),
             frames,
+            slabs: Slabs::default(),
             shards: (0..SHARDS).map(|_| Mutex::new(PageTable::default())).collect(),
             limit: AtomicUsize::new(usize::MAX),
             hand: AtomicUsize::new(0),
@@ -310,7 +314,7 @@ impl Pool {
         let frame = &self.frames[index];
         let mut guard = PageWrite::latch_pinned(self, frame);
         if guard.size() != self.page_size {
-            guard.replace(Page::try_zeroed(self.page_size)?);
+            guard.replace(Page::of_cache(&self.slabs, self.page_size)?);
         }
         let mut table = self.shard(page).lock();
         if table.contains_key(&page) {

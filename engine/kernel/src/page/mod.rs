@@ -21,6 +21,7 @@
 //! is redone: redo is a function of one page and its records.
 
 use crate::error::{Code, Error, Result};
+use crate::memory::{PageMemory, Slabs};
 use crate::types::{Incarnation, Lsn, PageId, TreeId, TxnId};
 pub use crate::types::{MAX_PAGE, MIN_PAGE, is_page_size};
 
@@ -90,7 +91,7 @@ impl Kind {
 /// One page's bytes. The accessors index freely: a page read from a file is validated first.
 #[derive(Clone)]
 pub struct Page {
-    pub(crate) bytes: Box<[u8]>,
+    pub(crate) bytes: PageMemory,
 }
 
 /// The parts of a page that hold something.
@@ -141,13 +142,12 @@ pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 impl Page {
     /// A page of zeros, to be filled from a file or by an image.
     pub fn zeroed(size: usize) -> Page {
-        Page { bytes: vec![0; size].into_boxed_slice() }
+        Page { bytes: vec![0; size].into() }
     }
 
-    /// As [`Page::zeroed`], `OutOfMemory` where there is none: for caches as large as somebody said.
-    pub fn try_zeroed(size: usize) -> Result<Page> {
-        let bytes = crate::memory::zeroed(size, "hold a page")?;
-        Ok(Page { bytes: bytes.into_boxed_slice() })
+    /// As [`Page::zeroed`], of the memory of a cache; `OutOfMemory` where there is none.
+    pub fn of_cache(slabs: &Slabs, size: usize) -> Result<Page> {
+        Ok(Page { bytes: slabs.zeroed(size)? })
     }
 
     /// A new, empty page of the given shape with page LSN 0.
