@@ -469,6 +469,8 @@ mod audit_tests;
 #[cfg(test)]
 mod checkpoint_tests;
 #[cfg(test)]
+mod courier_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod garbage_tests;

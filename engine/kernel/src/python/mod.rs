@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::error::Code;
 
+mod ascending;
 mod backups;
 mod cell;
 mod checking;

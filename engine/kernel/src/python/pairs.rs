@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::txn::{Transaction, TreeRef};
 
 /// Pairs that are looked at together before they are copied.
-const GATHERED: usize = 32;
+pub const GATHERED: usize = 32;
 /// Room for so many pairs is made beforehand, if there are said to be so many.
 const MOST_RESERVED: usize = 1 << 20;
 /// Bytes that come from memory together.
@@ -117,9 +117,13 @@ pub fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
 /// Has the memory of these pairs fetched, all of it at the same time: they lie far from each other,
 /// and who copies one after the other waits for each.
 fn gather(pairs: &[Pair], ranks: &[Rank]) {
-    let touch = |bytes: &[u8]| bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte);
     let pairs = ranks.iter().map(|(_, place)| &pairs[*place]);
     black_box(pairs.fold(0, |sum, (key, value)| sum ^ touch(key) ^ touch(value)));
+}
+
+/// Has bytes come from memory.
+pub fn touch(bytes: &[u8]) -> u8 {
+    bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte)
 }
 
 /// The places of pairs in the order of their keys, then of the places. The first bytes in which

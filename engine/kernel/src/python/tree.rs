@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBool, PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
+use super::ascending::Ascending;
 use super::cell::Cell;
 use super::cursor::{Bounds, Cursor, KeyBound, Yield};
 use super::held::Held;
@@ -150,7 +151,20 @@ impl Tree {
         Cursor::new(Arc::clone(&self.handle), bounds, yields)
     }
 
-    /// Puts all pairs or none; returns how many.
+    /// Puts all pairs of a mapping or an iterable, or none; returns how many.
+    fn put_all(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if let Some(list) = Ascending::of(source)
+            && self.run(py, |txn, at| txn.can_fill(at))?
+        {
+            self.cell().changed();
+            let handle = &self.handle;
+            if let Some(count) = list.put(self.cell(), |txn| handle.resolve(txn))? {
+                return Ok(count);
+            }
+        }
+        self.put_pairs(py, &pairs_of(source)?)
+    }
+
     fn put_pairs(&self, py: Python<'_>, pairs: &[Pair]) -> PyResult<usize> {
         self.cell().changed();
         self.run(py, |txn, at| {
@@ -311,14 +325,14 @@ impl Tree {
         }
         match arguments.len() {
             0 => Ok(()),
-            1 => self.put_pairs(py, &pairs_of(&arguments.get_item(0)?)?).map(|_| ()),
+            1 => self.put_all(py, &arguments.get_item(0)?).map(|_| ()),
             _ => Err(PyTypeError::new_err("update expected at most 1 argument")),
         }
     }
 
     /// Puts many pairs in one call, all or none; returns how many.
     fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.put_pairs(py, &pairs_of(items)?)
+        self.put_all(py, items)
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {

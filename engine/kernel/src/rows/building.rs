@@ -1,6 +1,5 @@
 //! Filling trees that are new, in one go, from records in order of their keys.
 
-use super::access::Record;
 use super::schema::Index;
 use super::sort::{Sorted, Sorter, clear_leftovers};
 use super::tables::OpenTable;
@@ -22,14 +21,16 @@ pub fn fill(
     step: &mut dyn FnMut() -> Result<()>,
 ) -> Result<u64> {
     let mut last: Option<Vec<u8>> = None;
-    txn.fill(tree, &mut || -> Result<Option<Record>> {
-        let Some(next) = records.next_record()? else { return Ok(None) };
-        if last.as_ref() == Some(&next.0) {
-            return Err(violation());
+    txn.fill_beside(tree, records.sizes(), &mut |push| {
+        while let Some((key, value)) = records.next_record()? {
+            if last.as_ref() == Some(&key) {
+                return Err(violation());
+            }
+            step()?;
+            push(&key, &value)?;
+            last = Some(key);
         }
-        step()?;
-        last = Some(next.0.clone());
-        Ok(Some(next))
+        Ok(())
     })
 }
 

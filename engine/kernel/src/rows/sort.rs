@@ -28,6 +28,7 @@ pub struct Sorter {
     places: Vec<Place>,
     is_ascending: bool,
     runs: Vec<Run>,
+    sizes: (usize, u64),
 }
 
 /// A record in the block.
@@ -50,6 +51,7 @@ impl Sorter {
             places: Vec::new(),
             is_ascending: true,
             runs: Vec::new(),
+            sizes: (0, 0),
         }
     }
 
@@ -76,6 +78,7 @@ impl Sorter {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.places.push(place);
+        self.sizes = (self.sizes.0 + 1, self.sizes.1 + (key.len() + value.len()) as u64);
         Ok(())
     }
 
@@ -83,14 +86,15 @@ impl Sorter {
     pub fn finish(mut self) -> Result<Sorted> {
         self.sort();
         if self.runs.is_empty() {
-            return Ok(Sorted { memory: (self.bytes, self.places, 0), merge: None });
+            let memory = (self.bytes, self.places, 0);
+            return Ok(Sorted { memory, merge: None, sizes: self.sizes });
         }
         self.spill()?;
         let mut merge = Merge { heap: BinaryHeap::new(), runs: std::mem::take(&mut self.runs) };
         for number in 0..merge.runs.len() {
             merge.refill(number)?;
         }
-        Ok(Sorted { memory: (Vec::new(), Vec::new(), 0), merge: Some(merge) })
+        Ok(Sorted { memory: Default::default(), merge: Some(merge), sizes: self.sizes })
     }
 
     fn sort(&mut self) {
@@ -124,9 +128,15 @@ impl Sorter {
 pub struct Sorted {
     memory: (Vec<u8>, Vec<Place>, usize),
     merge: Option<Merge>,
+    sizes: (usize, u64),
 }
 
 impl Sorted {
+    /// How many records there are in all, and the bytes of their keys and values.
+    pub fn sizes(&self) -> (usize, u64) {
+        self.sizes
+    }
+
     /// The next record; none at the end.
     pub fn next_record(&mut self) -> Result<Option<Record>> {
         if let Some(merge) = &mut self.merge {

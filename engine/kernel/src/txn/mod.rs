@@ -23,6 +23,7 @@ use crate::types::{Lsn, PageId, TreeId, TxnId};
 mod batch;
 mod bulk;
 mod catalogue;
+mod courier;
 mod ending;
 mod garbage;
 mod known;
@@ -48,6 +49,7 @@ pub use catalogue::{
     CATALOGUE_REF, CatalogueEntry, CatalogueKind, RawRow, TreeRef, format as format_catalogue,
     newest_rows,
 };
+pub use courier::{Courier, Delivery, Push, WORTH_A_BUILDER, builder, line};
 pub use ending::{Ended, Ending};
 pub(crate) use ending::{decode_counts, encode_counts, take};
 pub use garbage::{TidyQueue, collect, free_lost, tidy};
