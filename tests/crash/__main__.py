@@ -2,6 +2,7 @@
 
     python -m tests.crash --kills 100                  processes killed at random
     python -m tests.crash --takeovers 30               primaries killed; their mirrors take over
+    python -m tests.crash --memory 20                  processes that run out of memory in all they do
     python -m tests.crash --seeds 1000 --minutes 5     power failures of a simulated disk
     python -m tests.crash --sabotage log-sync          the same with a safeguard left out
     python -m tests.crash --campaign kills --minutes 5 processes killed within any call of a simulated disk
@@ -31,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.units import parse_size
-from tests.crash import aborts, long, matrix, seeds
+from tests.crash import aborts, long, matrix, scarcity, seeds
 from tests.crash.kills import Campaign, Violation
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.takeovers import LIMIT_S, Takeovers
@@ -56,9 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed = secrets.randbelow(10**9) if options.seed is None else options.seed
         if options.takeovers is not None:
             return take_over(options.takeovers, seed)
+        if options.memory is not None:
+            return starve(options.memory, seed)
         return kill(10 if options.kills is None else options.kills, seed, options.recovery)
-    if any(option is not None for option in (options.kills, options.takeovers, options.seed)):
-        parser.error("--kills, --takeovers and --seed belong to one campaign, the other options to another")
+    of_processes = (options.kills, options.takeovers, options.memory, options.seed)
+    if any(option is not None for option in of_processes):
+        parser.error(
+            "--kills, --takeovers, --memory and --seed belong to processes, the others to a campaign"
+        )
     count = options.seeds or (10**9 if options.minutes is not None else 400)
     first = secrets.randbelow(10**12) if options.first is None else options.first
     campaign = options.campaign or "power"
@@ -79,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     kills.add_argument("--seed", type=int, help="what they write and when they are killed (random)")
     kills.add_argument(
         "--takeovers", type=_positive, metavar="N", help="kill so many primaries; their mirrors take over"
+    )
+    kills.add_argument(
+        "--memory", type=_positive, metavar="N", help="so many rounds of work with too little memory"
     )
     simulated = parser.add_argument_group("the kernel's own campaigns")
     simulated.add_argument(
@@ -142,6 +151,28 @@ def take_over(kills: int, seed: int) -> int:
     return 0
 
 
+def starve(rounds: int, seed: int) -> int:
+    """Every piece of work in processes with too little memory; what went wrong is kept."""
+    if scarcity.MISSING:
+        _console.print(scarcity.MISSING)
+        return 0
+    directory = Path(tempfile.mkdtemp(prefix="holdfast-memory-"))
+    _console.print(f"{rounds} rounds of {len(scarcity.EVERY)} pieces of work, seed {seed}")
+    try:
+        outcome = scarcity.campaign(directory, rounds, seed, lambda line: _console.print(line, markup=False))
+    except scarcity.Scarce as wrong:
+        _console.print(f"VIOLATION: {wrong}", markup=False)
+        _console.print(f"seed {seed}; the database and what its processes wrote are kept in {directory}")
+        return 1
+    table = Table("Work", "Done", "Told of the memory")
+    for work in scarcity.EVERY:
+        table.add_row(work, str(outcome.done[work]), str(outcome.refused[work]))
+    _console.print(table)
+    _console.print(f"{outcome.commits} commits were acknowledged, and all are there")
+    shutil.rmtree(directory)
+    return 0
+
+
 def play(names: Sequence[str], log_bytes: int, *, as_matrix: bool, opens_early: bool) -> int:
     """Play the matrix or some scenarios, and print what came of them as Markdown."""
 
@@ -165,7 +196,7 @@ def abort(log_bytes: int) -> int:
     """Ask recoveries to stop, and print how soon each answered; 1 where one was late."""
     answers = aborts.campaign(log_bytes, lambda line: print(line, file=sys.stderr, flush=True))
     print(aborts.markdown(answers))
-    late = [answer for answer in answers if answer.is_late and answer.kind != aborts.CLOSED]
+    late = [answer for answer in answers if answer.outcome == "cancelled" and answer.is_late]
     print(f"\n{len(answers)} aborts, {len(late)} answered later than {aborts.LIMIT_S:g} s")
     return 1 if late else 0
 

@@ -64,7 +64,9 @@ class Outcome:
         greatest = max(self.figures[_GREATEST], batch.figures[_GREATEST])
         self.seeds += batch.seeds
         self.figures.update(batch.figures)
-        self.figures[_GREATEST] = greatest
+        if greatest:
+            # Not every campaign counts pages.
+            self.figures[_GREATEST] = greatest
         self.failed.update(batch.failed)
         self.recoveries.update(batch.recoveries)
 

@@ -90,6 +90,9 @@ LOST = "seed 21 went wrong\ntest result: FAILED. 3 passed; 1 failed; 0 ignored; 
 
 def test_races_are_counted_and_the_seed_that_lost_is_repeated_in_its_campaign() -> None:
     assert understand_races(RACED, 50, 0).figures["interleavings"] == 200
+    outcome = Outcome()
+    outcome.add(understand_races(RACED, 50, 0))
+    assert dict(outcome.figures) == {"interleavings": 200}, "figures that nobody counted are not told"
     failed = understand_races(LOST, 50, 101).failed
     assert list(failed) == [21]
     assert how_to_repeat(21, None, "races") == "python -m tests.crash --from 21 --seeds 1 --campaign races"

@@ -1,8 +1,8 @@
 //! The storage kernel of Holdfast.
 //!
 //! Layers, lowest first; imports only go down:
-//! `types`, `error`, `memory`, `hash` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`, `space` · `tree` ·
-//! `txn` · `checkpoint`, `recovery`, `verify`, `backup`, `mirror` · `store` · `moment`, `rows` ·
+//! `types`, `error`, `memory`, `reserve`, `hash` · `disk` · `log`, `stats`, `lock` · `page`, `buffer`,
+//! `space` · `tree` · `txn` · `checkpoint`, `recovery`, `verify`, `backup`, `mirror` · `store` · `moment`, `rows` ·
 //! `python`, which is compiled with the feature `extension-module` only.
 
 pub mod backup;
@@ -26,6 +26,7 @@ pub mod page;
 pub mod python;
 pub mod recovery;
 pub mod repair;
+pub mod reserve;
 pub mod rows;
 pub mod salvage;
 pub mod space;

@@ -24,6 +24,27 @@ pub fn reserve<T>(memory: &mut Vec<T>, more: usize, operation: &str) -> Result<(
         .map_err(|_| Error::new(Code::OutOfMemory).with("operation", operation))
 }
 
+/// Makes it so long, with zeros where it is longer than before.
+pub fn resize(memory: &mut Vec<u8>, bytes: usize, operation: &str) -> Result<()> {
+    reserve(memory, bytes.saturating_sub(memory.len()), operation)?;
+    memory.resize(bytes, 0);
+    Ok(())
+}
+
+/// A copy of what may be long.
+pub fn copied(bytes: &[u8], operation: &str) -> Result<Vec<u8>> {
+    let mut memory = Vec::new();
+    reserve(&mut memory, bytes.len(), operation)?;
+    memory.extend_from_slice(bytes);
+    Ok(memory)
+}
+
+/// As [`reserve`], and more than that the larger it is, as long as there is enough: for what grows step
+/// by step.
+pub fn grow<T>(memory: &mut Vec<T>, more: usize, operation: &str) -> Result<()> {
+    memory.try_reserve(more).or_else(|_| reserve(memory, more, operation))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::core::CATALOGUE;
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
+use crate::memory;
 use crate::page::{Kind, MAX_PAGE, MIN_PAGE, Page, Record};
 use crate::recovery::{Beyond, DATA_PATH, Progress};
 use crate::rows::{schema::Schema, tables};
@@ -167,21 +168,26 @@ impl Source {
         self.copies.get(&id).cloned()
     }
 
-    fn value(&self, tree: TreeId, record: &Record<'_>) -> Option<Vec<u8>> {
+    /// None where it cannot be read; `OutOfMemory` where it could.
+    fn value(&self, tree: TreeId, record: &Record<'_>) -> Result<Option<Vec<u8>>> {
         if !record.is_overflow() {
-            return Some(record.value.to_vec());
+            return Ok(Some(record.value.to_vec()));
         }
-        let reference = Reference::decode(record.value).ok()?;
-        let length = usize::try_from(reference.length).ok().filter(|n| *n <= overflow::MAX_VALUE)?;
+        let Ok(reference) = Reference::decode(record.value) else { return Ok(None) };
+        let length = usize::try_from(reference.length).unwrap_or(usize::MAX);
         let mut value = Vec::new();
         let mut at = reference.head;
-        while value.len() < length {
-            let page = self.page(at)?;
-            let piece = overflow::piece(&page, tree, &reference.name).filter(|p| !p.is_empty())?;
+        while value.len() < length.min(overflow::MAX_VALUE) {
+            let page = self.page(at);
+            let piece = page.as_ref().and_then(|page| overflow::piece(page, tree, &reference.name));
+            let (Some(page), Some(piece)) = (&page, piece.filter(|piece| !piece.is_empty())) else {
+                return Ok(None);
+            };
+            memory::grow(&mut value, piece.len(), "salvage a long value")?;
             value.extend_from_slice(piece);
             at = page.right();
         }
-        (value.len() == length).then_some(value)
+        Ok((value.len() == length).then_some(value))
     }
 }
 
@@ -215,7 +221,7 @@ impl Saving<'_> {
             let end = leaves.partition_point(|leaf| leaf.tree <= tree);
             &leaves[start..end]
         };
-        let mut known = self.catalogue(of(CATALOGUE));
+        let mut known = self.catalogue(of(CATALOGUE))?;
         if self.gaps(of(CATALOGUE)) > 0 {
             // Trees whose row is lost get a name of their own; dropped ones may be among them.
             for tree in leaves.chunk_by(|a, b| a.tree == b.tree).map(|leaves| leaves[0].tree) {
@@ -241,7 +247,7 @@ impl Saving<'_> {
         let pages = self.source.file.size()? / size as u64;
         self.progress.begin("reading pages", "pages", pages);
         let mut leaves = Vec::new();
-        let mut run = vec![0; RUN * size];
+        let mut run = crate::memory::zeroed(RUN * size, "salvage")?;
         for first in (0..pages).step_by(RUN) {
             self.progress.ensure_going()?;
             self.progress.set(first);
@@ -267,18 +273,18 @@ impl Saving<'_> {
     }
 
     /// The rows of the catalogue that can be read, by key.
-    fn catalogue(&self, leaves: &[Leaf]) -> BTreeMap<Vec<u8>, CatalogueEntry> {
+    fn catalogue(&self, leaves: &[Leaf]) -> Result<BTreeMap<Vec<u8>, CatalogueEntry>> {
         let mut rows = BTreeMap::new();
         for page in leaves.iter().filter_map(|leaf| self.source.page(leaf.page)) {
             for record in (0..page.slots()).map(|slot| page.record(slot)) {
-                let value = self.source.value(CATALOGUE, &record).filter(|_| !record.is_ghost());
+                let value = self.source.value(CATALOGUE, &record)?.filter(|_| !record.is_ghost());
                 match value.and_then(|value| CatalogueEntry::decode(record.key, &value).ok()) {
                     Some(entry) => rows.insert(record.key.to_vec(), entry),
                     None => rows.remove(record.key),
                 };
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// Stretches of a tree's keys that none of its leaves covers.
@@ -319,7 +325,7 @@ impl Saving<'_> {
             self.progress.add(1);
             let Some(page) = self.source.page(leaf.page) else { continue };
             for record in (0..page.slots()).map(|slot| page.record(slot)) {
-                let value = self.source.value(entry.tree.id, &record);
+                let value = self.source.value(entry.tree.id, &record)?;
                 match value {
                     _ if record.is_ghost() => drop(txn.delete(at, record.key)?),
                     Some(value) => drop(txn.put(at, record.key, &value)?),

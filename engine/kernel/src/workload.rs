@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::error::{Code, Error, Result};
 use crate::recovery::Progress;
 use crate::stats::{Histogram, Latency};
+use crate::sync::begin_scoped;
 use crate::txn::{Isolation, Shared, TreeRef};
 
 /// What to do.
@@ -108,13 +109,14 @@ pub fn load(shared: &Arc<Shared>, work: &Workload, progress: &Progress) -> Resul
         let threads: Vec<_> = (0..work.threads)
             .map(|thread| {
                 let worker = Worker { shared, work, tree, progress, meters: &meters };
-                scope.spawn(move || worker.run(thread))
+                begin_scoped(scope, move || worker.run(thread))
             })
             .collect();
         threads
             .into_iter()
             .map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(Error::internal("a loading thread panicked")))
+                let panicked = |_| Err(Error::internal("a loading thread panicked"));
+                thread?.join().unwrap_or_else(panicked)
             })
             .collect::<Vec<Result<Measured>>>()
     });

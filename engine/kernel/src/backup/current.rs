@@ -45,7 +45,7 @@ fn each_of_group(
 ) -> Result<()> {
     let pool = &shared.core.pool;
     let size = pool.page_size();
-    let mut stretch = Stretch::new(size);
+    let mut stretch = Stretch::new(size)?;
     let step = stretch.step(size);
     let first = group * GROUP;
     let last = (first + GROUP).min(pool.file_pages());
@@ -77,8 +77,9 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// For pages of `size` bytes.
-    pub fn new(size: usize) -> Stretch {
-        Stretch { first: PageId(0), bytes: AlignedBuffer::zeroed(CHUNK / size * size), is_read: false }
+    pub fn new(size: usize) -> Result<Stretch> {
+        let bytes = AlignedBuffer::zeroed(CHUNK / size * size)?;
+        Ok(Stretch { first: PageId(0), bytes, is_read: false })
     }
 
     /// Pages of one stretch.
@@ -147,7 +148,7 @@ pub(crate) fn page_now(shared: &Shared, id: PageId) -> Result<Option<Page>> {
     }
     let map = shared.core.space.map(id.0 / GROUP)?.map(|map| map.clone());
     let mut alone =
-        Stretch { first: id, bytes: AlignedBuffer::zeroed(pool.page_size()), is_read: false };
+        Stretch { first: id, bytes: AlignedBuffer::zeroed(pool.page_size())?, is_read: false };
     alone.current(shared, id, map.is_some_and(|map| is_used(&map, id)))
 }
 

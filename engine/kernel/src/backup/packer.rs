@@ -18,6 +18,7 @@ use super::seal::Seal;
 use super::sealed::Sealer;
 use crate::disk::{AlignedBuffer, Disk, File, OpenMode};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// Ordinary data shrinks to a half or a third. For files of one block, and while the medium is behind.
@@ -55,10 +56,10 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(file: Arc<dyn File>, sealer: Option<Sealer>) -> Sink {
+    fn new(file: Arc<dyn File>, sealer: Option<Sealer>) -> Result<Sink> {
         let mut piece = AlignedBuffer::default();
-        piece.begin(PIECE, PIECE);
-        Sink { file, piece, at: 0, synced: 0, hasher: blake3::Hasher::new(), sealer }
+        piece.begin(PIECE, PIECE)?;
+        Ok(Sink { file, piece, at: 0, synced: 0, hasher: blake3::Hasher::new(), sealer })
     }
 
     fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -80,7 +81,7 @@ impl Sink {
     fn write(&mut self) -> Result<()> {
         self.file.write_past_cache(self.piece.bytes(), self.at)?;
         self.at += self.piece.bytes().len() as u64;
-        self.piece.begin(PIECE, PIECE);
+        self.piece.begin(PIECE, PIECE)?;
         if self.at - self.synced >= SYNC_BYTES {
             self.file.sync()?;
             self.synced = self.at;
@@ -131,7 +132,7 @@ impl Press {
         }
         let mut frame = self.spare.try_recv().unwrap_or_default();
         frame.clear();
-        frame.reserve_exact(zstd::zstd_safe::compress_bound(block.len()));
+        memory::reserve(&mut frame, zstd::zstd_safe::compress_bound(block.len()), "compress a backup")?;
         self.compressor.compress_to_buffer(block, &mut frame).map_err(told)?;
         Ok(frame)
     }
@@ -181,12 +182,13 @@ impl Works {
     }
 
     /// Gives `block` away for an empty one; false where nobody writes any longer.
-    fn give(&mut self, block: &mut Vec<u8>) -> bool {
-        let mut next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
+    fn give(&mut self, block: &mut Vec<u8>) -> Result<bool> {
+        let mut next = self.spare.try_recv().unwrap_or_default();
         next.clear();
+        memory::reserve(&mut next, BLOCK, "compress a backup")?;
         let turn = (self.given % self.blocks.len() as u64) as usize;
         self.given += 1;
-        self.blocks[turn].send(std::mem::replace(block, next)).is_ok()
+        Ok(self.blocks[turn].send(std::mem::replace(block, next)).is_ok())
     }
 
     /// Waits for everything that was given to be written.
@@ -262,7 +264,7 @@ impl Packer {
         let file = disk.open(path, OpenMode::Create)?;
         file.truncate(0)?;
         let sealer = seal.map(|seal| Sealer::new(seal.file(path)));
-        let sink = Some(Sink::new(file, sealer));
+        let sink = Some(Sink::new(file, sealer)?);
         Ok(Packer { block: Vec::new(), sink, works: None, path: path.to_owned() })
     }
 
@@ -273,6 +275,7 @@ impl Packer {
                 self.give_block()?;
             }
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
+            memory::grow(&mut self.block, now.len(), "compress a backup")?;
             self.block.extend_from_slice(now);
             bytes = later;
         }
@@ -284,7 +287,7 @@ impl Packer {
             self.works = Works::begin(&mut self.sink, &self.path)?;
         }
         let Some(works) = &mut self.works else { return self.press_here() };
-        if works.give(&mut self.block) {
+        if works.give(&mut self.block)? {
             return Ok(());
         }
         let ended = self.works.take().map(Works::end);

@@ -178,7 +178,7 @@ impl<'p> Pass<'p> {
         if let Some(file) = &file {
             file.allocate(piece.restored_bytes)?;
         }
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = crate::memory::zeroed(CHUNK, "restore a backup")?;
         let mut at = 0;
         loop {
             self.progress.ensure_going()?;
@@ -202,7 +202,8 @@ impl<'p> Pass<'p> {
     fn control(link: &Link<'_>, piece: &Piece) -> Result<()> {
         let file =
             link.disk.open(&piece.name, OpenMode::Read).map_err(|error| piece.tell_missing(error))?;
-        let mut content = vec![0; usize::try_from(piece.bytes.min(1 << 20)).unwrap_or(0)];
+        let most = usize::try_from(piece.bytes.min(1 << 20)).unwrap_or(0);
+        let mut content = crate::memory::zeroed(most, "read a backup")?;
         let read = file.read_at(&mut content, 0)?;
         let hash = blake3::hash(&content[..read]).to_hex().to_string();
         piece.ensure_hash((file.size()?, hash))

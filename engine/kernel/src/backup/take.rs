@@ -380,7 +380,7 @@ impl Taking<'_> {
     ) -> Result<()> {
         let pool = &self.store.shared().core.pool;
         let size = pool.page_size();
-        let mut stretch = Stretch::new(size);
+        let mut stretch = Stretch::new(size)?;
         let step = stretch.step(size);
         let first = group * GROUP;
         let last = (first + GROUP).min(pool.file_pages());
@@ -428,7 +428,7 @@ impl Taking<'_> {
         let name = format!("{}.zst", extent.path);
         let mut packer = Packer::create(self.target, &name, self.seal.as_ref())?;
         let wanted = HEADER_BYTES + extent.limit.min(end).0 - extent.start.0;
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = crate::memory::zeroed(CHUNK, "copy the log")?;
         let mut at = 0;
         while at < wanted {
             self.progress.ensure_going()?;

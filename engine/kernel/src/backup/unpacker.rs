@@ -66,7 +66,7 @@ impl Source {
 
     fn next_piece(&mut self) -> Result<()> {
         let size = if self.at == 0 { FIRST_BLOCK } else { BLOCK };
-        self.piece.begin(size, BLOCK);
+        self.piece.begin(size, BLOCK)?;
         self.piece.resize(size);
         self.used = 0;
         let read = self.file.read_past_cache(self.piece.bytes_mut(), self.at);
@@ -93,7 +93,7 @@ impl Source {
         if length > CHUNK {
             return Err(super::damaged(&self.path, "a sealed part has an impossible length"));
         }
-        let mut sealed = vec![0; length + TAG];
+        let mut sealed = crate::memory::zeroed(length + TAG, "read a backup")?;
         self.raw_exact(&mut sealed)?;
         let Some(opening) = &mut self.opening else { return Ok(()) };
         match opening.seal.open(&head[4..], &sealed) {
@@ -141,7 +141,7 @@ struct Decoding {
 impl Decoding {
     /// Fills `block` as far as the content reaches, and cuts it there.
     fn fill(&mut self, block: &mut Vec<u8>, size: usize) -> Result<()> {
-        block.resize(size, 0);
+        crate::memory::resize(block, size, "read a backup")?;
         let mut done = 0;
         while done < size {
             match self.decoder.read(&mut block[done..]) {

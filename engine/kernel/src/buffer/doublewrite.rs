@@ -14,6 +14,8 @@ use crate::types::{Incarnation, Lsn, PageId};
 pub const PATH: &str = "doublewrite";
 /// The most pages in one batch, unless room was made for more.
 pub const SLOTS: usize = 64;
+/// What an emptied file is filled with; a close takes no memory for it.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 pub struct DoubleWrite {
     /// None where nothing is ever written.
@@ -65,9 +67,9 @@ impl DoubleWrite {
 
     /// The pages of one batch, one after the other: emptied for whoever fills it, with at most
     /// `pages` of them. Memory beyond [`SLOTS`] pages is held only where batches are that large.
-    pub fn begin_batch(&mut self, pages: usize) -> &mut AlignedBuffer {
-        self.buffer.begin(pages * self.page_size, SLOTS * self.page_size);
-        &mut self.buffer
+    pub fn begin_batch(&mut self, pages: usize) -> Result<&mut AlignedBuffer> {
+        self.buffer.begin(pages * self.page_size, SLOTS * self.page_size)?;
+        Ok(&mut self.buffer)
     }
 
     /// The batch as it stands.
@@ -96,14 +98,14 @@ impl DoubleWrite {
             return Ok(());
         }
         let mut at = 0;
-        self.begin_batch(SLOTS);
+        self.begin_batch(SLOTS)?;
         for page in pages {
             self.buffer.extend(page);
             let held = self.buffer.bytes().len();
             if held >= SLOTS * self.page_size {
                 self.file()?.write_past_cache(self.buffer.bytes(), at)?;
                 at += held as u64;
-                self.begin_batch(SLOTS);
+                self.begin_batch(SLOTS)?;
             }
         }
         self.file()?.write_past_cache(self.buffer.bytes(), at)?;
@@ -173,8 +175,11 @@ impl DoubleWrite {
 
     /// Empties the file: after a clean shutdown it holds nothing that could be needed.
     pub fn clear(&mut self) -> Result<()> {
-        self.begin_batch(0);
-        self.file()?.write_at(&vec![0; SLOTS * self.page_size], 0)?;
+        self.begin_batch(0)?;
+        let end = SLOTS * self.page_size;
+        for at in (0..end).step_by(ZEROS.len()) {
+            self.file()?.write_at(&ZEROS[..ZEROS.len().min(end - at)], at as u64)?;
+        }
         self.give_back()?;
         self.file()?.sync()
     }

@@ -62,7 +62,9 @@ impl Pool {
     }
 
     fn write_runs(&self, pages: &[Redone<'_>]) -> Result<()> {
-        let mut run = Vec::with_capacity(RUN_BYTES.min(pages.len() * self.page_size));
+        let mut run = Vec::new();
+        let bytes = RUN_BYTES.min(pages.len() * self.page_size);
+        crate::memory::reserve(&mut run, bytes, "write pages that were redone")?;
         let most = (RUN_BYTES / self.page_size).max(1);
         for neighbours in pages.chunk_by(|a, b| b.id.0 == a.id.0 + 1) {
             for part in neighbours.chunks(most) {

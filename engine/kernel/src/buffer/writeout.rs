@@ -128,7 +128,7 @@ impl Pool {
         let mut picks = picks.to_vec();
         sort_by_page(&mut picks);
         let mut doublewrite = self.writer.lock();
-        let batch = self.copy_dirty(&picks, doublewrite.begin_batch(picks.len()));
+        let batch = self.copy_dirty(&picks, doublewrite.begin_batch(picks.len())?);
         // Asked after the copies were made: one of them may be what a panic left half changed.
         if let Some(error) = self.log.failed() {
             return Err(error);

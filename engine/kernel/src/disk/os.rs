@@ -276,7 +276,7 @@ impl OsFile {
     }
 
     fn write_zeros(&self, from: u64, to: u64) -> Result<()> {
-        let zeros = vec![0u8; ZERO_BLOCK];
+        let zeros = crate::memory::zeroed(ZERO_BLOCK, "write zeros")?;
         let mut at = from;
         while at < to {
             let count = (to - at).min(ZERO_BLOCK as u64);

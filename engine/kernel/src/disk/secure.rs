@@ -16,7 +16,8 @@ const BLOCK: u64 = 1 << 20;
 /// may even count them as written and leave them out of every later sync (Rebello et al. 2020), so
 /// they are written once more: the same bytes, so a crash here harms nothing.
 pub fn secure(file: &dyn File, range: Range<u64>) -> Result<()> {
-    let mut block = vec![0u8; range.end.saturating_sub(range.start).min(BLOCK) as usize];
+    let most = range.end.saturating_sub(range.start).min(BLOCK) as usize;
+    let mut block = crate::memory::zeroed(most, "secure a file")?;
     let mut at = range.start;
     while at < range.end {
         let wanted = (range.end - at).min(BLOCK) as usize;

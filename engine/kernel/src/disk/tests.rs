@@ -324,7 +324,7 @@ fn what_was_written_past_the_cache_is_read_back_whether_it_was_aligned_or_not() 
         // Half of it is what the system has cached.
         file.write_at(&[1; 20_000], 0).unwrap();
         let mut buffer = AlignedBuffer::default();
-        buffer.begin(32 << 10, 0);
+        buffer.begin(32 << 10, 0).unwrap();
         buffer.extend(&[2; 32 << 10]);
         file.write_past_cache(buffer.bytes(), 8192).unwrap();
         file.write_past_cache(&buffer.bytes()[..5000], 4096).unwrap();
@@ -345,7 +345,7 @@ fn what_is_read_past_the_cache_is_what_was_written_cached_or_not_and_ends_with_t
         let content: Vec<u8> = (0..50_001u32).map(|at| (at / 7) as u8).collect();
         let file = disk.open("pages", OpenMode::Create).unwrap();
         let mut buffer = AlignedBuffer::default();
-        buffer.begin(40_960, 0);
+        buffer.begin(40_960, 0).unwrap();
         buffer.extend(&content[..40_960]);
         file.write_past_cache(buffer.bytes(), 0).unwrap();
         file.sync().unwrap();
@@ -357,7 +357,7 @@ fn what_is_read_past_the_cache_is_what_was_written_cached_or_not_and_ends_with_t
             for (at, size) in
                 [(0, 65_536), (0, 8192), (8192, 49_152), (49_152, 4096), (3, 4096), (53_248, 4096)]
             {
-                let mut read = AlignedBuffer::zeroed(size);
+                let mut read = AlignedBuffer::zeroed(size).unwrap();
                 let count = file.read_past_cache(read.bytes_mut(), at).unwrap();
                 let expected =
                     &content[content.len().min(at as usize)..content.len().min(at as usize + size)];

@@ -93,7 +93,7 @@ impl Core {
 
 fn copy_file(source: &dyn File, copy: &dyn File) -> Result<()> {
     copy.truncate(0)?;
-    let mut block = vec![0u8; BLOCK];
+    let mut block = crate::memory::zeroed(BLOCK, "archive the log")?;
     let mut at = 0;
     loop {
         let count = source.read_at(&mut block, at)?;

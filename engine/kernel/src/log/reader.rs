@@ -303,7 +303,7 @@ impl Scan {
         place: impl Fn(u64) -> Option<Lsn>,
     ) -> Result<()> {
         const MORE: u64 = GROUP_BYTES as u64 - 1;
-        let mut window = vec![0u8; WINDOW];
+        let mut window = crate::memory::zeroed(WINDOW, "look for the end of the log")?;
         for data in file.data(from, to)? {
             // A group may begin and end with zeros, which need not have been written.
             let (from, to) = (from.max(data.start.saturating_sub(MORE)), to.min(data.end + MORE));

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::record;
+use crate::error::Result;
+use crate::memory;
 use crate::sync::Arc;
 use crate::types::Lsn;
 
@@ -77,6 +79,26 @@ impl Recent {
         }
     }
 
+    /// Makes sure of the memory for `len` more bytes. `OutOfMemory`, with nothing changed, where there is
+    /// none: once an entry is being put there, it is too late to say so.
+    pub(super) fn prepare(&mut self, len: usize) -> Result<()> {
+        let has_room = self.active.len() + len <= self.active.capacity();
+        let is_spared = self.spare.as_ref().is_some_and(|spare| spare.capacity() >= len);
+        if has_room || (is_spared && !self.active.is_empty()) {
+            return Ok(());
+        }
+        let (mut fresh, least) = (Vec::new(), len.max(4 << 10));
+        if memory::reserve(&mut fresh, least.max(self.chunk_bytes), "append to the log").is_err() {
+            memory::reserve(&mut fresh, least, "append to the log")?;
+        }
+        if self.active.is_empty() {
+            self.active = fresh;
+        } else {
+            self.spare = Some(fresh);
+        }
+        Ok(())
+    }
+
     /// The active chunk with room for `len` more bytes; what was `written` may be let go.
     pub(super) fn room(&mut self, len: usize, written: u64) -> &mut Vec<u8> {
         if !self.active.is_empty() && self.active.len() + len > self.active.capacity() {
@@ -90,7 +112,7 @@ impl Recent {
     }
 
     fn freeze(&mut self) {
-        let fresh = self.spare.take().unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes));
+        let fresh = self.spare.take().unwrap_or_default();
         let full = std::mem::replace(&mut self.active, fresh);
         let start = self.active_start;
         self.active_start += full.len() as u64;
@@ -166,5 +188,34 @@ impl Recent {
             pieces.push(Piece { start: self.active_start + skip as u64, bytes, range });
         }
         pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn memory_for_an_entry_is_there_before_the_entry_is_or_refused_with_nothing_changed() {
+        let mut recent = Recent::new(Lsn(700), 64 << 10);
+        recent.prepare(10).unwrap();
+        recent.room(10, 700).extend([1; 10]);
+        for len in [1 << 60, usize::MAX / 2] {
+            assert_eq!(recent.prepare(len).unwrap_err().code, Code::OutOfMemory);
+        }
+        for len in [100_000, 20, 8000, 300_000] {
+            recent.prepare(len).unwrap();
+            let chunk = recent.room(len, 700);
+            let (room, before) = (chunk.capacity() - chunk.len(), chunk.capacity());
+            assert!(room >= len, "{room} of {len}");
+            chunk.extend(std::iter::repeat_n(2, len));
+            assert_eq!(chunk.capacity(), before, "it grew in the middle of an entry");
+        }
+        assert!(
+            matches!(recent.find(Lsn(700)), Some(Found::Frozen(bytes, 0)) if bytes[..10] == [1; 10])
+        );
     }
 }

@@ -224,7 +224,7 @@ pub(super) fn prepare_file(
 /// than to write them.
 fn write_zeros(file: &dyn File, bytes: u64) -> Result<()> {
     let block = BLOCK.min(bytes as usize);
-    let zeros = AlignedBuffer::zeroed(block);
+    let zeros = AlignedBuffer::zeroed(block)?;
     let mut at = 0;
     while at < bytes {
         let count = (bytes - at).min(BLOCK as u64);

@@ -47,13 +47,14 @@ impl Window {
     }
 
     /// Makes room for `bytes` bytes, and gives back what a long entry once needed.
-    fn make_room(&mut self, bytes: usize) {
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
         if self.bytes.len() < bytes {
-            self.bytes.resize(bytes, 0);
+            crate::memory::resize(&mut self.bytes, bytes, "read the log")?;
         } else if self.bytes.len() > bytes + 4 * WINDOW {
             self.bytes.truncate(bytes);
             self.bytes.shrink_to_fit();
         }
+        Ok(())
     }
 }
 
@@ -143,7 +144,7 @@ impl Windows {
         window.start = self.at;
         let mut have = self.rest.len();
         let mut bytes = WINDOW.max(have);
-        window.make_room(bytes);
+        window.make_room(bytes)?;
         window.bytes[..have].copy_from_slice(&self.rest);
         loop {
             self.stretch.fill(window, have, bytes)?;
@@ -162,7 +163,7 @@ impl Windows {
             match record::peek_len(&window.bytes[..have], self.at) {
                 Ok(len) if len > bytes => {
                     bytes = len;
-                    window.make_room(len);
+                    window.make_room(len)?;
                 }
                 Ok(_) => return Err(changed(self.at, Flaw::CutShort.name())),
                 Err(flaw) => return Err(changed(self.at, flaw.name())),
@@ -216,7 +217,7 @@ impl Spots {
 
     fn load(&mut self, lsn: Lsn, bytes: usize) -> Result<()> {
         self.window.start = lsn;
-        self.window.make_room(bytes);
+        self.window.make_room(bytes)?;
         self.stretch.fill(&mut self.window, 0, bytes)
     }
 
@@ -226,7 +227,7 @@ impl Spots {
         let have = self.window.have;
         match record::peek_len(self.window.from(lsn), lsn) {
             Ok(len) if len > have => {
-                self.window.make_room(len);
+                self.window.make_room(len)?;
                 self.stretch.fill(&mut self.window, have, len)
             }
             _ => Ok(()),

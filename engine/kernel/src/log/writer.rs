@@ -130,7 +130,11 @@ impl Log {
         }
         loop {
             let mut state = self.core.state.lock();
-            match self.core.admit(&mut state, entry, len)? {
+            let admitted = match self.core.admit(&mut state, entry, len) {
+                Err(error) if error.code == Code::OutOfMemory => return Ok(None),
+                admitted => admitted?,
+            };
+            match admitted {
                 Admission::Granted => return Ok(Some(self.core.place(state, entry, len, |_| {}))),
                 Admission::NoSegment => return Ok(None),
                 Admission::NoMemory => {
@@ -422,7 +426,11 @@ impl Core {
             state.segment_asked = true;
             self.wish(|wishes| wishes.segment = true);
         }
-        Ok(if needed > space { Admission::NoSegment } else { Admission::Granted })
+        if needed > space {
+            return Ok(Admission::NoSegment);
+        }
+        state.recent.prepare(len + GROUP_BYTES)?;
+        Ok(Admission::Granted)
     }
 
     /// Puts an admitted entry at the end, after a group entry where it is the first of its

@@ -224,7 +224,9 @@ impl Follower {
         }
         let from = Lsn(at.0.saturating_sub(COMPARED)).max(same.start);
         if at > from {
-            let mut bytes = (vec![0; (at.0 - from.0) as usize], vec![0; (at.0 - from.0) as usize]);
+            let zeros =
+                || crate::memory::zeroed((at.0 - from.0) as usize, "compare the log of a mirror");
+            let mut bytes = (zeros()?, zeros()?);
             file.read_at(&mut bytes.0, same_offset(from, same.start))?;
             durable_bytes(log, from, &mut bytes.1)?;
             if bytes.0 != bytes.1 {
@@ -257,7 +259,7 @@ impl Follower {
 
 fn read_small(disk: &dyn Disk, path: &str) -> Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Read)?;
-    let mut bytes = vec![0; file.size()?.min(1 << 20) as usize];
+    let mut bytes = crate::memory::zeroed(file.size()?.min(1 << 20) as usize, "read a mirror")?;
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)

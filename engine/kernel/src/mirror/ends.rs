@@ -62,7 +62,7 @@ pub fn cut(disk: &dyn Disk, end: &LogEnd) -> Result<()> {
             continue;
         }
         let file = disk.open(&info.path, OpenMode::Write)?;
-        let zeros = vec![0; 1 << 20];
+        let zeros = crate::memory::zeroed(1 << 20, "fail over to a mirror")?;
         let mut at = HEADER_BYTES + end.at.0 - header.start.0;
         while at < info.size {
             let count = (info.size - at).min(zeros.len() as u64) as usize;

@@ -93,7 +93,8 @@ impl Shipper {
     pub fn ship(&mut self, to: Lsn, keep_on: &dyn Fn() -> Result<()>) -> Result<u64> {
         let begun = self.at;
         let mut at = self.at;
-        let mut chunk = vec![0; CHUNK.min((to.0.saturating_sub(at.0)) as usize)];
+        let wanted = CHUNK.min((to.0.saturating_sub(at.0)) as usize);
+        let mut chunk = crate::memory::zeroed(wanted, "ship the log to a mirror")?;
         while at < to {
             keep_on()?;
             let used = self.log.in_use();

@@ -431,3 +431,19 @@ fn what_was_given_up_once_is_not_given_up_for_ever() {
     let mine = || Standing::read(&*primary).unwrap().unwrap();
     assert!(mine().mirrors.iter().all(|known| !known.is_given_up));
 }
+
+/// Once the mirror was told of an argument that nobody had given.
+#[test]
+fn log_that_is_cut_while_it_is_shipped_makes_a_new_copy_necessary() {
+    let (store, tree, _, _, follower) = mirrored(241);
+    let log = &store.shared().core.log;
+    let from = log.in_use()[0].start;
+    drop(follower);
+    store.mirrors().remove(PLACE, false).unwrap();
+    while log.in_use()[0].start == from {
+        write(&store, tree, 40..80);
+        store.checkpoint().unwrap();
+    }
+    let told = super::shipper::durable_bytes(log, from, &mut [0; 64]);
+    assert_eq!(told.unwrap_err().code, Code::MirrorIncomplete);
+}

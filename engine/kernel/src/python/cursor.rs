@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::cell::Cell;
 use super::table::Handle as TableHandle;
 use super::tree::Handle;
-use super::value;
+use super::value::{self, bytes};
 use crate::error::Result;
 use crate::rows::{Page, Row, Value};
 use crate::txn::{Batch, Range, Records};
@@ -208,12 +208,13 @@ impl Cursor {
         match self.yields {
             Yield::Keys => Ok(self.next_with(py, |key, _| PyBytes::new(py, key))?.map(Bound::into_any)),
             Yield::Values => {
-                let value = self.next_with(py, |_, value| PyBytes::new(py, value))?;
-                Ok(value.map(Bound::into_any))
+                let value = self.next_with(py, |_, value| bytes(py, value))?;
+                Ok(value.transpose()?.map(Bound::into_any))
             }
             Yield::Items => {
-                let bytes = |key: &[u8], value: &[u8]| [PyBytes::new(py, key), PyBytes::new(py, value)];
-                let pair = self.next_with(py, bytes)?;
+                let pair =
+                    |key: &[u8], value: &[u8]| PyResult::Ok([PyBytes::new(py, key), bytes(py, value)?]);
+                let pair = self.next_with(py, pair)?.transpose()?;
                 pair.map(|pair| PyTuple::new(py, pair).map(Bound::into_any)).transpose()
             }
         }

@@ -42,6 +42,8 @@ mod value;
 
 #[pymodule(gil_used = false)]
 fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Where there is no memory for it now, the first change looks again.
+    crate::reserve::set_aside();
     let codes = PyDict::new(module.py());
     for code in Code::ALL {
         codes.set_item(code.name(), code.number())?;

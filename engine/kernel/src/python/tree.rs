@@ -11,6 +11,7 @@ use super::cell::Cell;
 use super::cursor::{Bounds, Cursor, KeyBound, Yield};
 use super::held::Held;
 use super::pairs::{Pair, build, pairs_of};
+use super::value::bytes;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::txn::{Range, Transaction, TreeRef};
@@ -121,14 +122,14 @@ impl Tree {
 
     fn read(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Py<PyBytes>>> {
         let handle = &self.handle;
-        let bytes = |value: &[u8]| PyBytes::new(py, value).unbind();
+        let bytes = |value: &[u8]| bytes(py, value).map(Bound::unbind);
         let found = self.cell().attempt(py, |txn| {
             let found = txn.try_get(handle.known(txn)?, key)?;
             Some(found.map(|value| value.map(bytes)))
         });
         match found {
-            Some(value) => Ok(value),
-            None => Ok(self.run(py, |txn, at| txn.get(at, key))?.as_deref().map(bytes)),
+            Some(value) => value.transpose(),
+            None => self.run(py, |txn, at| txn.get(at, key))?.as_deref().map(bytes).transpose(),
         }
     }
 
@@ -299,8 +300,9 @@ impl Tree {
     fn popitem(&self, py: Python<'_>) -> PyResult<(Py<PyBytes>, Py<PyBytes>)> {
         let last = self.cursor(Bounds::backward(), Yield::Items).next_pair(py)?;
         let Some((key, value)) = last else { return Err(PyKeyError::new_err("the tree is empty")) };
+        let pair = (PyBytes::new(py, &key).unbind(), bytes(py, &value)?.unbind());
         self.remove(py, &key)?;
-        Ok((PyBytes::new(py, &key).unbind(), PyBytes::new(py, &value).unbind()))
+        Ok(pair)
     }
 
     #[pyo3(signature = (key, default = None))]
@@ -310,7 +312,7 @@ impl Tree {
         }
         let default = default.ok_or_else(|| PyTypeError::new_err("values are bytes"))?;
         self.write(py, key, default)?;
-        Ok(PyBytes::new(py, default).unbind())
+        bytes(py, default).map(Bound::unbind)
     }
 
     #[pyo3(signature = (*arguments, **named))]

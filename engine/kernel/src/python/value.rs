@@ -17,13 +17,27 @@ pub(crate) fn field<'py>(py: Python<'py>, value: &Field) -> PyResult<Bound<'py, 
     })
 }
 
+/// Longer ones are asked for in a way that can be refused; it costs one pass over them more.
+const SHORT: usize = 64 << 10;
+
+/// Bytes of Python; `MemoryError` where a long value finds no room.
+pub(crate) fn bytes<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    if value.len() <= SHORT {
+        return Ok(PyBytes::new(py, value));
+    }
+    PyBytes::new_with(py, value.len(), |into| {
+        into.copy_from_slice(value);
+        Ok(())
+    })
+}
+
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Null => py.None().into_bound(py),
         Value::Integer(number) => number.into_pyobject(py)?.into_any(),
         Value::Real(number) => PyFloat::new(py, *number).into_any(),
         Value::Text(text) => PyString::new(py, text).into_any(),
-        Value::Blob(bytes) => PyBytes::new(py, bytes).into_any(),
+        Value::Blob(blob) => bytes(py, blob)?.into_any(),
     })
 }
 

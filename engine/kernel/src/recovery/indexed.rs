@@ -20,6 +20,7 @@ use super::replay::{Replay, Worked};
 use crate::error::Result;
 use crate::log::windows::Spots;
 use crate::repair::looking_only;
+use crate::sync::begin_scoped;
 use crate::types::Lsn;
 
 /// Entries that are looked up at a time.
@@ -39,9 +40,12 @@ pub(super) fn run(redo: &Redo<'_>, index: &LogIndex) -> Result<RedoReport> {
         let syncer = Syncer::start(scope, redo);
         let workers: Vec<_> = (0..redo.workers)
             .map(|_| (syncer.waker(), &queue))
-            .map(|(waker, queue)| scope.spawn(move || looking_only(|| work(redo, index, queue, waker))))
+            .map(|(waker, queue)| {
+                begin_scoped(scope, move || looking_only(|| work(redo, index, queue, waker)))
+            })
             .collect();
-        let workers: Vec<Result<Worked>> = workers.into_iter().map(join).collect();
+        let workers: Vec<Result<Worked>> =
+            workers.into_iter().map(|begun| begun.and_then(join)).collect();
         let workers: Result<Vec<Worked>> = workers.into_iter().collect();
         syncer.end().and(workers)
     })?;

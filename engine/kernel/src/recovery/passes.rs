@@ -16,6 +16,7 @@ use crate::log::EntryHeader;
 use crate::log::windows::{Window, Windows};
 use crate::page::PartReader;
 use crate::repair::looking_only;
+use crate::sync::begin_scoped;
 use crate::types::{Lsn, PageId};
 
 /// Windows of the log in memory.
@@ -62,10 +63,12 @@ pub(super) fn run(redo: &Redo<'_>) -> Result<RedoReport> {
             let (feed, work) = sync_channel::<Work<'_>>(WINDOWS);
             feeds.push(feed);
             let wake = syncer.waker();
-            workers.push(scope.spawn(move || looking_only(|| carry_out(redo, worker, &work, wake))));
+            let work = move || looking_only(|| carry_out(redo, worker, &work, wake));
+            workers.push(begin_scoped(scope, work));
         }
         let fed = Feeder::new(redo, feeds).feed_all(&shares);
-        let workers: Vec<Result<Worked>> = workers.into_iter().map(join).collect();
+        let workers: Vec<Result<Worked>> =
+            workers.into_iter().map(|begun| begun.and_then(join)).collect();
         let workers: Result<Vec<Worked>> = workers.into_iter().collect();
         let synced = syncer.end();
         // A worker's own error says more than that it could not be fed.

@@ -20,6 +20,7 @@ use crate::buffer::{PageMap, Pool};
 use crate::error::{Error, Result};
 use crate::log::EntryHeader;
 use crate::log::windows::Stretch;
+use crate::sync::begin_scoped;
 use crate::types::{Lsn, PageId};
 
 /// What a redo works with.
@@ -155,11 +156,10 @@ pub(super) struct Syncer<'scope> {
 
 impl<'scope> Syncer<'scope> {
     pub fn start<'env>(scope: &'scope Scope<'scope, 'env>, redo: &'env Redo<'_>) -> Syncer<'scope> {
-        let thread = (redo.workers > 1).then(|| {
-            let (wake, waker) = channel();
-            (wake, scope.spawn(move || sync_along(&waker, redo.pool)))
-        });
-        Syncer { thread }
+        let (wake, waker) = channel();
+        let begin = || begin_scoped(scope, move || sync_along(&waker, redo.pool)).ok();
+        let thread = (redo.workers > 1).then(begin).flatten();
+        Syncer { thread: thread.map(|thread| (wake, thread)) }
     }
 
     /// Tells it that something was written.

@@ -12,6 +12,7 @@ use super::opening::LogValidity;
 use crate::error::{Error, Result};
 use crate::log::record::{self, CRC_BYTES, HEADER_BYTES};
 use crate::log::{EntryRef, LogReader, TailReason};
+use crate::sync::begin_scoped;
 use crate::types::Lsn;
 
 const BATCH_BYTES: usize = 256 << 10;
@@ -50,7 +51,7 @@ pub(super) fn survey(
     let (feed, work) = sync_channel(BATCHES);
     let (back, free) = channel();
     std::thread::scope(|scope| {
-        let taking = scope.spawn(move || take_all(takers, &work, &back, progress));
+        let taking = begin_scoped(scope, move || take_all(takers, &work, &back, progress))?;
         let validity = validate(reader, progress, feed, &free);
         let panicked = |_| Err(Error::internal("the analysing thread panicked"));
         let takers = taking.join().unwrap_or_else(panicked);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Loser, Progress};
 use crate::buffer::Pool;
 use crate::error::Result;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, begin_scoped};
 use crate::txn::{Shared, TxnState, roll_back_whole};
 
 /// How often the cleaner looks around.
@@ -85,14 +85,18 @@ impl Drop for Ending<'_> {
 fn with_cleaner<T>(pool: &Pool, work: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let cleaner = scope.spawn(|| {
+        let cleaner = begin_scoped(scope, || {
             let is_going = || !is_over.load(Ordering::Acquire);
             // A failure has failed the log: the work learns it there.
             while is_going() && pool.keep_clean(is_going).is_ok() {
                 std::thread::park_timeout(TICK);
             }
         });
-        let _ending = Ending { is_over: &is_over, cleaner: cleaner.thread().clone() };
+        // Where there is no thread to be had, pages are cleaned when their frames are wanted.
+        let _ending = cleaner.ok().map(|cleaner| {
+            let cleaner = cleaner.thread().clone();
+            Ending { is_over: &is_over, cleaner }
+        });
         work()
     })
 }

@@ -50,7 +50,8 @@ pub trait TreeAccess {
     /// Removes a record; false where there was none.
     fn delete(&mut self, tree: Self::Tree, key: &[u8]) -> Result<bool>;
 
-    /// At most `limit` records of a range, in the order of reading; none only at its end.
+    /// At most `limit` records of a range, in the order of reading; fewer where they are long, none only
+    /// at its end.
     fn scan(&mut self, tree: Self::Tree, range: &KeyRange, limit: usize) -> Result<Vec<Record>>;
 
     /// The number of records.

@@ -251,7 +251,7 @@ impl Import<'_> {
             check::row(schema, row).map_err(|error| self.bad_row(&error, count))?;
             let key = table.row_key(row, i64::try_from(count).unwrap_or(i64::MAX));
             bytes.clear();
-            record::encode(&mut bytes, row);
+            record::encode(&mut bytes, row)?;
             rows.push(&key, &bytes)?;
             for (index, sorter) in schema.indexes.iter().zip(&mut indexes) {
                 let entry = index::entry(index, row, &key, max_key);

@@ -70,9 +70,12 @@ impl<T: Copy> Table<T> {
             let skipped = placed.len();
             return Ok((skipped, placed.into_iter().last().map(|(position, _)| position)));
         }
-        let records = access.scan(self.tree, &self.range_by_key(page)?, page.limit)?;
-        let skipped = records.len();
-        Ok((skipped, records.into_iter().last().map(|(key, _)| vec![Value::Blob(key)])))
+        let (mut skipped, mut last) = (0, None);
+        self.scan_page(access, page, &mut |(key, _)| {
+            (skipped, last) = (skipped + 1, Some(vec![Value::Blob(key)]));
+            Ok(())
+        })?;
+        Ok((skipped, last))
     }
 
     /// The key of the row at a position.
@@ -81,22 +84,6 @@ impl<T: Copy> Table<T> {
             Some(Value::Blob(row_key)) => decode_all(row_key).map_err(|_| no_position()),
             _ => Err(no_position()),
         }
-    }
-
-    /// The key of the last row whose stored key lies below `bound`, or of the first one from it on.
-    pub fn key_beside<A: TreeAccess<Tree = T>>(
-        &self,
-        access: &mut A,
-        bound: Vec<u8>,
-        before: bool,
-    ) -> Result<Option<Row>> {
-        let range = if before {
-            key_range(None, Some(bound), true)
-        } else {
-            key_range(Some(bound), None, false)
-        };
-        let found = access.scan(self.tree, &range, 1)?.into_iter().next();
-        found.map(|(key, _)| decode_all(&key)).transpose()
     }
 
     /// The rows whose indexed columns, or the leading ones of them, have these values.
@@ -134,11 +121,31 @@ impl<T: Copy> Table<T> {
         access: &mut A,
         page: &Page<'_>,
     ) -> Result<Vec<Placed>> {
-        let placed = |(key, bytes): Record| {
-            let row = self.decode_cut(&bytes, cell_limit(page))?;
-            Ok((vec![Value::Blob(key)], row))
-        };
-        access.scan(self.tree, &self.range_by_key(page)?, page.limit)?.into_iter().map(placed).collect()
+        let mut placed = Vec::new();
+        self.scan_page(access, page, &mut |(key, bytes)| {
+            placed.push((vec![Value::Blob(key)], self.decode_cut(&bytes, cell_limit(page))?));
+            Ok(())
+        })?;
+        Ok(placed)
+    }
+
+    /// Shows `visit` the records of a page by key, of which few are held at a time.
+    fn scan_page<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        page: &Page<'_>,
+        visit: &mut dyn FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
+        let mut range = self.range_by_key(page)?;
+        let mut left = page.limit;
+        while left > 0 {
+            let records = access.scan(self.tree, &range, left)?;
+            let Some((last, _)) = records.last() else { break };
+            range.go_on_after(last.clone());
+            left -= records.len();
+            records.into_iter().try_for_each(&mut *visit)?;
+        }
+        Ok(())
     }
 
     /// The keys that a page by key lies in.

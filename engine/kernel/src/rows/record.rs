@@ -11,6 +11,7 @@
 
 use super::{Row, Value};
 use crate::error::{Error, Result};
+use crate::memory;
 
 const NULL: u64 = 0;
 const ZERO: u64 = 1;
@@ -18,8 +19,12 @@ const ONE: u64 = 2;
 const REAL: u64 = 11;
 const TEXT: u64 = 12;
 
-/// Appends an encoded row to `out`.
-pub fn encode(out: &mut Vec<u8>, row: &[Value]) {
+/// Appends an encoded row to `out`. `OutOfMemory` where it is too long for the memory there is.
+pub fn encode(out: &mut Vec<u8>, row: &[Value]) -> Result<()> {
+    let payload: u64 = row.iter().map(|value| payload_len(tag(value))).sum();
+    // A varint of 64 bits takes ten bytes at most.
+    let most = usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10 * (row.len() + 1));
+    memory::grow(out, most, "encode a row")?;
     put_varint(out, row.len() as u64);
     for value in row {
         put_varint(out, tag(value));
@@ -33,6 +38,7 @@ pub fn encode(out: &mut Vec<u8>, row: &[Value]) {
             Value::Blob(blob) => out.extend_from_slice(blob),
         }
     }
+    Ok(())
 }
 
 /// All cells of a row.
@@ -129,10 +135,16 @@ fn value(tag: u64, payload: &[u8], limit: usize) -> Result<Value> {
         REAL => Value::Real(f64::from_le_bytes(payload.try_into().map_err(|_| damaged())?)),
         tag if tag % 2 == 0 => {
             let text = std::str::from_utf8(payload).map_err(|_| damaged())?;
-            Value::Text(text[..char_boundary(text, limit)].to_owned())
+            Value::Text(copied_text(&text[..char_boundary(text, limit)])?)
         }
-        _ => Value::Blob(payload[..payload.len().min(limit)].to_vec()),
+        _ => Value::Blob(memory::copied(&payload[..payload.len().min(limit)], "read a row")?),
     })
+}
+
+/// A copy of what may be long.
+pub(super) fn copied_text(text: &str) -> Result<String> {
+    let bytes = memory::copied(text.as_bytes(), "read a row")?;
+    String::from_utf8(bytes).map_err(|_| damaged())
 }
 
 /// The largest place of a character that is not beyond `limit`.
@@ -203,7 +215,7 @@ mod tests {
 
     fn encoded(row: &[Value]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(&mut bytes, row);
+        encode(&mut bytes, row).unwrap();
         bytes
     }
 

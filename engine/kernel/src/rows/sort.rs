@@ -13,12 +13,15 @@ use std::sync::OnceLock;
 use super::access::Record;
 use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Where runs are written, below the database directory.
 const FOLDER: &str = "temp";
 /// Read from a run at a time.
 const CHUNK: usize = 256 << 10;
+/// What memory is asked for.
+const OPERATION: &str = "sort records";
 
 /// Gathers records in any order; equal keys are kept, in the order in which they came.
 pub struct Sorter {
@@ -57,9 +60,12 @@ impl Sorter {
 
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let used = self.bytes.len() + self.places.len() * size_of::<Place>();
-        if !self.places.is_empty() && used + key.len() + value.len() > self.budget {
+        let is_full = used + key.len() + value.len() > self.budget;
+        // Where there is less memory than that, what there is has to do.
+        if !self.places.is_empty() && (is_full || self.make_room(key.len() + value.len()).is_err()) {
             self.spill()?;
         }
+        self.make_room(key.len() + value.len())?;
         let length = |bytes: &[u8]| {
             u32::try_from(bytes.len())
                 .map_err(|_| Error::argument("value", "a record is longer than 4 GiB"))
@@ -82,6 +88,11 @@ impl Sorter {
         Ok(())
     }
 
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        memory::grow(&mut self.bytes, bytes, OPERATION)?;
+        memory::grow(&mut self.places, 1, OPERATION)
+    }
+
     /// All records, smallest key first.
     pub fn finish(mut self) -> Result<Sorted> {
         self.sort();
@@ -100,9 +111,12 @@ impl Sorter {
     fn sort(&mut self) {
         if !self.is_ascending {
             let bytes = &self.bytes;
-            // Stable, so that of equal keys the first one stays first.
-            self.places.sort_by(|a, b| {
-                a.head.cmp(&b.head).then_with(|| key_at(bytes, a).cmp(key_at(bytes, b)))
+            // Of equal keys the first one stays first. A stable sort would take memory of its own.
+            self.places.sort_unstable_by(|a, b| {
+                let by_key = || key_at(bytes, a).cmp(key_at(bytes, b));
+                // Of two in one place the first has no bytes at all.
+                let by_place = (a.start, a.value).cmp(&(b.start, b.value));
+                a.head.cmp(&b.head).then_with(by_key).then(by_place)
             });
         }
         self.is_ascending = true;
@@ -146,7 +160,8 @@ impl Sorted {
         let Some(place) = places.get(*next) else { return Ok(None) };
         *next += 1;
         let value = place.start + place.key as usize;
-        Ok(Some((key_at(bytes, place).to_vec(), bytes[value..value + place.value as usize].to_vec())))
+        let value = memory::copied(&bytes[value..value + place.value as usize], OPERATION)?;
+        Ok(Some((key_at(bytes, place).to_vec(), value)))
     }
 }
 
@@ -197,6 +212,7 @@ impl Run {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        memory::grow(&mut self.buffer, bytes.len(), OPERATION)?;
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= CHUNK { self.flush() } else { Ok(()) }
     }
@@ -228,7 +244,7 @@ impl Run {
             return Err(Error::internal("a run of a sort ends too early"));
         }
         let record = &self.buffer[self.place..self.place + key + value];
-        let record = (record[..key].to_vec(), record[key..].to_vec());
+        let record = (record[..key].to_vec(), memory::copied(&record[key..], OPERATION)?);
         self.place += key + value;
         Ok(Some(record))
     }
@@ -241,7 +257,7 @@ impl Run {
         self.buffer.drain(..self.place);
         self.place = 0;
         let kept = self.buffer.len();
-        self.buffer.resize(kept + count.max(CHUNK), 0);
+        memory::resize(&mut self.buffer, kept + count.max(CHUNK), OPERATION)?;
         let read = self.file.read_at(&mut self.buffer[kept..], self.offset)?;
         self.buffer.truncate(kept + read);
         self.offset += read as u64;

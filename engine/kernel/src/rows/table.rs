@@ -68,7 +68,7 @@ impl<T: Copy> Table<T> {
             let Some(mut old) = access.get(self.tree, &old_key)? else { return Ok(false) };
             let (mut new, mut new_key) = self.changed(&old, &old_key, changes)?;
             if new_key == old_key {
-                let Some(replaced) = access.replace(self.tree, &new_key, &encoded(&new))? else {
+                let Some(replaced) = access.replace(self.tree, &new_key, &encoded(&new)?)? else {
                     // It was removed since it was read: nothing is to be left of it.
                     access.delete(self.tree, &new_key)?;
                     return Ok(false);
@@ -77,7 +77,7 @@ impl<T: Copy> Table<T> {
                     // Another transaction was first. The record is ours now: change what it wrote.
                     old = replaced;
                     (new, _) = self.changed(&old, &old_key, changes)?;
-                    access.replace(self.tree, &new_key, &encoded(&new))?;
+                    access.replace(self.tree, &new_key, &encoded(&new)?)?;
                 }
             } else {
                 let Some(removed) = access.remove(self.tree, &old_key)? else { return Ok(false) };
@@ -256,7 +256,7 @@ impl<T: Copy> Table<T> {
         row: &Row,
         row_key: &[u8],
     ) -> Result<()> {
-        if !access.insert(self.tree, row_key, &encoded(row))? {
+        if !access.insert(self.tree, row_key, &encoded(row)?)? {
             return Err(self.key_violation());
         }
         if let Some(Value::Integer(number)) = self.schema.numbered_key().map(|place| &row[place]) {
@@ -343,8 +343,8 @@ impl<T: Copy> Table<T> {
     }
 }
 
-fn encoded(row: &Row) -> Vec<u8> {
+fn encoded(row: &Row) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    record::encode(&mut bytes, row);
-    bytes
+    record::encode(&mut bytes, row)?;
+    Ok(bytes)
 }

@@ -331,7 +331,7 @@ fn trees_row(table: &Table<TreeId>, trees: &mut Trees, key: &[Value]) -> Row {
 
 fn encoded(row: &Row) -> Vec<u8> {
     let mut bytes = Vec::new();
-    record::encode(&mut bytes, row);
+    record::encode(&mut bytes, row).unwrap();
     bytes
 }
 

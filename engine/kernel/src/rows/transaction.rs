@@ -4,8 +4,12 @@ use std::ops::Bound;
 
 use super::access::{KeyRange, Record, TreeAccess};
 use crate::error::Result;
+use crate::memory;
 use crate::sync::Arc;
 use crate::txn::{Range, Transaction, TreeRef};
+
+/// Beyond so many bytes a scan ends before its limit: rows may be long.
+const SCAN_BYTES: usize = 8 << 20;
 
 impl TreeAccess for Transaction {
     type Tree = TreeRef;
@@ -33,10 +37,14 @@ impl TreeAccess for Transaction {
     fn scan(&mut self, tree: TreeRef, range: &KeyRange, limit: usize) -> Result<Vec<Record>> {
         let range = half_open(range);
         let mut records = Vec::new();
+        let mut bytes = 0;
         let mut from: Option<Vec<u8>> = None;
-        while records.len() < limit {
+        while records.len() < limit && bytes < SCAN_BYTES {
             let batch = Transaction::scan(self, tree, &range, from.as_deref(), limit - records.len())?;
-            records.extend(batch.records);
+            bytes += batch.records.size_bytes();
+            for (key, value) in &batch.records {
+                records.push((key.to_vec(), memory::copied(value, "read records")?));
+            }
             match batch.next {
                 Some(next) => from = Some(next),
                 None => break,

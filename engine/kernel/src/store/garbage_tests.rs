@@ -228,3 +228,20 @@ fn the_versions_of_a_hot_key_are_as_many_as_snapshots_tell_apart() {
     assert_eq!(u64::from_le_bytes(*seen.first_chunk().unwrap()), 2998 + 1_000_000);
     assert_sound(&store);
 }
+
+/// Once somebody gave leaves back between the last checkpoint of a close and its end: the database
+/// counted as closed, and did not open.
+#[test]
+fn nobody_gives_pages_back_behind_a_close() {
+    let (_, store, at) = new_store(76);
+    fill(&store, at, 0);
+    empty(&store, at, 0);
+    let (pages, end) = (used(&store), store.shared().core.log.end());
+    store.shared().closed.store(true, Ordering::SeqCst);
+    store.give_back().unwrap();
+    assert_eq!((used(&store), store.shared().core.log.end()), (pages, end));
+    store.shared().closed.store(false, Ordering::SeqCst);
+    store.give_back().unwrap();
+    assert!(used(&store) < pages);
+    store.close().unwrap();
+}

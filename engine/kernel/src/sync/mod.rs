@@ -7,6 +7,10 @@ pub use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crate::error::{Code, Error, Result};
+
 #[cfg(not(test))]
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(test))]
@@ -37,6 +41,15 @@ pub fn trip(_place: &'static str) {}
 #[cfg(not(test))]
 #[inline(always)]
 pub fn race_point() {}
+
+/// A thread that ends before its scope does; `OutOfMemory` where the system has none to give.
+pub fn begin_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    let begun = std::thread::Builder::new().spawn_scoped(scope, work);
+    begun.map_err(|_| Error::new(Code::OutOfMemory).with("operation", "begin a thread"))
+}
 
 /// Attempts before [`soon`] gives up: some two microseconds.
 const ATTEMPTS: u32 = 32;

@@ -2,6 +2,7 @@
 //! memory, for a scan of many rows would spend more on finding memory for each than on the rows.
 
 use super::read::Found;
+use crate::error::Result;
 
 /// Keys and values in the order of their reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,13 @@ impl Records {
         let key_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.ends.push((key_end, self.bytes.len()));
+    }
+
+    /// As [`Records::push`], for a value of any length: `OutOfMemory` where it finds no room.
+    pub fn push_long(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        crate::memory::grow(&mut self.bytes, key.len() + value.len(), "read records")?;
+        self.push(key, value);
+        Ok(())
     }
 
     /// The key and the value at a place.

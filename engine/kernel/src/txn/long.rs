@@ -45,15 +45,14 @@ impl Transaction {
         }
         self.chains += 1;
         let name = overflow::chain_name(self.id().0, self.chains);
-        let pieces: Vec<&[u8]> =
-            value.chunks(overflow::capacity(self.shared.core.pool.page_size())).collect();
-        let mut left = pieces.len();
+        let size = overflow::capacity(self.shared.core.pool.page_size());
+        let mut left = value.len().div_ceil(size);
         let mut next = PageId::NONE;
         while left > 0 {
             for id in self.take_pages(tree, left)?.into_iter().rev() {
                 left -= 1;
-                let mut page =
-                    overflow::build_page(&self.shared.core, tree, id, next, &name, pieces[left]);
+                let piece = &value[left * size..value.len().min((left + 1) * size)];
+                let mut page = overflow::build_page(&self.shared.core, tree, id, next, &name, piece);
                 self.write_taken(&mut page)?;
                 next = id;
             }

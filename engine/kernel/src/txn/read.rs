@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Records, Seen, Shown};
 use super::{Isolation, Transaction, TreeRef};
-use crate::error::{Code, Error, KeyBounds, Result};
+use crate::error::{Code, Error, Result};
 use crate::lock::{Mode, Resource};
 use crate::page::{Change, GHOST, OVERFLOW, PartReader, Record, Stamp};
 use crate::stats::Timed;
@@ -10,6 +10,9 @@ use crate::tree::overflow::{self, Reference};
 use crate::tree::scan::Next;
 use crate::tree::{Latching, Seek, Tree, Trying, Waiting};
 use crate::types::TxnId;
+
+/// Beyond so many bytes of long values a scan goes on in another batch.
+const LONG_BYTES: usize = 1 << 20;
 
 /// A version that a reader may see: what its page or the log holds, copied out.
 pub(super) enum Found {
@@ -31,17 +34,6 @@ pub struct Range {
     pub reverse: bool,
     /// Values are not wanted.
     pub keys_only: bool,
-}
-
-impl Range {
-    /// True where nothing of the range lies beyond this fence, in the direction of reading.
-    fn ends_at(&self, fence: &[u8]) -> bool {
-        if self.reverse {
-            fence <= self.start.as_slice()
-        } else {
-            self.stop.as_deref().is_some_and(|stop| fence >= stop)
-        }
-    }
 }
 
 impl Transaction {
@@ -149,8 +141,7 @@ impl Transaction {
         let mut gone = None;
         loop {
             let found = self.find_waiting(at, key)?;
-            let settled = self.settle(at, found, &mut gone).map_err(|error| of_record(error, at, key));
-            if let Some(value) = settled? {
+            if let Some(value) = self.settle(at, found, &mut gone)? {
                 return Ok(value);
             }
         }
@@ -314,7 +305,11 @@ impl Transaction {
             } else {
                 self.scan_leaf(at, range, position.as_deref(), limit)?
             };
-            let records = self.complete(at, seen)?;
+            let (records, is_all) = self.complete(at, seen)?;
+            if !is_all {
+                let next = records.last_key().map(|key| beyond(key, range));
+                return Ok(Batch { records, next });
+            }
             if !records.is_empty() || next.is_none() {
                 return Ok(Batch { records, next });
             }
@@ -322,29 +317,32 @@ impl Transaction {
         }
     }
 
-    /// Adds what no page of the tree held; records of which there is nothing to be seen go.
-    fn complete(&self, at: TreeRef, seen: Seen) -> Result<Records> {
+    /// Adds what no page of the tree held; records of which there is nothing to be seen go. False with
+    /// the first of them, where long values are too many to be held at once.
+    fn complete(&self, at: TreeRef, seen: Seen) -> Result<(Records, bool)> {
         if seen.elsewhere.is_empty() {
-            return Ok(seen.records);
+            return Ok((seen.records, true));
         }
         let mut complete = Records::default();
         let mut elsewhere = seen.elsewhere.into_iter().peekable();
         for (place, (key, value)) in seen.records.iter().enumerate() {
+            if complete.size_bytes() >= LONG_BYTES {
+                return Ok((complete, false));
+            }
             let Some((_, found)) = elsewhere.next_if(|(of, _)| *of == place) else {
-                complete.push(key, value);
+                complete.push_long(key, value)?;
                 continue;
             };
-            let value =
-                match self.settle(at, found, &mut None).map_err(|error| of_record(error, at, key))? {
-                    Some(value) => value,
-                    // Its long value went away under us: read the record by itself.
-                    None => self.read_record(at, key)?,
-                };
+            let value = match self.settle(at, found, &mut None)? {
+                Some(value) => value,
+                // Its long value went away under us: read the record by itself.
+                None => self.read_record(at, key)?,
+            };
             if let Some(value) = value {
-                complete.push(key, &value);
+                complete.push_long(key, &value)?;
             }
         }
-        Ok(complete)
+        Ok((complete, true))
     }
 
     fn scan_leaf(
@@ -393,29 +391,21 @@ impl Transaction {
         let next = match next {
             _ if is_over => None,
             Next::End => None,
-            // What lies beyond the range is not looked at: it may be damaged.
-            Next::Fence(fence) if range.ends_at(&fence) => None,
             Next::Fence(fence) => Some(fence),
-            Next::Stopped => seen.records.last_key().map(|key| {
-                let mut key = key.to_vec();
-                if !range.reverse {
-                    // The smallest key after this one.
-                    key.push(0);
-                }
-                key
-            }),
+            Next::Stopped => seen.records.last_key().map(|key| beyond(key, range)),
         };
         Ok((seen, next))
     }
 }
 
-/// Says of an error of a page of a long value which record it keeps from being read.
-#[cold]
-fn of_record(error: Error, at: TreeRef, key: &[u8]) -> Error {
-    if !error.is_lost_page() {
-        return error;
+/// Where a scan goes on behind this key.
+fn beyond(key: &[u8], range: &Range) -> Vec<u8> {
+    let mut key = key.to_vec();
+    if !range.reverse {
+        // The smallest key after this one.
+        key.push(0);
     }
-    error.saying("tree", i64::from(at.id.0)).within(KeyBounds::only(key))
+    key
 }
 
 /// A version for a reader that may see it.

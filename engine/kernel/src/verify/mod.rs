@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::error::{Code, Error, Field, Result};
 use crate::recovery::Progress;
 use crate::repair::looking_only;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, begin_scoped};
 use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -155,10 +155,12 @@ fn check_all(shared: &Arc<Shared>, progress: &Progress, options: CheckOptions) -
     let sweep = check.begin_sweep()?;
     if options.is_still && !options.is_quick {
         std::thread::scope(|scope| {
-            let sweeping = scope.spawn(|| sweep.run());
+            let sweeping = begin_scoped(scope, || sweep.run());
             let looked = check.look_deeper();
             let panicked = |_| Err(Error::internal("a checking thread panicked"));
-            let swept = sweeping.join().unwrap_or_else(panicked);
+            // Without a thread of its own it comes afterwards.
+            let swept = sweeping
+                .map_or_else(|_| sweep.run(), |sweeping| sweeping.join().unwrap_or_else(panicked));
             looked.and(swept)
         })?;
         check.end_sweep(sweep)?;
@@ -181,10 +183,13 @@ impl<'s> Check<'s> {
         let (shared, progress) = (self.shared, self.progress);
         let log = std::thread::scope(|scope| {
             let from = self.options.redo_lsn;
-            let reading = from.map(|from| scope.spawn(move || stream::read_log(shared, progress, from)));
+            let read = move |from| stream::read_log(shared, progress, from);
+            let reading = from.map(|from| begin_scoped(scope, move || read(from)).map_err(|_| from));
             let walked = self.walk_trees().and_then(|()| self.compare_space());
             let panicked = |_| Err(Error::internal("the thread that reads the log panicked"));
-            let log = reading.map(|reading| reading.join().unwrap_or_else(panicked));
+            let log = reading.map(|reading| {
+                reading.map_or_else(read, |reading| reading.join().unwrap_or_else(panicked))
+            });
             walked.and(log.transpose())
         })?;
         self.compare_counts();

@@ -1,7 +1,7 @@
 //! The sweep: the checksum of every page in use, as it lies in the file, in large reads by two
 //! threads past the cache.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, begin_scoped};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,11 +133,14 @@ impl Sweep<'_> {
     /// Sweeps all there is, by [`THREADS`] threads.
     pub fn run_all(&self) -> Result<()> {
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| self.run())).collect();
+            // Where there are no more threads to be had, fewer do it.
+            let others = (1..THREADS).filter_map(|_| begin_scoped(scope, || self.run()).ok());
+            let threads: Vec<_> = others.collect();
+            let here = self.run();
             let ended = threads.into_iter().map(|thread| {
                 thread.join().unwrap_or_else(|_| Err(Error::internal("a checking thread panicked")))
             });
-            ended.fold(Ok(()), Result::and)
+            ended.fold(here, Result::and)
         })
     }
 
@@ -146,7 +149,7 @@ impl Sweep<'_> {
     pub fn run(&self) -> Result<()> {
         let size = self.pool.page_size();
         let step = step(self.pool);
-        let mut chunk = vec![0; step as usize * size];
+        let mut chunk = crate::memory::zeroed(step as usize * size, "check pages")?;
         let take = |left: u32| left.checked_sub(1);
         while let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             self.progress.ensure_going()?;

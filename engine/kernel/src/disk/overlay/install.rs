@@ -1,24 +1,22 @@
 //! Installing an overlay, dropping it, and finishing what a crash cut off.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::channel;
 
 use super::blocks::{BLOCK, Place, Run};
 use super::journal::{self, Change, FileChange};
 use super::{BLOCKS_PATH, JOURNAL_PATH, Layer, Overlay};
 use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Code, Error, Result};
-use crate::sync::Arc;
+use crate::sync::{Arc, begin_scoped};
 
 /// Blocks are copied in pieces of this size.
 const PIECE: usize = 1 << 20;
 /// So much is copied before the medium is to take it.
 const SYNC_BYTES: u64 = 8 << 20;
-/// So many times that is copied at most before the medium has it: who asks for an end waits for a sync.
-const SYNCS_AHEAD: usize = 4;
 
-/// Is told of so many bytes more, by several threads; its error ends the work where it stands.
-pub type Tell<'a> = dyn Fn(u64) -> Result<()> + Sync + 'a;
+/// Is told of so many bytes more; by several threads.
+pub type Tell<'a> = dyn Fn(u64) + Sync + 'a;
 
 /// What [`settle`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +31,8 @@ pub enum Settled {
 impl Overlay {
     /// Makes the originals what the overlay shows. On an error before the journal is whole they
     /// are untouched; on a later one (`is_decided`), and after a crash, [`settle`] finishes it.
-    /// Nobody may write through the overlay any more. `tell` is given the bytes that went a step on,
-    /// [`Overlay::install_bytes`] in all, and may end it at any of them. With threads, files go while others are written; without,
+    /// Nobody may write through the overlay any more. `tell` is given the bytes that went a step on:
+    /// [`Overlay::install_bytes`] in all. With threads, files go while others are written; without,
     /// all happens in the same order each time.
     pub fn install(&self, with_threads: bool, tell: &Tell<'_>) -> Result<()> {
         let shared = &self.shared;
@@ -45,7 +43,7 @@ impl Overlay {
         self.ensure_room(&changes)?;
         self.end_ahead()?;
         shared.blocks.sync()?;
-        tell(self.bytes())?;
+        tell(self.bytes());
         shared.base.sync_dir("")?;
         let journal = shared.base.open(JOURNAL_PATH, OpenMode::Create)?;
         journal.truncate(0)?;
@@ -158,7 +156,7 @@ pub fn settle(disk: &dyn Disk) -> Result<Settled> {
     disk.sync_dir("")?;
     drop(journal);
     let blocks = disk.open(BLOCKS_PATH, OpenMode::Read)?;
-    carry_out(disk, &*blocks, &changes, false, &|_| Ok(()))?;
+    carry_out(disk, &*blocks, &changes, false, &|_| {})?;
     drop(blocks);
     drop_files(disk)?;
     Ok(Settled::Installed)
@@ -217,10 +215,13 @@ fn carry_out(
     let (removed, written): (Vec<_>, Vec<_>) =
         changes.iter().partition(|change| matches!(change.change, Change::Removed));
     std::thread::scope(|scope| {
-        let remove =
-            || removed.iter().try_for_each(|change| disk.remove(&change.path).and_then(|()| tell(0)));
+        let remove = || removed.iter().try_for_each(|change| disk.remove(&change.path));
         // To remove a large file takes the system as long as to write some: it gives back each block.
-        let removing = if with_threads { Some(scope.spawn(remove)) } else { remove().map(|()| None)? };
+        // Where there is no thread to be had, it is done here.
+        let removing = with_threads.then(|| begin_scoped(scope, remove).ok()).flatten();
+        if removing.is_none() {
+            remove()?;
+        }
         let copied =
             written.iter().try_for_each(|change| write(disk, blocks, change, with_threads, tell));
         let panicked = |_| Err(Error::internal("the thread that removed files panicked"));
@@ -254,7 +255,8 @@ fn write(
         0
     };
     file.sync()?;
-    tell(change.copied_bytes().saturating_sub(on_medium))
+    tell(change.copied_bytes().saturating_sub(on_medium));
+    Ok(())
 }
 
 /// Copies while another thread has the medium take what was copied before: a sync is left to do.
@@ -267,17 +269,20 @@ fn copy_and_sync(
     tell: &Tell<'_>,
 ) -> Result<u64> {
     std::thread::scope(|scope| {
-        let (wake, waker) = sync_channel::<u64>(SYNCS_AHEAD);
-        let syncing = scope.spawn(move || {
+        let (wake, waker) = channel::<u64>();
+        let syncing = begin_scoped(scope, move || {
             let mut on_medium = 0;
             while let Ok(bytes) = waker.recv() {
                 let bytes = bytes + waker.try_iter().sum::<u64>();
                 file.sync()?;
-                tell(bytes)?;
+                tell(bytes);
                 on_medium += bytes;
             }
             Ok(on_medium)
         });
+        let Ok(syncing) = syncing else {
+            return runs.iter().try_for_each(|run| copy(file, blocks, run, size, tell)).map(|()| 0);
+        };
         let mut since = 0;
         let copied = runs.iter().try_for_each(|run| {
             copy(file, blocks, run, size, tell)?;
@@ -299,7 +304,8 @@ fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &Tell<'_
     let start = run.block * BLOCK as u64;
     // The last block of a file may reach over its end.
     let end = size.min(start + u64::from(run.count) * BLOCK as u64);
-    let mut piece = vec![0; PIECE.min(end.saturating_sub(start) as usize)];
+    let mut piece =
+        crate::memory::zeroed(PIECE.min(end.saturating_sub(start) as usize), "install a recovery")?;
     let mut at = start;
     while at < end {
         let count = (end - at).min(PIECE as u64) as usize;
@@ -312,7 +318,7 @@ fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &Tell<'_
         }
         file.write_at(&piece[..count], at)?;
         at += count as u64;
-        tell(count as u64)?;
+        tell(count as u64);
     }
     Ok(())
 }

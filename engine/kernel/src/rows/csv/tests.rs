@@ -140,7 +140,7 @@ fn measure_a_million_rows() {
         bytes.clear();
         key.clear();
         crate::rows::key::encode(&mut key, &row[0], crate::rows::Collation::Binary);
-        crate::rows::record::encode(&mut bytes, row);
+        crate::rows::record::encode(&mut bytes, row).unwrap();
         sum += bytes.len() + key.len();
         Ok(())
     });

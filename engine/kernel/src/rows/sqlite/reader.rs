@@ -8,6 +8,8 @@ use super::describe::{describe, select_sql};
 use super::opening::Opened;
 use super::sqlite_error;
 use crate::error::Result;
+use crate::memory;
+use crate::rows::record::copied_text;
 use crate::rows::source::{EachRow, Source, SourceTable};
 use crate::rows::{Row, Value};
 
@@ -59,7 +61,7 @@ impl Source for SqliteSource {
         while let Some(found) = found.next().map_err(fail)? {
             row.clear();
             for column in 0..schema.columns.len() {
-                row.push(value_of(found.get_ref(column).map_err(fail)?));
+                row.push(value_of(found.get_ref(column).map_err(fail)?)?);
             }
             self.done += 1;
             rows += 1;
@@ -70,16 +72,17 @@ impl Source for SqliteSource {
     }
 }
 
-fn value_of(value: ValueRef<'_>) -> Value {
-    match value {
+fn value_of(value: ValueRef<'_>) -> Result<Value> {
+    let copied = |bytes: &[u8]| memory::copied(bytes, "read an SQLite database");
+    Ok(match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(integer) => Value::Integer(integer),
         ValueRef::Real(real) => Value::Real(real),
-        ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
+        ValueRef::Blob(blob) => Value::Blob(copied(blob)?),
         // SQLite does not check what it is given as text; bytes that are none stay bytes.
         ValueRef::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => Value::Blob(text.to_vec()),
+            Ok(text) => Value::Text(copied_text(text)?),
+            Err(_) => Value::Blob(copied(text)?),
         },
-    }
+    })
 }
