@@ -3,9 +3,6 @@
 Every call may be made from any thread. Calls that wait (for a lock, the disk, a sync) let
 other Python threads run. Errors are raised as subclasses of `engine.errors.HoldfastError`.
 Dictionaries that cross here have fixed keys, named in each docstring.
-
-One file, long as it is: what it describes is one module. Type checkers take a folder of stubs
-for a package, whose modules stubtest then looks for in vain in the compiled kernel.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,16 +16,13 @@ __all__ = [
     "ERROR_CODES",
     "Cursor",
     "Job",
-    "Opener",
     "PageCopies",
     "Recovery",
     "RowCursor",
-    "Sealer",
     "Store",
     "Table",
     "Transaction",
     "Tree",
-    "Vault",
     "describe_source",
     "inspect",
     "is_unfinished_backup",
@@ -268,6 +262,10 @@ class Store:
         Keys: as a remedy of plan_repair. Raises the page's own error where no source reaches."""
     def pages_set_apart(self) -> list[dict[str, Any]]:
         """Damaged pages that could not be repaired. Keys: page, code, error."""
+    def reach_of_pages(self, pages: Sequence[int]) -> list[dict[str, Any]]:
+        """What each page that cannot be read keeps out of reach, by its parent in its tree. Keys: page, tree (its
+        name), low, high (stored keys: from `low` on and below `high`; None is open), records (about how many, or
+        None). Pages that no parent names are absent. Reads the inner pages of the trees."""
     def read_log(self, from_lsn: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries from the log. Keys: lsn, end, txn, op, bytes, pages [int], tree, at. Never stored values."""
     def log_line(
@@ -334,8 +332,9 @@ class Store:
         """A measured workload inside the kernel. `spec`: threads, operations, value_bytes, read_share,
         batch, seed, tree, keys. Keys: operations, seconds, per_second, deadlocks, conflicts,
         latency {name: {count, p50_us, p99_us, max_us}}."""
-    def close(self) -> dict[str, Any]:
-        """Clean shutdown. Keys: aborted (number of live transactions aborted)."""
+    def close(self, job: Job | None = None) -> dict[str, Any]:
+        """Clean shutdown; a job that is cancelled leaves what an early opening has left to the next open.
+        Keys: aborted (number of live transactions aborted)."""
 
 @final
 class PageCopies:
@@ -521,6 +520,9 @@ class Table:
     ) -> tuple[int, tuple[_Value, ...] | None]:
         """Walk over up to `rows` rows without handing them out: how many there were, and the last position."""
     def key_of(self, position: tuple[_Value, ...]) -> tuple[_Value, ...]: ...
+    def key_beside(self, bound: bytes, *, before: bool) -> tuple[_Value, ...] | None:
+        """The primary key of the last row below a bound of stored keys (see `Store.reach_of_pages`), or of the first
+        one from it on."""
     def compare(
         self,
         past: Table,

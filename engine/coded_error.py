@@ -1,15 +1,31 @@
 """The base of every coded error: its words, its answers, its shapes for people and programs.
 
-An error never holds stored keys or values: it may be logged, shown and mailed.
+No text of an error holds stored keys or values: it may be logged, shown and mailed. The keys that
+damage lies between are beside its fields, for the program that catches it.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.catalogue import Answers, Category, Entry, ErrorCard, entries, field_text
 from engine.types import Severity
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeyRange:
+    """The keys from `low` on and below `high`, as stored; None is open.
+
+    Its text names neither, so that what is logged or reported of it shows nothing that is stored.
+    """
+
+    low: bytes | None
+    high: bytes | None
+
+    def __repr__(self) -> str:
+        return "KeyRange(...)"
 
 
 class HoldfastError(Exception):
@@ -19,6 +35,9 @@ class HoldfastError(Exception):
     """
 
     code: ClassVar[int] = -1
+
+    key_range: KeyRange | None = None
+    """The keys that cannot be read because of it, of errors of damaged pages. In no text of the error."""
 
     def __init__(self, **fields: Any) -> None:
         known = self.entry.fields

@@ -21,6 +21,7 @@ from engine.backups.named import NamedPoints
 from engine.config import Config
 from engine.data.tables import Tables
 from engine.errors import (
+    Cancelled,
     DatabaseIsMirror,
     DatabaseNotFound,
     DatabaseOpenElsewhere,
@@ -412,8 +413,14 @@ class Database:
     def is_closed(self) -> bool:
         return self._closed
 
-    def close(self) -> int:
-        """Close cleanly; returns how many live transactions had to be aborted. May be called twice."""
+    def close(self, *, finish_recovery: bool = True) -> int:
+        """Close cleanly; returns how many live transactions had to be aborted. May be called twice.
+
+        A database that was opened before its recovery was through is recovered to the end first. With
+        `finish_recovery=False`, or from a Ctrl-C that is pressed meanwhile on (`KeyboardInterrupt` is
+        raised again after the close), what is left to redo and to undo is left to the next opening,
+        which goes on from there: the answer takes well under a second, and nothing is lost.
+        """
         with self._closing:
             if self._closed:
                 return self._aborted
@@ -424,7 +431,7 @@ class Database:
             try:
                 self.integrity.scrubber.stop()
                 self.snapshots.close()
-                self._aborted = int(self.store.close()["aborted"])
+                self._aborted = self._close_store(finish_recovery)
                 if self._early is not None:
                     self._early.note_closed()
                 self.events.publish("database_closed", aborted=self._aborted)
@@ -432,6 +439,29 @@ class Database:
                 self.events.close()
                 self._on_close()
             return self._aborted
+
+    def _close_store(self, finish_recovery: bool) -> int:
+        job = bridge.Job()
+        if not finish_recovery:
+            job.cancel()
+
+        def close(_task: Task[int] | None = None) -> int:
+            return int(self.store.close(job)["aborted"])
+
+        if self._early is None:
+            return close()
+        try:
+            # On a thread of its own, so that a Ctrl-C is heard while this one waits.
+            closing = Task("Close", close).start()
+        except RuntimeError:
+            # The program ends, and no thread is to be had any more.
+            return close()
+        try:
+            return closing.wait()
+        except KeyboardInterrupt:
+            job.cancel()
+            closing.wait()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -442,8 +472,10 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Who breaks off waits for nothing that the next opening can do as well.
+        is_broken_off = isinstance(error, KeyboardInterrupt | Cancelled)
         try:
-            self.close()
+            self.close(finish_recovery=not is_broken_off)
         except HoldfastError:
             # The error that ended the block is the one to tell.
             if error is None:

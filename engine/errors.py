@@ -1,6 +1,6 @@
 """Every coded error of Holdfast, one class for each entry of `resources/errors.toml`.
 
-An error never holds stored keys or values: it may be logged, shown and mailed.
+No text of an error holds stored keys or values: it may be logged, shown and mailed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.coded_error import HoldfastError as HoldfastError
+from engine.coded_error import KeyRange as KeyRange
 from engine.types import Indicator
 
 
@@ -359,8 +360,13 @@ def by_code() -> dict[int, type[HoldfastError]]:
     return {kind.code: kind for kind in HoldfastError.__subclasses__()}
 
 
-def from_kernel(code: int, fields: Mapping[str, Any], cause: BaseException | None = None) -> HoldfastError:
-    """The exception for an error of the kernel; it is raised by the caller."""
+def from_kernel(
+    code: int,
+    fields: Mapping[str, Any],
+    cause: BaseException | None = None,
+    keys: tuple[bytes | None, bytes | None] | None = None,
+) -> HoldfastError:
+    """The exception for an error of the kernel; it is raised by the caller. `keys`: its `key_range`."""
     kind = by_code().get(code)
     if kind is None:
         detail = f"the kernel reported the unknown code {code}"
@@ -368,6 +374,8 @@ def from_kernel(code: int, fields: Mapping[str, Any], cause: BaseException | Non
     else:
         error = kind(**fields)
     error.__cause__ = cause
+    if keys is not None:
+        error.key_range = KeyRange(*keys)
     return error
 
 

@@ -12,14 +12,15 @@ from engine.cli.opening import add_verb, open_for_reading
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.database import open_database
 from engine.errors import HoldfastError
-from engine.integrity.extent import extent_task
+from engine.integrity.extent import Extent, extent_at_once, extent_task
+from engine.integrity.findings import Finding
 
 if TYPE_CHECKING:
     from engine.database import Database
     from engine.integrity.plan import RepairPlan
 
 _MOST_EXTENTS = 20
-"""Trees that are walked to tell the key ranges; each is read from both ends."""
+"""Trees that are walked to tell the key ranges, each from both ends; findings looked into without a walk."""
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -40,9 +41,10 @@ def findings(args: argparse.Namespace, out: Output) -> int:
     with open_for_reading(args.path, out) as database:
         integrity = database.integrity
         found, check = integrity.findings(closed=args.closed), integrity.last_check
+        listed = [_told_at_once(database, finding) for finding in found[:_MOST_EXTENTS]]
+        listed += [_told(finding, None) for finding in found[_MOST_EXTENTS:]]
         exported = str(integrity.export_losses(args.export_losses)) if args.export_losses else None
         note, losses = integrity.note, integrity.losses
-    listed = [asdict(finding) for finding in found]
     value = {
         "findings": listed,
         "last_check": None if check is None else asdict(check),
@@ -77,9 +79,25 @@ def told_findings(database: Database, plan: RepairPlan, out: Output) -> list[dic
                 out.note(f"How far the damage of {finding.where} goes cannot be told: {error.message}")
                 extents[name] = None
         extent = extents.get(name or "")
-        about = {} if extent is None else {"rows": extent.unreadable, "key_range": extent.range_words}
-        told.append({**asdict(finding), "key_range": None, **about})
+        told.append(_told(finding, extent))
     return told
+
+
+def _told(finding: Finding, extent: Extent | None) -> dict[str, Any]:
+    if extent is None:
+        return {**asdict(finding), "key_range": None}
+    is_estimate = extent.estimate is not None
+    about = {"rows": extent.unreadable, "is_estimate": is_estimate, "key_range": extent.range_words}
+    return {**asdict(finding), **about}
+
+
+def _told_at_once(database: Database, finding: Finding) -> dict[str, Any]:
+    """A finding with about how many rows and which keys it keeps out of reach, without a walk."""
+    try:
+        return _told(finding, extent_at_once(database, finding) if finding.is_open else None)
+    except HoldfastError:
+        # A finding is told all the same where its tree cannot be looked into.
+        return _told(finding, None)
 
 
 def findings_lines(found: Sequence[dict[str, Any]]) -> list[str]:
@@ -90,7 +108,7 @@ def findings_lines(found: Sequence[dict[str, Any]]) -> list[str]:
             f["priority"],
             "" if f["page"] is None else f["page"],
             f["tree"] or "",
-            "" if f["rows"] is None else f"up to {f['rows']}",
+            "" if f["rows"] is None else f"{'about' if f['is_estimate'] else 'up to'} {f['rows']}",
             f.get("key_range") or f["outcome"],
             f["summary"],
         )

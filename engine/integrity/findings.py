@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,6 +69,8 @@ class Finding:
     """The table whose index `tree` is."""
     rows: int | None = None
     """Rows that cannot be read because of it, at most; None where nobody has counted."""
+    is_estimate: bool = False
+    """Whether `rows` is about how many, as the neighbours of the page have it."""
     closed_at: float | None = None
     outcome: str = ""
     """How it was closed, in words."""
@@ -289,6 +291,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def _record(kind: type[R], raw: Mapping[str, Any]) -> R:
     values = {}
     for place in fields(kind):  # type: ignore[arg-type]  # only dataclasses are passed
+        if place.name not in raw and place.default is not MISSING:
+            # An earlier version wrote it.
+            continue
         value = raw[place.name]
         if not isinstance(value, _KINDS[str(place.type)]):
             raise TypeError(f"{place.name} is not what it should be")

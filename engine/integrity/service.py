@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import ChecksumMismatch, HoldfastError, InvalidArgument, from_exception
 from engine.files import write_atomically
 from engine.integrity import findings as kept
+from engine.integrity.extent import Reach, reach_of
 from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
 from engine.integrity.scrubber import Scrubber
 from engine.types import CheckReport, Event, IntegrityStanding, Problem
@@ -99,10 +100,12 @@ class Integrity:
         """Take in what a check found: new findings open, and what it no longer finds closes."""
         now = time.time()
         self._learn_indexes()
+        lost = [p.page for p in report.problems if p.page is not None and p.code in _PAGE_CODES]
+        reached = reach_of(self._database, lost) if lost else {}
         with self._lock:
             self._ledger.left_out = report.left_out
             for problem in report.problems:
-                self._report(problem, Checker.CHECK, now)
+                self._report(problem, Checker.CHECK, now, reached.get(problem.page or 0))
             self._close_what_is_gone(report, detailed, now)
             self._ledger.check = CheckNote(
                 at=now,
@@ -117,9 +120,13 @@ class Integrity:
             self._save()
 
     def report_page(self, page: int, code: int, detail: str, checker: Checker) -> Finding | None:
-        """Open a finding about one page, or see it again."""
+        """Open a finding about one page, or see it again. Its tree and rows come from the page's parent."""
+        reach = None
+        if not self._is_placed(page) and (reach := reach_of(self._database, (page,)).get(page)):
+            self._learn_indexes()
         with self._lock:
-            made = self._report(Problem(code, page, None, detail), checker, time.time())
+            problem = Problem(code, page, None if reach is None else reach.tree, detail)
+            made = self._report(problem, checker, time.time(), reach)
             self._save()
         if made is not None:
             self._database.events.publish("finding_opened", finding=made.id, page=page)
@@ -135,9 +142,22 @@ class Integrity:
         """Remember how many rows a finding keeps from being read."""
         with self._lock:
             known = next((f for f in self._ledger.findings if f.id == finding.id), None)
-            if known is not None and known.rows != rows:
-                self._ledger.change(replace(known, rows=rows))
+            if known is not None and (known.rows != rows or known.is_estimate):
+                self._ledger.change(replace(known, rows=rows, is_estimate=False))
                 self._save()
+
+    def note_reach(self, finding: Finding, reach: Reach) -> None:
+        """Remember the tree that a finding touches and about how many rows; never its keys."""
+        self._learn_indexes()
+        with self._lock:
+            known = next((f for f in self._ledger.findings if f.id == finding.id), None)
+            if known is not None and self._place(known, reach) != known:
+                self._save()
+
+    def table_of_index(self, name: str) -> str | None:
+        """The table of an index, as far as it was learned."""
+        with self._lock:
+            return self._indexes.get(name)
 
     def note_abandoned(self, pages: Iterable[int]) -> None:
         """Remember damaged pages that nothing leads to any more."""
@@ -260,9 +280,16 @@ class Integrity:
             return ChecksumMismatch.code
         return next((int(entry["code"]) for entry in entries if entry["page"] == page), None)
 
-    def _report(self, problem: Problem, checker: Checker, at: float) -> Finding | None:
+    def _is_placed(self, page: int) -> bool:
+        with self._lock:
+            known = next((f for f in self._ledger.findings if f.is_open and f.page == page), None)
+        return known is not None and known.tree is not None
+
+    def _report(
+        self, problem: Problem, checker: Checker, at: float, reach: Reach | None = None
+    ) -> Finding | None:
         table = self._table_of(problem)
-        return self._ledger.report(
+        made = self._ledger.report(
             priority=self._priority(problem, table),
             code=problem.code,
             page=problem.page,
@@ -272,6 +299,21 @@ class Integrity:
             checker=checker,
             at=at,
         )
+        return made if made is None or reach is None else self._place(made, reach)
+
+    def _place(self, finding: Finding, reach: Reach) -> Finding:
+        """The finding with the tree and the rows that its page keeps out of reach, where it lacks them."""
+        placed = finding
+        if finding.tree is None:
+            table = self._indexes.get(reach.tree)
+            problem = Problem(finding.code, finding.page, reach.tree, finding.summary)
+            placed = replace(placed, tree=reach.tree, table=table, priority=self._priority(problem, table))
+        holds_rows = placed.table is None and placed.tree != "catalogue"
+        if placed.rows is None and reach.records is not None and holds_rows:
+            placed = replace(placed, rows=max(1, reach.records), is_estimate=True)
+        if placed != finding:
+            self._ledger.change(placed)
+        return placed
 
     def _table_of(self, problem: Problem) -> str | None:
         if problem.tree is None:

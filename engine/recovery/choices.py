@@ -7,10 +7,9 @@ and the newest backup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import HoldfastError, WalCorrupted
@@ -51,16 +50,11 @@ class BackupOffer:
     """The newest backup, and how far the kept log brings it; times in Unix seconds."""
 
     taken_at: float
-    source: Path = field(default_factory=Path)
-    """What the kept log can be applied to: a folder of backups, or one of them. Empty where it joins none."""
+    rolls_forward: bool = False
     commits: int = 0
     """That the kept log adds."""
     reaches_at: float | None = None
     """The time of the last of them."""
-
-    @property
-    def rolls_forward(self) -> bool:
-        return self.source != Path()
 
 
 def choices(

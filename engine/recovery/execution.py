@@ -214,7 +214,9 @@ class Execution:
 
         def violation() -> HoldfastError | None:
             self._peak.sample()
-            return guard.violation() if guard is not None else None
+            # What is being put in place needs no more room than it was found to have.
+            is_at_work = guard is not None and not self._is_installing(number)
+            return guard.violation() if guard is not None and is_at_work else None
 
         watch = StageWatch(
             job,
@@ -238,6 +240,9 @@ class Execution:
         with self._lock:
             self._report = replace(self._report, remaining_s=left)
         self._change(number, progress=progress)
+
+    def _is_installing(self, number: int) -> bool:
+        return self._report.stages[number].progress.get("stage") == "install"
 
     def _note_results(self) -> None:
         results = self.context.results
@@ -274,7 +279,7 @@ class Execution:
         if is_final or not stage.changes or not stage.critical or self._report.rehearsal:
             return coded
         completed = [entry.name for entry in self._report.stages if entry.status in _DONE]
-        available = self.context.is_undoable and not error.metadata.get("installing")
+        available = self.context.is_undoable and not self.context.is_decided
         return failures.partial(coded, stage.name, completed, rollback_available=available)
 
     def _settle(self, number: int, stage: Stage, error: HoldfastError, seconds: float) -> None:

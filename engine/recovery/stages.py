@@ -18,6 +18,7 @@ from engine.config import FILE_NAME as CONFIG_FILE
 from engine.config import Config
 from engine.errors import (
     CacheExhausted,
+    Cancelled,
     ConfigInvalid,
     DiskFull,
     HandlesExhausted,
@@ -89,6 +90,8 @@ class RecoveryContext:
     """What cannot be brought back, each with `what` and `detail`."""
     leftovers: list[Path] = field(default_factory=list)
     guard: resources.Guard | None = None
+    is_decided: bool = False
+    """What was begun cannot be taken back any more: the next opening puts the rest in place."""
 
     @property
     def is_undoable(self) -> bool:
@@ -369,7 +372,10 @@ def finalise(context: RecoveryContext, job: Job) -> Metrics:
     except HoldfastError as error:
         if error.metadata.get("installing"):
             # It is decided, and the next open does the rest: nothing may be taken back any more.
+            context.is_decided = True
             context.rollback.settle()
+            if isinstance(error, Cancelled):
+                raise Cancelled(operation="Recovery", left=_LEFT, suggested_action=_OPEN_NEXT) from error
         raise
     # From here on the store holds the lock, and nothing of the recovery is to be taken back.
     context.kernel = None
@@ -384,6 +390,12 @@ def finalise(context: RecoveryContext, job: Job) -> Metrics:
     checkpoint = context.store.status()["checkpoint"]
     return {"checkpoint_lsn": checkpoint["lsn"], "pages_written": checkpoint["last_pages"]}
 
+
+_LEFT = (
+    "All is recovered and was being put in place, which cannot be taken back: the next opening puts the "
+    "rest in place, and nothing is lost."
+)
+_OPEN_NEXT = "Open the database when you want it: the rest is put in place first."
 
 _INIT, _LOCK, _CONFIG = "Initialization", "Lock Acquisition", "Config Validation"
 _RESOURCES, _DISCOVERY, _VALIDATION = "Resource Check", "WAL Discovery", "WAL Validation"

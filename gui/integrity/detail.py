@@ -10,7 +10,14 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
 
 from engine.errors import by_code
 from engine.integrity.findings import Finding, Priority
-from gui.integrity.words import PRIORITY_TONES, checker_words, priority_words, rows_words
+from gui.integrity.words import (
+    PRIORITY_TONES,
+    checker_words,
+    extent_words,
+    keys_words,
+    priority_words,
+    rows_words,
+)
 from gui.theme import Space, Tone
 from gui.widgets import ConfirmBar, Pill, button, column, formats, label, row
 
@@ -40,7 +47,7 @@ class FindingDetail(QFrame):
         self._lines: dict[str, QLabel] = {}
         self._titles: dict[str, QLabel] = {}
         self.repair = button(self.tr("Repair…"), self._ask_repair, "primary", "recovery")
-        self.extent = button(self.tr("Find out which rows"), self._ask_extent, "", "search")
+        self.extent = button(self.tr("Count the rows"), self._ask_extent, "", "search")
         self.salvage = button(self.tr("Save what can be read…"), self.salvage_wanted.emit, "", "export")
         self.salvage.setToolTip(
             self.tr("Into a new database, where no repair helps; this one stays as it is")
@@ -52,8 +59,7 @@ class FindingDetail(QFrame):
             row(self._title, self._priority, None, self._close),
             self._means,
             self._make_grid(),
-            row(self.repair, self.extent, None),
-            row(self.salvage, None),
+            row(self.repair, self.extent, self.salvage, None),
             self._confirm,
             gap=Space.S,
             margin=(Space.M, Space.M, Space.M, Space.M),
@@ -132,14 +138,16 @@ class FindingDetail(QFrame):
         if extent is None:
             self._tell("keys", self.tr("cannot be told"))
             return
-        self._tell(
-            "rows",
-            self.tr("up to {n} of {total}").format(
-                n=formats.count(extent.unreadable), total=formats.count(extent.total)
-            ),
-        )
-        self._tell("keys", extent.range_words)
+        self._tell("rows", extent_words(extent))
+        self._tell("keys", keys_words(extent))
         self._fit()
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether the keys that the shown finding keeps out of reach are still to be told."""
+        finding = self.finding
+        is_told = bool(self._lines["keys"].text())
+        return finding is not None and finding.is_open and finding.page is not None and not is_told
 
     def _tell(self, name: str, words: str) -> None:
         self._lines[name].setText(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ from gui.widgets.banner import Banner
 
 if TYPE_CHECKING:
     from engine.integrity.extent import Extent
+
+_log = logging.getLogger(__name__)
 
 UNCHECKED, CLEAN, LISTED = range(3)
 _TELLS = ("page_set_apart", "page_repaired", "finding_closed", "finding_opened", "repair_finished")
@@ -271,6 +274,17 @@ class IntegrityPage(Page):
     def _show_chosen(self, finding: Finding | None) -> None:
         self.detail.show_finding(finding)
         self._mark(finding)
+        if self.session is not None and finding is not None and self.detail.wants_keys:
+            answer = self.session.run(lambda db: _extent_at_once(db, finding), self, channel="integrity")
+            answer.done(lambda extent: self._show_extent(finding, extent)).failed(self._has_no_extent)
+
+    def _show_extent(self, finding: Finding, extent: Extent | None) -> None:
+        if extent is not None:
+            self.detail.show_extent(finding, extent)
+
+    def _has_no_extent(self, error: BaseException) -> None:
+        # Nobody asked for it: the finding is shown without its keys.
+        _log.info("the keys of a finding cannot be told: %s", type(error).__name__)
 
     def _mark(self, finding: Finding | None) -> None:
         if finding is not None and finding.page is not None:
@@ -381,6 +395,13 @@ class IntegrityPage(Page):
             self.shell.tell(self.tr("Cancelled; nothing was changed."))
         else:
             self.errors.show_error(error, self.tr("check the database"))
+
+
+def _extent_at_once(database: Any, finding: Finding) -> Extent | None:
+    # Imported here: the kernel is loaded on the worker.
+    from engine.integrity.extent import extent_at_once
+
+    return extent_at_once(database, finding)
 
 
 def _extent_task(database: Any, finding: Finding) -> Any:

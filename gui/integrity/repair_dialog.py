@@ -89,9 +89,7 @@ class RepairDialog(StepDialog):
         return ("--from", self._folder(), *words) if words else ()
 
     def _folder(self) -> Path:
-        path = self._session.path
-        chosen = self.shell.preferences.chosen_backup_folder(path)
-        return chosen or self._session.database.config.backup_folder_of(path)
+        return self.shell.preferences.backup_folder(self._session.path)
 
     def _salvage(self) -> None:
         self.reject()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication
 
@@ -10,6 +11,9 @@ from engine.integrity.findings import Checker, Finding, Priority
 from engine.integrity.page_map import PageState
 from gui.theme import Tone
 from gui.widgets import formats
+
+if TYPE_CHECKING:
+    from engine.integrity.extent import Extent
 
 
 def tr(text: str) -> str:
@@ -48,7 +52,21 @@ def rows_words(finding: Finding) -> str:
     """How many rows it keeps from being read."""
     if finding.rows is None:
         return tr("not counted yet")
-    return tr("up to {n}").format(n=formats.count(finding.rows)) if finding.rows else tr("none")
+    if not finding.rows:
+        return tr("none")
+    words = tr("about {n}") if finding.is_estimate else tr("up to {n}")
+    return words.format(n=formats.count(finding.rows))
+
+
+def extent_words(extent: Extent) -> str:
+    """How many rows of how many."""
+    words = tr("up to {n} of {total}") if extent.estimate is None else tr("about {n} of {total}")
+    return words.format(n=formats.count(extent.unreadable), total=formats.count(extent.total))
+
+
+def keys_words(extent: Extent) -> str:
+    """Between which keys of which table or tree."""
+    return tr("{tree}: {keys}").format(tree=extent.name, keys=extent.range_words)
 
 
 def state_words(state: PageState) -> str:

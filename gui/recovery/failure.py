@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QWidget
 
 from engine.errors import HoldfastError
 from engine.recovery.report import RecoveryReport
-from gui.recovery.words import cause_chain, data_words, rollback_words, step
+from gui.recovery.words import cause_chain, data_words, is_decided, rollback_words, step
 from gui.theme import Space, Tone
 from gui.widgets import Card, Stepper, column, label, row
 from gui.widgets.banner import Banner
@@ -53,11 +53,13 @@ class Failure(QWidget):
 
     def show_rolled_back(self, report: RecoveryReport) -> None:
         """It was stopped, or what was prepared was dropped, because a person wanted so."""
-        self.banner.say(
-            Tone.GOOD,
-            self.tr("Stopped: nothing was changed"),
-            self.tr("The database still needs recovery; it can be begun again at any time."),
-        )
+        if is_decided(report):
+            title = self.tr("Stopped while it was being put in place")
+            words = self.tr("Your data is not lost: all is recovered, and the next opening does the rest.")
+        else:
+            title = self.tr("Stopped: nothing was changed")
+            words = self.tr("The database still needs recovery; it can be begun again at any time.")
+        self.banner.say(Tone.GOOD, title, words)
         self._why.hide()
         self._show_stages(None, report)
 

@@ -28,7 +28,7 @@ from gui.recovery.saved import Saved
 from gui.recovery.theatre import Theatre
 from gui.recovery.warming import warm
 from gui.recovery.ways import Ways
-from gui.recovery.words import beyond_words, data_words
+from gui.recovery.words import beyond_words, data_words, is_decided
 from gui.recovery.work import RecoveryWork
 from gui.tasks import EngineSession, Job, Turns
 from gui.theme import Space, Tone
@@ -268,7 +268,7 @@ class RecoveryPage(Page):
         foot.show_only(foot.later, foot.copy_first, *more, foot.start)
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
-        command = self.ways.command_words()
+        command = self.ways.command_words(self.shell.preferences.backup_folder(path))
         foot.command.show_command(*command)
         foot.command.setVisible(bool(command))
 
@@ -298,7 +298,7 @@ class RecoveryPage(Page):
             self.remedies.take_over()
         elif choice.kind is ChoiceKind.SALVAGE:
             work.salvage(self.ways.new_database())
-        elif work.rolls_forward != Path():
+        elif work.rolls_forward:
             work.roll_forward(self.ways.new_database())
         else:
             self._action.setEnabled(True)
@@ -316,7 +316,7 @@ class RecoveryPage(Page):
             self.begin()
 
     def cancel(self) -> None:
-        """Ask what runs to stop; every byte is then as it was."""
+        """Ask what runs to stop: every byte is then as it was, or the next opening puts the rest in place."""
         self.theatre.show_cancelling()
         self.work.cancel()
 
@@ -441,7 +441,11 @@ class RecoveryPage(Page):
             return
         self.theatre.show_report(report)
         if isinstance(error, Cancelled):
-            self.shell.tell(self.tr("Cancelled; the database still needs recovery."))
+            self.shell.tell(
+                self.tr("Stopped; the next opening puts the rest in place.")
+                if is_decided(report)
+                else self.tr("Cancelled; the database still needs recovery.")
+            )
             self._show_stopped(report)
             return
         known = from_exception(error, operation)

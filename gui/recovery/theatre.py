@@ -24,8 +24,6 @@ _TRANSACTIONS = 7
 """The stage in which the passes end."""
 _MEASURES = ("records", "pages", "bytes")
 """What the kernel counts of each pass while it runs."""
-_INSTALLS = 12
-"""The stage in which the result takes the place of the originals."""
 
 
 class Pass(QFrame):
@@ -165,10 +163,7 @@ class Theatre(QWidget):
             self._show_pass(place, name, stage, report)
         self._losers.show_losers(report.analysis.get("losers"))
         running = next((s.number for s in report.stages if s.status is StageStatus.RUNNING), 0)
-        is_installing = running == _INSTALLS and not report.rehearsal
         self._safety.setText(safety_words(running, report, is_undoable=self._is_undoable))
-        if is_installing:
-            self.cancel.setEnabled(False)
 
     def _show_pass(self, place: int, name: str, stage: StageReport, report: RecoveryReport) -> None:
         shown = self.passes[name]

@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication
 
 from engine.errors import (
+    Cancelled,
     HoldfastError,
     InconsistentState,
     PartialRecoveryFailure,
@@ -189,6 +190,11 @@ def data_words(error: HoldfastError) -> tuple[Tone, str, str]:
     )
 
 
+def is_decided(report: RecoveryReport) -> bool:
+    """Whether it was stopped while it was put in place: the next opening does the rest."""
+    return isinstance(report.error, Cancelled) and bool(report.error.fields.get("left"))
+
+
 def rollback_words(error: HoldfastError | None, report: RecoveryReport) -> str:
     """What was taken back, and how the files are now."""
     if isinstance(error, RecoveryRollbackFailed):
@@ -205,6 +211,11 @@ def rollback_words(error: HoldfastError | None, report: RecoveryReport) -> str:
     untouched = tr("Every file of the database is byte for byte as it was.")
     if report.rehearsal:
         return f"{untouched} {tr('It was a rehearsal, beside the database.')}"
+    if is_decided(report):
+        return tr(
+            "Nothing was taken back: all is recovered and checked, and a part of it is in its place. The "
+            "next opening puts the rest in place."
+        )
     if not report.rolled_back:
         return f"{untouched} {tr('There was nothing to take back.')}"
     return f"{untouched} {tr('Taken back: {stages}.').format(stages=', '.join(report.rolled_back))}"
@@ -267,8 +278,8 @@ def safety_words(running: int, report: RecoveryReport, *, is_undoable: bool) -> 
         return tr("Safe to cancel: a rehearsal only reads the database.")
     if running >= _INSTALLS:
         return tr(
-            "Being put in place: this cannot be cancelled any more. If the power failed now, the next "
-            "opening would do the rest."
+            "Being put in place: it can be stopped, but not taken back any more. What is left is then done "
+            "by the next opening, as after a power failure; nothing is lost."
         )
     if is_undoable or running < _CHANGES_FROM:
         return tr("Safe to cancel: until the last stage, everything is done beside the database.")

@@ -196,7 +196,7 @@ def abort(log_bytes: int) -> int:
     """Ask recoveries to stop, and print how soon each answered; 1 where one was late."""
     answers = aborts.campaign(log_bytes, lambda line: print(line, file=sys.stderr, flush=True))
     print(aborts.markdown(answers))
-    late = [answer for answer in answers if answer.outcome == "cancelled" and answer.is_late]
+    late = [answer for answer in answers if answer.is_late and answer.kind != aborts.CLOSED]
     print(f"\n{len(answers)} aborts, {len(late)} answered later than {aborts.LIMIT_S:g} s")
     return 1 if late else 0
 

@@ -20,6 +20,7 @@ from engine.config import load
 from engine.errors import Cancelled
 from engine.recovery.manager import RecoveryManager
 from engine.tasks import Task, TaskState
+from engine.types import DatabaseState
 from tests.crash.run import MIB, Run
 
 LIMIT_S = 1.0
@@ -31,6 +32,8 @@ _PART_S = 0.05
 
 _INSTALLED = "installation"
 """A recovery that is carried to its end, on a copy; only its last stages are asked."""
+CLOSED = "close behind an early opening"
+"""It finishes the recovery first: no abort, and only told."""
 _PREPARED = 10
 
 Part = tuple[int, str]
@@ -42,18 +45,22 @@ class Answer:
     """One abort."""
 
     kind: str
-    """rehearsal | recovery | installation | close behind an early opening"""
+    """rehearsal | recovery | installation | early opening; and a close that finishes, which is no abort"""
     part: str
     share: float
     seconds: float
     processor_s: float
     outcome: str
-    """cancelled; "finished" where the recovery was through, or to be installed, before it was heard"""
+    """cancelled; "the next opening does the rest" where it was being installed, or an early opening was left;
+    "finished" where it was through before it was heard"""
 
     @property
     def is_late(self) -> bool:
         """Beyond the limit by both clocks: by that of the wall alone the machine was busy."""
         return self.seconds > LIMIT_S and self.processor_s > LIMIT_S
+
+
+_LEFT = "the next opening does the rest"
 
 
 def _part_of(task: Task[Any]) -> tuple[Part, float, float]:
@@ -114,15 +121,25 @@ def asked(path: Path, kind: str, wanted: Part, share: float, parts: list[Part]) 
     outcome = "finished"
     try:
         task.wait(_TIMEOUT_S)
-    except Cancelled:
-        outcome = "cancelled"
-    let_go()
+    except Cancelled as error:
+        outcome = _LEFT if error.fields.get("left") else "cancelled"
     seconds, processor_s = time.monotonic() - began, time.process_time() - used
+    let_go()
+    if outcome == _LEFT:
+        _complete(path)
     name = f"{wanted[0]}. {wanted[1] or 'begin'}"
     return Answer(kind, name, share, seconds, processor_s, outcome)
 
 
-def closed(path: Path, share: float) -> Answer:
+def _complete(path: Path) -> None:
+    """Open what was left to the next opening; raises `AssertionError` where something is wrong with it."""
+    with engine.open(path, create=False) as database:
+        report = database.check()
+    if not report.ok:
+        raise AssertionError(f"after an abort: {report.problems}")
+
+
+def closed(path: Path, share: float, *, finish_recovery: bool = False) -> Answer:
     """Open early, and close when so much of the pages is redone."""
     settings = load(path).changed(recover_on_demand=True, enable_continuous_validation=False)
     database = engine.open(path, config=settings, create=False)
@@ -132,9 +149,12 @@ def closed(path: Path, share: float) -> Answer:
         time.sleep(_LOOK_S)
     stage = standing.stage if standing is not None else "done"
     began, used = time.monotonic(), time.process_time()
-    database.close()
+    database.close(finish_recovery=finish_recovery)
     seconds, processor_s = time.monotonic() - began, time.process_time() - used
-    return Answer("close behind an early opening", stage, share, seconds, processor_s, "finished")
+    kind = CLOSED if finish_recovery else "early opening"
+    outcome = "finished" if engine.inspect(path).state is DatabaseState.CLEAN else _LEFT
+    _complete(path)
+    return Answer(kind, stage, share, seconds, processor_s, outcome)
 
 
 def campaign(log_bytes: int, tell: Callable[[str], object]) -> list[Answer]:
@@ -163,7 +183,10 @@ def campaign(log_bytes: int, tell: Callable[[str], object]) -> list[Answer]:
             for share in _SHARES if parts[part] >= _PART_S else _SHARES[:1]:
                 answers.append(asked(copied(), _INSTALLED, part, share, list(parts)))
                 tell(line(answers[-1]))
-        answers.append(closed(run.path, 0.1))
+        for share in (0.0, 0.1, 0.5, 0.9):
+            answers.append(closed(copied(), share))
+            tell(line(answers[-1]))
+        answers.append(closed(copied(), 0.1, finish_recovery=True))
         tell(line(answers[-1]))
     return answers
 

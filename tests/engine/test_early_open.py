@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine import bridge, errors
 from engine.cli.__main__ import main
 from engine.config import Config
 from engine.recovery import history
 from engine.recovery.early import EarlyRecovery
 from engine.recovery.report import StageStatus
+from engine.tasks import Task
 from engine.types import DatabaseState, Outcome
 
 Crash = Callable[..., Path]
@@ -184,3 +186,67 @@ def test_damage_that_the_check_behind_the_opening_finds_is_a_finding(
         assert not db.integrity.last_check.ok
         with db.transaction(read_only=True) as txn:
             assert len(txn.tree("after")) == 40
+
+
+def test_a_close_that_does_not_finish_the_recovery_leaves_it_to_the_next_opening(
+    crashed: Crash,
+) -> None:
+    path = crashed(commits=40)
+    db = engine.open(path, config=SETTINGS)
+    db.close(finish_recovery=False)
+    with engine.open(path, config=SETTINGS, create=False) as again, again.transaction(read_only=True) as txn:
+        assert len(txn.tree("t")) == 40 * 5
+        assert txn.tree("other")[b"last"] == b"commit"
+    assert engine.inspect(path).state is DatabaseState.CLEAN
+    with engine.open(path, create=False, recovery="never") as db:
+        assert db.check().ok
+
+
+@pytest.mark.parametrize("broken_off", [KeyboardInterrupt, errors.Cancelled])
+def test_a_block_that_is_broken_off_does_not_wait_for_the_recovery(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch, broken_off: type[BaseException]
+) -> None:
+    path = crashed(commits=40)
+    seen: list[bool] = []
+    real = engine.Database.close
+
+    def close(db: engine.Database, *, finish_recovery: bool = True) -> int:
+        seen.append(finish_recovery)
+        return real(db, finish_recovery=finish_recovery)
+
+    monkeypatch.setattr(engine.Database, "close", close)
+    with pytest.raises(broken_off), engine.open(path, config=SETTINGS):
+        raise broken_off
+    with engine.open(path, config=SETTINGS) as db:
+        assert db.check().ok
+    assert seen == [False, True]
+
+
+def test_a_ctrl_c_during_the_close_leaves_the_rest_of_the_recovery(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = crashed(commits=40)
+    db = engine.open(path, config=SETTINGS)
+    real, real_job, waits = Task.wait, bridge.Job, iter([KeyboardInterrupt])
+    jobs: list[bridge.Job] = []
+
+    def job() -> bridge.Job:
+        jobs.append(real_job())
+        return jobs[-1]
+
+    def wait(task: Task[int], timeout_s: float | None = None) -> int:
+        for pressed in waits:
+            raise pressed
+        return real(task, timeout_s)
+
+    monkeypatch.setattr("engine.database.Task.wait", wait)
+    monkeypatch.setattr("engine.database.bridge.Job", job)
+    with pytest.raises(KeyboardInterrupt):
+        db.close()
+    monkeypatch.undo()
+    assert [job.cancelled for job in jobs] == [True]
+    assert db.is_closed
+    with engine.open(path, config=SETTINGS, create=False) as again:
+        assert again.check().ok
+        with again.transaction(read_only=True) as txn:
+            assert len(txn.tree("t")) == 40 * 5

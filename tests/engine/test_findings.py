@@ -100,8 +100,8 @@ def test_a_check_opens_a_finding_that_names_page_tree_rows_and_keys(tmp_path: Pa
         assert extent is not None
         assert 0 < extent.unreadable < 200
         assert extent.before + extent.after + extent.unreadable == ROWS
-        assert extent.last_before == str(extent.before - 1)
-        assert extent.first_after == str(extent.before + extent.unreadable)
+        assert extent.last_before == f"id {extent.before - 1}"
+        assert extent.first_after == f"id {extent.before + extent.unreadable}"
         assert db.integrity.findings()[0].rows == extent.unreadable
 
 

@@ -12,8 +12,7 @@ from engine import errors
 from engine.backups.restore import restore_task
 from engine.catalogue import entries
 from engine.recovery.manager import RecoveryManager
-from tests.recovery_causes import CAUSES, Cause, PutRight, Through
-from tests.recovery_originals import PARTS, ROWS, Originals, whole
+from tests.recovery_causes import CAUSES, PARTS, ROWS, Cause, Originals, PutRight, Through, whole
 
 EXCEPTED = ("LOCK", "recovery.state", "recovery.blocks", "recoveries.jsonl", "audit.log")
 

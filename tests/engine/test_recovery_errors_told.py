@@ -11,8 +11,7 @@ import pytest
 import engine
 from engine import errors
 from engine.cli.__main__ import main
-from tests.recovery_causes import CAUSES, Cause, PutRight, Through
-from tests.recovery_originals import ROWS, Originals
+from tests.recovery_causes import CAUSES, ROWS, Cause, Originals, PutRight, Through
 
 ERROR = 3
 

@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import engine
-from engine import errors
+from engine import bridge, errors
 from engine.cli.__main__ import main
 from engine.config import Config
-from engine.recovery import fingerprint, resources
+from engine.recovery import fingerprint, resources, stages
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import StageStatus
 from engine.recovery.rollback import Action, ActionKind, Rollback
 from engine.types import DatabaseState, Outcome
-from tests.engine.recovery_faults import ROOT, assert_whole, crash_in, fail_in, hashes, state_of
 
 Crash = Callable[..., Path]
+ROOT = Path(engine.__file__).resolve().parent.parent
+
+# Who has it open, who did what, figures over time, and the account of recoveries: all else counts.
+EXCEPTED = ("LOCK", "audit.log", "history.db", "recovery.state", "recoveries.jsonl")
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """Every file of a database by its content."""
+    return {
+        file.relative_to(path).as_posix(): hashlib.blake2b(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name not in EXCEPTED
+    }
+
+
+def assert_whole(path: Path, commits: int) -> None:
+    with engine.open(path, create=False) as db:
+        with db.transaction() as txn:
+            assert len(txn.tree("t")) == commits * 5
+            assert txn.tree("other")[b"last"] == b"commit"
+        report = db.check()
+        assert report.ok, report.problems
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((path / "recovery.state").read_text())
+    return value
+
+
+def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let the stage `name` do its work, then fail."""
+    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
+    real = stages.STAGES[place]
+
+    def run(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
+        real.run(context, job)
+        raise error
+
+    changed = list(stages.STAGES)
+    changed[place] = stages.Stage(
+        real.name, real.does, real.depends_on, real.critical, real.changes, run, real.idle_s
+    )
+    monkeypatch.setattr("engine.recovery.execution.STAGES", tuple(changed))
+
 
 # Rehearsals
 
@@ -100,6 +146,26 @@ def test_the_command_line_rehearses_and_carries_the_plan_out(
 
 
 # Failures and aborts
+
+
+@pytest.mark.parametrize("name", [stage.name for stage in stages.STAGES if stage.critical][1:-1])
+def test_a_failure_in_any_stage_leaves_every_byte_as_it_was(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = crashed(commits=6)
+    before = hashes(path)
+    fail_in(monkeypatch, name, errors.IoError(operation="read", path="x"))
+    manager = RecoveryManager(path)
+    with pytest.raises(errors.HoldfastError) as caught:
+        manager.run()
+    assert -83 <= caught.value.code <= -70
+    assert hashes(path) == before
+    assert manager.report.rolled_back[-1] == "Lock Acquisition"
+    assert state_of(path)["status"] == "failed"
+    monkeypatch.undo()
+    manager.run()
+    manager.take_store().close()
+    assert_whole(path, 6)
 
 
 def test_a_failure_after_changes_names_the_stages_and_that_they_are_taken_back(
@@ -196,6 +262,33 @@ def test_a_rollback_that_fails_says_what_could_not_be_put_back(
 
 
 # Crashes of a recovery
+
+
+CRASHING = """
+    import os, sys
+    from engine.recovery import stages
+    from engine.recovery.manager import RecoveryManager
+
+    name = sys.argv[2]
+    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
+    real = stages.STAGES[place]
+
+    def run(context, job):
+        real.run(context, job)
+        os._exit(9)
+
+    changed = list(stages.STAGES)
+    changed[place] = stages.Stage(real.name, real.does, real.depends_on, real.critical, real.changes, run)
+    import engine.recovery.execution
+    engine.recovery.execution.STAGES = tuple(changed)
+    RecoveryManager(sys.argv[1]).run()
+"""
+
+
+def crash_in(path: Path, stage: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(CRASHING), str(path), stage]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=False)
+    assert done.returncode == 9
 
 
 @pytest.mark.parametrize("name", ["Lock Acquisition", "Transaction Recovery", "Resource Cleanup"])
@@ -315,3 +408,71 @@ def test_a_damaged_state_reaches_nothing_outside_the_database(tmp_path: Path) ->
     assert outside.exists()
     for nonsense in (None, 7, "x", [7], [{"stage": "x"}], [{"stage": "x", "actions": [{"kind": "no"}]}]):
         assert Rollback.of_crashed(inside, nonsense).roll_back() == ()
+
+
+# Stopped while it is put in place
+
+
+def stopped_in_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RecoveryManager, Path]:
+    """A recovery whose installation was decided and is then broken off; what held it up is given back."""
+    manager = RecoveryManager(path)
+    manager.prepare()
+    data, aside = path / "database.holdfast", path / "aside"
+    kernel = manager._prepared().context.running()
+
+    class BreaksOff:
+        """The kernel's side, whose last step cannot write to an original: it stops there as for an abort."""
+
+        def finish(self, job: bridge.Job) -> bridge.Store:
+            data.rename(aside)
+            data.mkdir()
+            try:
+                return kernel.finish(job)
+            except errors.IoError as error:
+                raise errors.Cancelled(installing=error.metadata["installing"]) from error
+            finally:
+                data.rmdir()
+                aside.rename(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(kernel, name)
+
+    monkeypatch.setattr(manager._prepared().context, "kernel", BreaksOff())
+    return manager, path
+
+
+def test_a_recovery_stopped_while_it_is_put_in_place_says_so_and_the_next_opening_does_the_rest(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, path = stopped_in_place(crashed(commits=20), monkeypatch)
+    task = manager.install_task()
+    with pytest.raises(errors.Cancelled, match="the next opening puts the rest in place") as caught:
+        task.run()
+    assert task.outcome is Outcome.CANCELLED
+    assert "Open the database" in caught.value.suggested_action
+    report = manager.report
+    assert report.outcome is Outcome.CANCELLED
+    assert report.rolled_back == ()
+    assert report.stages[-1].status is StageStatus.CANCELLED
+    assert not manager.is_prepared
+    found = engine.inspect(path)
+    assert "unfinished_installation" in {indicator.name for indicator in found.indicators}
+    assert_whole(path, 20)
+    assert engine.inspect(path).indicators == ()
+
+
+def test_an_installation_that_failed_after_the_decision_is_not_said_to_be_taken_back(
+    crashed: Crash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = crashed(commits=20)
+    manager = RecoveryManager(path)
+    manager.prepare()
+    data, aside = path / "database.holdfast", path / "aside"
+    data.rename(aside)
+    data.mkdir()
+    with pytest.raises(errors.PartialRecoveryFailure) as caught:
+        manager.install()
+    assert caught.value.fields["rollback_available"] is False
+    data.rmdir()
+    aside.rename(data)
+    assert_whole(path, 20)

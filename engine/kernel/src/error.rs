@@ -1,6 +1,7 @@
 //! Coded errors. `resources/errors.toml` gives each code its words; here are code and fields.
 //!
-//! Fields never hold stored keys or values: an error may be logged, shown and mailed.
+//! Fields never hold stored keys or values: an error may be logged, shown and mailed. Between which
+//! keys damage lies is told beside them, to programs only: no text of an error holds it.
 
 use std::fmt;
 
@@ -62,6 +63,27 @@ impl From<f64> for Field {
 impl From<Vec<String>> for Field {
     fn from(value: Vec<String>) -> Self {
         Field::List(value)
+    }
+}
+
+/// Keys from `low` on and below `high`; `None` is open. Stored values: no text shows them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KeyBounds {
+    pub low: Option<Vec<u8>>,
+    pub high: Option<Vec<u8>>,
+}
+
+impl KeyBounds {
+    /// One key and no other.
+    pub fn only(key: &[u8]) -> KeyBounds {
+        let after = [key, &[0]].concat();
+        KeyBounds { low: Some(key.to_vec()), high: Some(after) }
+    }
+}
+
+impl fmt::Debug for KeyBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyBounds")
     }
 }
 
@@ -157,13 +179,15 @@ pub struct Error {
     pub code: Code,
     pub fields: Vec<(&'static str, Field)>,
     pub cause: Option<Box<Error>>,
+    /// The keys that damage keeps from being read, where it is known.
+    pub key_bounds: Option<Box<KeyBounds>>,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(code: Code) -> Self {
-        Error { code, fields: Vec::new(), cause: None }
+        Error { code, fields: Vec::new(), cause: None, key_bounds: None }
     }
 
     /// Adds one field: `Error::new(Code::TreeNotFound).with("tree", name)`.
@@ -172,11 +196,18 @@ impl Error {
         self
     }
 
-    /// Says another value in the place of a field that is there.
-    pub fn saying(mut self, name: &str, value: impl Into<Field>) -> Self {
-        if let Some((_, there)) = self.fields.iter_mut().find(|(n, _)| *n == name) {
-            *there = value.into();
+    /// Says another value in the place of a field, which is added where it is missing.
+    pub fn saying(mut self, name: &'static str, value: impl Into<Field>) -> Self {
+        match self.fields.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, there)) => *there = value.into(),
+            None => self.fields.push((name, value.into())),
         }
+        self
+    }
+
+    /// Says to programs which keys cannot be read because of it.
+    pub fn within(mut self, bounds: KeyBounds) -> Self {
+        self.key_bounds = Some(Box::new(bounds));
         self
     }
 
@@ -215,6 +246,11 @@ impl Error {
     /// True where the bytes of a page cannot be had from its place, or are not what was written.
     pub fn is_page_damage(&self) -> bool {
         matches!(self.code, Code::ChecksumMismatch | Code::PageDamaged | Code::IoError)
+    }
+
+    /// True where a page is there and holds something else than was written, or is not there at all.
+    pub fn is_lost_page(&self) -> bool {
+        matches!(self.code, Code::ChecksumMismatch | Code::PageDamaged | Code::PageNotFound)
     }
 
     pub fn field(&self, name: &str) -> Option<&Field> {

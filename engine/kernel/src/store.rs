@@ -270,6 +270,12 @@ impl Store {
     /// clean. Returns how many were rolled back. A failed store is closed without the mark, and so
     /// is one with pages that its recovery could not redo: the next open recovers it again.
     pub fn close(&self) -> Result<usize> {
+        self.close_or_leave(&Progress::default())
+    }
+
+    /// As [`Store::close`]; once `progress` is cancelled, what an early opening has left to redo and to
+    /// undo is left to the next open, which goes on from there. Nothing that was committed is lost by it.
+    pub fn close_or_leave(&self, progress: &Progress) -> Result<usize> {
         let shared = &self.work.shared;
         if shared.closed.swap(true, Ordering::SeqCst) {
             return Ok(0);
@@ -280,9 +286,10 @@ impl Store {
             let _ = shared.core.log.close();
             return Err(error);
         }
-        let is_redone = self.redo_before_close()?;
+        let may_leave = self.is_behind();
+        let is_redone = self.redo_before_close(progress)?;
         let _turn = self.work.giving_back.lock();
-        let aborted = match self.end_transactions() {
+        let aborted = match self.end_transactions(&mut || !may_leave || !progress.is_cancelled()) {
             Ok(aborted) => aborted,
             // A loser that needs a page which could not be redone waits for the next recovery.
             Err(error) if !is_redone && !shared.core.log.has_failed() => {
@@ -295,7 +302,7 @@ impl Store {
             self.mirrors.close(false);
             return shared.core.log.close().map(|_| aborted);
         }
-        if !is_redone {
+        if !is_redone || !shared.txns.is_idle() {
             return self.close_unfinished().map(|_| aborted);
         }
         self.work.checkpointer.take(shared, true, &mut || true)?;
@@ -314,14 +321,14 @@ impl Store {
         Ok(aborted)
     }
 
-    /// Rolls back every transaction in flight; returns how many.
-    fn end_transactions(&self) -> Result<usize> {
+    /// Rolls back every transaction in flight, while `keep_on` says so; returns how many.
+    fn end_transactions(&self, keep_on: &mut dyn FnMut() -> bool) -> Result<usize> {
         let shared = &self.work.shared;
-        let mut aborted = shared.end_all(&|_| Error::new(Code::StoreClosed))?;
+        let mut aborted = shared.end_while(&|_| Error::new(Code::StoreClosed), keep_on)?;
         // Those are left that their owners are ending themselves.
-        while !shared.txns.is_idle() {
+        while !shared.txns.is_idle() && keep_on() {
             crate::sync::sleep(Duration::from_micros(100));
-            aborted += shared.end_all(&|_| Error::new(Code::StoreClosed))?;
+            aborted += shared.end_while(&|_| Error::new(Code::StoreClosed), keep_on)?;
         }
         Ok(aborted)
     }

@@ -52,11 +52,13 @@ pub fn revert(
     // What the snapshot needs is on the overlay now: it may be given up while room is made.
     drop(reader);
     progress.begin("install", "bytes", overlay.install_bytes());
-    overlay.install(false, &|bytes| progress.add(bytes)).map_err(|error| {
-        match overlay.is_decided() {
-            Ok(false) => discarded(&overlay, error),
-            _ => error.with("installing", 1i64),
-        }
+    let tell = |bytes| {
+        progress.add(bytes);
+        Ok(())
+    };
+    overlay.install(false, &tell).map_err(|error| match overlay.is_decided() {
+        Ok(false) => discarded(&overlay, error),
+        _ => error.with("installing", 1i64),
     })?;
     Ok(pages)
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::errors::guarded;
 use super::held::Holdable;
 use super::open::OpenStore;
+use crate::core::CATALOGUE;
 use crate::error::{Code, Error, Field, Result};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::txn::{Status, Transaction, TxnState, newest_rows};
@@ -170,6 +171,9 @@ impl Cell {
     /// Names the tree that an error is about by its name.
     fn named(&self, error: Error) -> Error {
         let Some(Field::Int(number)) = error.field("tree") else { return error };
+        if *number == i64::from(CATALOGUE.0) {
+            return error.saying("tree", "catalogue");
+        }
         let found = newest_rows(&self.open.shared().core).ok().and_then(|rows| {
             rows.iter()
                 .find(|row| i64::from(row.tree.id.0) == *number)

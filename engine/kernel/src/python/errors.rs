@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::value::field;
 use crate::error::{Error, Result};
@@ -30,7 +30,12 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     }
     let cause = error.cause.as_ref().map(|cause| exception(py, cause).into_value(py));
     let from_kernel = FROM_KERNEL.import(py, "engine.errors", "from_kernel")?;
-    let raised = from_kernel.call1((error.code.number(), fields, cause))?;
+    // Beside the fields, which may be logged: the keys are for the program that gets the exception.
+    let keys = error.key_bounds.as_ref().map(|bounds| {
+        let bytes = |key: &Option<Vec<u8>>| key.as_ref().map(|key| PyBytes::new(py, key).unbind());
+        (bytes(&bounds.low), bytes(&bounds.high))
+    });
+    let raised = from_kernel.call1((error.code.number(), fields, cause, keys))?;
     Ok(PyErr::from_value(raised))
 }
 

@@ -164,8 +164,9 @@ impl OpenStore {
     }
 
     /// Rolls back what is running, closes the store and gives its lock back; returns how many
-    /// transactions had to be rolled back. A second call does nothing.
-    pub fn close(&self) -> Result<usize> {
+    /// transactions had to be rolled back. A second call does nothing. `progress`: see
+    /// [`Store::close_or_leave`].
+    pub fn close(&self, progress: &Progress) -> Result<usize> {
         self.ensure_here()?;
         let cells: Vec<Arc<Cell>> = {
             let live = self.live.lock();
@@ -185,7 +186,7 @@ impl OpenStore {
             self.work_ended.wait(&mut works);
         }
         drop(works);
-        let closed = guarded(self.shared(), || self.store.close());
+        let closed = guarded(self.shared(), || self.store.close_or_leave(progress));
         self.reader.lock().take();
         self.lock.lock().take();
         Ok(aborted + closed?)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::backups::{Key, secret};
 use super::job::{Job, progress_of};
@@ -15,7 +15,7 @@ use crate::backup;
 use crate::error::Result;
 use crate::mirror;
 use crate::recovery::Progress;
-use crate::repair::{Elsewhere, Remedy, Repairs};
+use crate::repair::{Elsewhere, Remedy, Repairs, reach_of};
 use crate::store::Store as OpenedStore;
 use crate::types::PageId;
 
@@ -162,6 +162,24 @@ impl Store {
             list.append(
                 dict!(py, { "page": page.0, "code": error.code.number(), "error": error.to_string() }),
             )?;
+        }
+        Ok(list)
+    }
+
+    /// Which part of which tree each damaged page keeps from being read. Holds stored keys.
+    fn reach_of_pages<'py>(&self, py: Python<'py>, pages: Vec<u32>) -> PyResult<Bound<'py, PyList>> {
+        let pages: Vec<PageId> = pages.into_iter().map(PageId).collect();
+        let found = self.work(py, |open| Ok(reach_of(&open.store.shared().core, &pages)))?;
+        let bytes = |key: Option<Vec<u8>>| key.map(|key| PyBytes::new(py, &key).unbind());
+        let list = PyList::empty(py);
+        for (tree, reach) in found {
+            list.append(dict!(py, {
+                "page": reach.page.0,
+                "tree": tree,
+                "low": bytes(reach.bounds.low),
+                "high": bytes(reach.bounds.high),
+                "records": reach.records,
+            }))?;
         }
         Ok(list)
     }

@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 
 use super::errors::{caught, detached, guarded};
 use super::held::Held;
+use super::job::{Job, progress_of};
 use super::open::OpenStore;
 use super::options::store_options;
 use super::status::{self, Sample, dict};
@@ -292,9 +293,16 @@ impl Store {
         self.work(py, |open| open.store.set_read_only(value))
     }
 
-    /// Clean shutdown. Keys: aborted (number of live transactions aborted).
-    fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let aborted = detached(py, || self.open.close())?;
+    /// Clean shutdown; a job that is cancelled leaves what an early opening has left to the next open.
+    /// Keys: aborted (number of live transactions aborted).
+    #[pyo3(signature = (job = None))]
+    fn close<'py>(
+        &self,
+        py: Python<'py>,
+        job: Option<&Bound<'py, Job>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let progress = progress_of(job);
+        let aborted = detached(py, || self.open.close(&progress))?;
         Ok(dict!(py, { "aborted": aborted }))
     }
 }

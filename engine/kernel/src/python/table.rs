@@ -245,6 +245,18 @@ impl Table {
         row_to_python(py, &key)
     }
 
+    /// The primary key of the last row below a bound of stored keys, or of the first one from it on.
+    #[pyo3(signature = (bound, *, before))]
+    fn key_beside<'py>(
+        &self,
+        py: Python<'py>,
+        bound: Vec<u8>,
+        before: bool,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let key = self.run(py, |table, txn| table.key_beside(txn, bound, before))?;
+        key.map(|key| row_to_python(py, &key)).transpose()
+    }
+
     fn by_index<'py>(
         &self,
         py: Python<'py>,

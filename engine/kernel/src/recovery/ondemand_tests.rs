@@ -97,6 +97,49 @@ fn a_close_redoes_what_is_left() {
 }
 
 #[test]
+fn a_close_that_is_to_be_prompt_leaves_the_rest_to_the_next_open_and_keeps_what_was_redone() {
+    let leave = Progress::default();
+    leave.cancel();
+    for (files, has_loser) in
+        [(cut_off(300), false), (with_a_loser(false), true), (with_a_loser(true), true)]
+    {
+        let expected = recovered(&files);
+        let disk = MemoryDisk::from_snapshot(1, &files);
+        let store = open(&disk);
+        let before = pages_left(&store);
+        store.redo_some(1).unwrap();
+        let left = pages_left(&store);
+        assert!(before > left);
+        store.close_or_leave(&leave).unwrap();
+        assert!(disk.exists(RECOVERY_MARKER).unwrap() && !disk.exists(CLEAN_MARKER).unwrap());
+        // Nothing was undone, and what the medium has is known to be there.
+        let again = open(&disk.reopen());
+        let standing = again.recovery().unwrap().standing;
+        assert_eq!(standing.losers, u64::from(has_loser));
+        assert!(standing.pages <= left, "{} of {left} pages, {before} before", standing.pages);
+        finish(&again);
+        assert!(content(&again) == expected);
+        again.close().unwrap();
+        assert!(content(&Store::open(disk.reopen(), &options()).unwrap()) == expected);
+    }
+}
+
+#[test]
+fn a_close_that_is_to_be_prompt_is_clean_where_nothing_is_left() {
+    let leave = Progress::default();
+    leave.cancel();
+    let disk = MemoryDisk::from_snapshot(1, &with_a_loser(true));
+    let store = open(&disk);
+    finish(&store);
+    let mut unfinished = store.begin(Isolation::ReadCommitted, false).unwrap();
+    let at = unfinished.tree("t", false).unwrap().unwrap();
+    unfinished.put(at, &key(1), b"mine").unwrap();
+    std::mem::forget(unfinished);
+    assert_eq!(store.close_or_leave(&leave).unwrap(), 1);
+    assert!(disk.exists(CLEAN_MARKER).unwrap() && !disk.exists(RECOVERY_MARKER).unwrap());
+}
+
+#[test]
 fn a_checkpoint_keeps_the_pages_and_the_log_that_redo_still_needs() {
     let files = cut_off(300);
     let expected = recovered(&files);

@@ -30,6 +30,9 @@ mod elsewhere;
 mod helpers;
 mod history;
 mod places;
+mod reach;
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +40,7 @@ pub use elsewhere::{Copy, Elsewhere, KeptLog};
 pub use helpers::{Helper, Helpers, Lacking};
 pub use history::{Base, Origin, Rebuilt, Wanted, rebuild, sum_of};
 pub use places::Places;
+pub use reach::reach_of;
 
 /// Where the bytes of damaged pages are kept.
 pub const QUARANTINE: &str = "quarantine";

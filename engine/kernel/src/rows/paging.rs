@@ -86,6 +86,22 @@ impl<T: Copy> Table<T> {
         }
     }
 
+    /// The key of the last row whose stored key lies below `bound`, or of the first one from it on.
+    pub fn key_beside<A: TreeAccess<Tree = T>>(
+        &self,
+        access: &mut A,
+        bound: Vec<u8>,
+        before: bool,
+    ) -> Result<Option<Row>> {
+        let range = if before {
+            key_range(None, Some(bound), true)
+        } else {
+            key_range(Some(bound), None, false)
+        };
+        let found = access.scan(self.tree, &range, 1)?.into_iter().next();
+        found.map(|(key, _)| decode_all(&key)).transpose()
+    }
+
     /// The rows whose indexed columns, or the leading ones of them, have these values.
     pub fn by_index<A: TreeAccess<Tree = T>>(
         &self,

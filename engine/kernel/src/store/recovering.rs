@@ -113,8 +113,8 @@ impl Recovering {
     }
 
     /// Takes a checkpoint, removes the marker and opens the store; from an overlay it is installed
-    /// first. On an error from an overlay the originals are untouched, or will be finished by the
-    /// next open: [`Unfinished::is_decided`] tells which.
+    /// first. On an error from an overlay, `Cancelled` among them, the originals are untouched, or will be
+    /// finished by the next open: [`Unfinished::is_decided`] tells which.
     pub fn finish(self, progress: &Progress) -> std::result::Result<Store, Unfinished> {
         if self.is_rehearsal {
             let error = Error::internal("a rehearsal is not to be installed");
@@ -173,7 +173,10 @@ impl Recovering {
         progress: &Progress,
     ) -> std::result::Result<(), Unfinished> {
         progress.begin("install", "bytes", overlay.install_bytes());
-        let installed = overlay.install(with_threads, &|bytes| progress.add(bytes));
+        let installed = overlay.install(with_threads, &|bytes| {
+            progress.add(bytes);
+            progress.ensure_going()
+        });
         let Err(error) = installed else { return Ok(()) };
         match overlay.is_decided() {
             Ok(false) => Err(Unfinished::undone(error, overlay.discard())),

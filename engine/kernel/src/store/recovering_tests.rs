@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::tests::{key, options, tree};
 use super::*;
 use crate::control::Control;
+use crate::disk::File;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::overlay;
 use crate::types::Incarnation;
@@ -159,4 +160,47 @@ fn a_full_disk_leaves_every_byte_as_it_was_and_the_next_attempt_succeeds() {
         }
     }
     assert!(refused > 0);
+}
+
+/// A disk that asks a recovery to stop when the first original is opened to be written to, which is
+/// after the decision: until then all that is written goes beside them.
+struct StopsAtOriginals {
+    inner: Arc<MemoryDisk>,
+    progress: Arc<Progress>,
+}
+
+impl Disk for StopsAtOriginals {
+    fn open(&self, path: &str, mode: OpenMode) -> Result<Arc<dyn File>> {
+        if mode != OpenMode::Read && !path.starts_with("recovery.") {
+            self.progress.cancel();
+        }
+        self.inner.open(path, mode)
+    }
+    fn remove(&self, path: &str) -> Result<()> {
+        self.inner.remove(path)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.inner.list(folder)
+    }
+    fn sync_dir(&self, folder: &str) -> Result<()> {
+        self.inner.sync_dir(folder)
+    }
+    fn free_bytes(&self) -> Result<u64> {
+        self.inner.free_bytes()
+    }
+}
+
+#[test]
+fn a_recovery_stopped_while_it_is_installed_answers_and_the_next_open_does_the_rest() {
+    let inner = MemoryDisk::from_snapshot(8, &crashed(8));
+    let progress = Progress::new();
+    let disk = Arc::new(StopsAtOriginals { inner: Arc::clone(&inner), progress: Arc::clone(&progress) });
+    let mut recovering = Recovering::begin(disk, &options(), Ground::Overlay).unwrap();
+    recovering.run(&progress).unwrap();
+    let stopped = recovering.finish(&progress).err().unwrap();
+    assert_eq!(stopped.error.code, Code::Cancelled);
+    assert!(stopped.is_decided && stopped.rollback.is_ok());
+    assert!(overlay::is_left(&*inner).unwrap());
+    assert_eq!(overlay::settle(&*inner).unwrap(), overlay::Settled::Installed);
+    assert_whole(&Store::open(inner, &options()).unwrap());
 }

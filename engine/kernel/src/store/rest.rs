@@ -156,16 +156,26 @@ impl Store {
         self.work.complete_recovery()
     }
 
-    /// Redoes what is left; false where pages cannot be redone. The background work has ended.
-    pub(super) fn redo_before_close(&self) -> Result<bool> {
+    /// Redoes what is left; false where pages cannot be redone, or it was cancelled. The background
+    /// work has ended.
+    pub(super) fn redo_before_close(&self, progress: &Progress) -> Result<bool> {
         let Some(rest) = &self.work.rest else { return Ok(true) };
         rest.on_demand.look_again();
-        self.work.redo_all(&Progress::default())?;
+        match self.work.redo_all(progress) {
+            Err(error) if error.code == Code::Cancelled => {}
+            redone => redone?,
+        }
         Ok(rest.on_demand.is_redone())
     }
 
+    /// True where an early opening has left something to redo or to undo.
+    pub(super) fn is_behind(&self) -> bool {
+        self.work.rest.as_ref().is_some_and(|rest| !rest.on_demand.is_complete())
+    }
+
     /// Closes without the marks of a clean shutdown: what is left is in the tables of a checkpoint,
-    /// for the next recovery. Returns 0 transactions: those that could be ended are.
+    /// for the next recovery. What was redone so far is on the medium, and not redone again. Returns 0
+    /// transactions: those that could be ended are.
     pub(super) fn close_unfinished(&self) -> Result<usize> {
         let shared = &self.work.shared;
         self.work.checkpointer.take(shared, true, &mut || true)?;

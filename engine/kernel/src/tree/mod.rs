@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::page::{Kind, Page};
 use crate::types::{PageId, TreeId};
 
+mod bounds;
 pub mod build;
 pub mod overflow;
 pub mod scan;
@@ -22,6 +23,8 @@ mod unlink;
 
 #[cfg(test)]
 mod seek_tests;
+
+pub use bounds::Reach;
 
 /// A descent that had to start again so often has met a tree that routes nowhere.
 const MAX_RESTARTS: u32 = 10_000;
@@ -73,12 +76,12 @@ impl Seek<'_> {
         }
     }
 
-    /// The child that leads on from where the seek stands.
-    fn route(self, page: &Page, place: Place) -> PageId {
-        page.child(match (self, place) {
+    /// The slot of the child that leads on from where the seek stands.
+    fn slot(self, place: Place) -> usize {
+        match (self, place) {
             (Seek::At(_), Ok(slot)) => slot,
             (_, Ok(slot) | Err(slot)) => slot.saturating_sub(1),
-        })
+        }
     }
 }
 
@@ -170,17 +173,6 @@ impl<'c> Tree<'c> {
             .with("detail", "descents of this tree do not arrive")
     }
 
-    /// Says of a damaged page which tree it keeps from being read. Between which keys is told by who
-    /// looks into a finding: errors hold no stored keys.
-    #[cold]
-    fn located(&self, error: Error) -> Error {
-        let is_damage = matches!(error.code, Code::ChecksumMismatch | Code::PageDamaged);
-        if !is_damage || error.field("tree").is_some() {
-            return error;
-        }
-        error.with("tree", i64::from(self.id.0))
-    }
-
     /// Descends with read latches to `level`, or to the page above it where `stop_above`.
     fn descend<L: Latching>(
         &self,
@@ -201,7 +193,7 @@ impl<'c> Tree<'c> {
                 if steps > MOST_STEPS && steps > self.core.pool.file_pages() {
                     return Err(self.routes_nowhere());
                 }
-                let read = L::read(self.core, at).map_err(|error| self.located(error));
+                let read = L::read(self.core, at).map_err(|error| self.located(error, at, seek, level));
                 let Some(page) = read? else { return Ok(None) };
                 let place = match self.stand(&page, seek, expected) {
                     Standing::Here(place) => place,
@@ -215,7 +207,7 @@ impl<'c> Tree<'c> {
                 if page.level() <= level {
                     return Ok(Some(Reached::Page(page, place)));
                 }
-                let child = seek.route(&page, place);
+                let child = page.child(seek.slot(place));
                 if stop_above && page.level() == level + 1 {
                     return Ok(Some(Reached::Child(child)));
                 }
@@ -271,7 +263,7 @@ impl<'c> Tree<'c> {
                 // The root itself is at this level, or the page was reached through right links.
                 Some(Reached::Page(page, _)) => page.id(),
             };
-            let latched = L::write(self.core, at).map_err(|error| self.located(error));
+            let latched = L::write(self.core, at).map_err(|error| self.located(error, at, seek, level));
             let Some(page) = latched? else { return Ok(None) };
             match self.stand(&page, seek, Some(level)) {
                 Standing::Here(place) => return Ok(Some((page, place))),

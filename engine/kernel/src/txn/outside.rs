@@ -63,15 +63,30 @@ impl Shared {
     /// Rolls back every transaction in flight, waiting for the calls that their owners are in;
     /// returns how many. All are woken first, so that none waits for another.
     pub fn end_all(&self, fate: &dyn Fn(TxnId) -> Error) -> Result<usize> {
+        self.end_while(fate, &mut || true)
+    }
+
+    /// As [`Self::end_all`]. Once `keep_on` says no, those that are left are rolled back by nobody: a
+    /// store that is closed then leaves them to the next recovery.
+    pub fn end_while(
+        &self,
+        fate: &dyn Fn(TxnId) -> Error,
+        keep_on: &mut dyn FnMut() -> bool,
+    ) -> Result<usize> {
         let mut taken = std::mem::take(&mut *self.orphans.lock());
         let mut active = self.txns.active();
         active.retain(|state| self.take_over(state, fate(state.id)));
         taken.append(&mut active);
         let mut ended = 0;
         while let Some(state) = taken.pop() {
+            if !keep_on() {
+                taken.push(state);
+                self.orphans.lock().append(&mut taken);
+                break;
+            }
             let was_active = state.status() == Status::Active;
             let failed = self.core.log.failed().map_or(Ok(()), Err);
-            match failed.and_then(|()| self.end_taken(&state, &mut || true)) {
+            match failed.and_then(|()| self.end_taken(&state, keep_on)) {
                 Ok(true) => ended += usize::from(was_active && state.status() == Status::Aborted),
                 Ok(false) => {
                     taken.insert(0, state);

@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Records, Seen, Shown};
 use super::{Isolation, Transaction, TreeRef};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, KeyBounds, Result};
 use crate::lock::{Mode, Resource};
 use crate::page::{Change, GHOST, OVERFLOW, PartReader, Record, Stamp};
 use crate::stats::Timed;
@@ -34,6 +34,17 @@ pub struct Range {
     pub reverse: bool,
     /// Values are not wanted.
     pub keys_only: bool,
+}
+
+impl Range {
+    /// True where nothing of the range lies beyond this fence, in the direction of reading.
+    fn ends_at(&self, fence: &[u8]) -> bool {
+        if self.reverse {
+            fence <= self.start.as_slice()
+        } else {
+            self.stop.as_deref().is_some_and(|stop| fence >= stop)
+        }
+    }
 }
 
 impl Transaction {
@@ -141,7 +152,8 @@ impl Transaction {
         let mut gone = None;
         loop {
             let found = self.find_waiting(at, key)?;
-            if let Some(value) = self.settle(at, found, &mut gone)? {
+            let settled = self.settle(at, found, &mut gone).map_err(|error| of_record(error, at, key));
+            if let Some(value) = settled? {
                 return Ok(value);
             }
         }
@@ -333,11 +345,12 @@ impl Transaction {
                 complete.push_long(key, value)?;
                 continue;
             };
-            let value = match self.settle(at, found, &mut None)? {
-                Some(value) => value,
-                // Its long value went away under us: read the record by itself.
-                None => self.read_record(at, key)?,
-            };
+            let value =
+                match self.settle(at, found, &mut None).map_err(|error| of_record(error, at, key))? {
+                    Some(value) => value,
+                    // Its long value went away under us: read the record by itself.
+                    None => self.read_record(at, key)?,
+                };
             if let Some(value) = value {
                 complete.push_long(key, &value)?;
             }
@@ -391,11 +404,22 @@ impl Transaction {
         let next = match next {
             _ if is_over => None,
             Next::End => None,
+            // What lies beyond the range is not looked at: it may be damaged.
+            Next::Fence(fence) if range.ends_at(&fence) => None,
             Next::Fence(fence) => Some(fence),
             Next::Stopped => seen.records.last_key().map(|key| beyond(key, range)),
         };
         Ok((seen, next))
     }
+}
+
+/// Says of an error of a page of a long value which record it keeps from being read.
+#[cold]
+fn of_record(error: Error, at: TreeRef, key: &[u8]) -> Error {
+    if !error.is_lost_page() {
+        return error;
+    }
+    error.saying("tree", i64::from(at.id.0)).within(KeyBounds::only(key))
 }
 
 /// Where a scan goes on behind this key.

@@ -1,7 +1,7 @@
 //! Installing an overlay, dropping it, and finishing what a crash cut off.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use super::blocks::{BLOCK, Place, Run};
 use super::journal::{self, Change, FileChange};
@@ -14,9 +14,11 @@ use crate::sync::{Arc, begin_scoped};
 const PIECE: usize = 1 << 20;
 /// So much is copied before the medium is to take it.
 const SYNC_BYTES: u64 = 8 << 20;
+/// So many times that is copied at most before the medium has it: who asks for an end waits for a sync.
+const SYNCS_AHEAD: usize = 4;
 
-/// Is told of so many bytes more; by several threads.
-pub type Tell<'a> = dyn Fn(u64) + Sync + 'a;
+/// Is told of so many bytes more, by several threads; its error ends the work where it stands.
+pub type Tell<'a> = dyn Fn(u64) -> Result<()> + Sync + 'a;
 
 /// What [`settle`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub enum Settled {
 impl Overlay {
     /// Makes the originals what the overlay shows. On an error before the journal is whole they
     /// are untouched; on a later one (`is_decided`), and after a crash, [`settle`] finishes it.
-    /// Nobody may write through the overlay any more. `tell` is given the bytes that went a step on:
-    /// [`Overlay::install_bytes`] in all. With threads, files go while others are written; without,
+    /// Nobody may write through the overlay any more. `tell` is given the bytes that went a step on,
+    /// [`Overlay::install_bytes`] in all, and may end it at any of them. With threads, files go while others are written; without,
     /// all happens in the same order each time.
     pub fn install(&self, with_threads: bool, tell: &Tell<'_>) -> Result<()> {
         let shared = &self.shared;
@@ -43,7 +45,7 @@ impl Overlay {
         self.ensure_room(&changes)?;
         self.end_ahead()?;
         shared.blocks.sync()?;
-        tell(self.bytes());
+        tell(self.bytes())?;
         shared.base.sync_dir("")?;
         let journal = shared.base.open(JOURNAL_PATH, OpenMode::Create)?;
         journal.truncate(0)?;
@@ -156,7 +158,7 @@ pub fn settle(disk: &dyn Disk) -> Result<Settled> {
     disk.sync_dir("")?;
     drop(journal);
     let blocks = disk.open(BLOCKS_PATH, OpenMode::Read)?;
-    carry_out(disk, &*blocks, &changes, false, &|_| {})?;
+    carry_out(disk, &*blocks, &changes, false, &|_| Ok(()))?;
     drop(blocks);
     drop_files(disk)?;
     Ok(Settled::Installed)
@@ -215,7 +217,8 @@ fn carry_out(
     let (removed, written): (Vec<_>, Vec<_>) =
         changes.iter().partition(|change| matches!(change.change, Change::Removed));
     std::thread::scope(|scope| {
-        let remove = || removed.iter().try_for_each(|change| disk.remove(&change.path));
+        let remove =
+            || removed.iter().try_for_each(|change| disk.remove(&change.path).and_then(|()| tell(0)));
         // To remove a large file takes the system as long as to write some: it gives back each block.
         // Where there is no thread to be had, it is done here.
         let removing = with_threads.then(|| begin_scoped(scope, remove).ok()).flatten();
@@ -255,8 +258,7 @@ fn write(
         0
     };
     file.sync()?;
-    tell(change.copied_bytes().saturating_sub(on_medium));
-    Ok(())
+    tell(change.copied_bytes().saturating_sub(on_medium))
 }
 
 /// Copies while another thread has the medium take what was copied before: a sync is left to do.
@@ -269,13 +271,13 @@ fn copy_and_sync(
     tell: &Tell<'_>,
 ) -> Result<u64> {
     std::thread::scope(|scope| {
-        let (wake, waker) = channel::<u64>();
+        let (wake, waker) = sync_channel::<u64>(SYNCS_AHEAD);
         let syncing = begin_scoped(scope, move || {
             let mut on_medium = 0;
             while let Ok(bytes) = waker.recv() {
                 let bytes = bytes + waker.try_iter().sum::<u64>();
                 file.sync()?;
-                tell(bytes);
+                tell(bytes)?;
                 on_medium += bytes;
             }
             Ok(on_medium)
@@ -318,7 +320,7 @@ fn copy(file: &dyn File, blocks: &dyn File, run: &Run, size: u64, tell: &Tell<'_
         }
         file.write_at(&piece[..count], at)?;
         at += count as u64;
-        tell(count as u64);
+        tell(count as u64)?;
     }
     Ok(())
 }

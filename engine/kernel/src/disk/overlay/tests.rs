@@ -122,7 +122,7 @@ fn blocks_of_zeros_take_no_room() {
     assert_eq!(overlay.bytes(), 0);
     file.write_at(&[1; 10], 512).unwrap();
     assert_eq!(overlay.bytes(), BLOCK as u64);
-    overlay.install(false, &|_| {}).unwrap();
+    overlay.install(false, &|_| Ok(())).unwrap();
     let installed = &base.snapshot()["wal/1"];
     assert_eq!((installed.len(), installed[511..513].to_vec()), (1 << 20, vec![0, 1]));
 }
@@ -140,6 +140,7 @@ fn an_installation_tells_of_every_byte_that_goes_a_step_on() {
         let (told, total) = (AtomicU64::new(0), overlay.install_bytes());
         let add = |bytes| {
             told.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
         };
         overlay.install(with_threads, &add).unwrap();
         assert_eq!(told.into_inner(), total);
@@ -148,12 +149,40 @@ fn an_installation_tells_of_every_byte_that_goes_a_step_on() {
 }
 
 #[test]
+fn an_installation_that_is_stopped_at_any_byte_leaves_the_originals_or_is_finished_by_settling() {
+    let mut outcomes = [0, 0];
+    for seed in 0..20 {
+        let (before, after) = expected(seed, 20);
+        for (nth, with_threads) in (1..).flat_map(|nth| [(nth, false), (nth, true)]) {
+            let disk = MemoryDisk::from_snapshot(seed, &before);
+            let overlay = Overlay::inside(disk.clone()).unwrap();
+            act_on_overlay(&overlay, seed, 20).unwrap();
+            let told = AtomicU64::new(0);
+            let stop_there = |_| match told.fetch_add(1, Ordering::Relaxed) + 1 {
+                count if count >= nth => Err(Error::new(Code::Cancelled)),
+                _ => Ok(()),
+            };
+            let Err(stopped) = overlay.install(with_threads, &stop_there) else { break };
+            assert_eq!(stopped.code, Code::Cancelled);
+            let is_decided = overlay.is_decided().unwrap();
+            drop(overlay);
+            let settled = if is_decided { Settled::Installed } else { Settled::Dropped };
+            assert_eq!(settle(&*disk).unwrap(), settled, "seed {seed} stopped at {nth}");
+            let found = disk.reopen().snapshot();
+            assert_eq!(found, if is_decided { after.clone() } else { before.clone() }, "seed {seed}");
+            outcomes[usize::from(is_decided)] += 1;
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+#[test]
 fn originals_that_could_not_grow_are_told_before_they_are_touched() {
     let base = MemoryDisk::from_snapshot(1, &Files::from([("data".to_owned(), vec![7; 9000])]));
     let overlay = Overlay::inside(base.clone()).unwrap();
     overlay.open("data", OpenMode::Write).unwrap().allocate(1 << 20).unwrap();
     base.set_capacity(Some(100_000));
-    assert_eq!(overlay.install(false, &|_| {}).unwrap_err().code, Code::DiskFull);
+    assert_eq!(overlay.install(false, &|_| Ok(())).unwrap_err().code, Code::DiskFull);
     assert!(!overlay.is_decided().unwrap());
     overlay.discard().unwrap();
     assert_eq!(base.snapshot(), Files::from([("data".to_owned(), vec![7; 9000])]));
@@ -177,7 +206,7 @@ fn live(
         if with_threads {
             overlay.sync_ahead();
         }
-        overlay.install(with_threads, &|_| {})
+        overlay.install(with_threads, &|_| Ok(()))
     });
     let struck = disk.is_dead();
     let disk = disk.reopen();
@@ -259,7 +288,7 @@ fn an_installation_without_its_last_sync_would_be_noticed() {
         disk.ignore_sync("data");
         let overlay = Overlay::inside(disk.clone()).unwrap();
         act_on_overlay(&overlay, seed, 20).unwrap();
-        overlay.install(false, &|_| {}).unwrap();
+        overlay.install(false, &|_| Ok(())).unwrap();
         let found = disk.reopen().snapshot();
         torn |= found != before && found != after;
     }
@@ -277,7 +306,7 @@ fn a_sync_ahead_that_failed_is_told_before_anything_is_decided() {
     faulty.fail(fault);
     overlay.sync_ahead();
     // The one sync that fails is that one: all later ones would succeed, without what it lost.
-    assert_eq!(overlay.install(true, &|_| {}).unwrap_err().code, Code::IoError);
+    assert_eq!(overlay.install(true, &|_| Ok(())).unwrap_err().code, Code::IoError);
     assert!(!overlay.is_decided().unwrap());
     overlay.discard().unwrap();
     assert_eq!(disk.snapshot(), before);
