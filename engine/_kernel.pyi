@@ -3,6 +3,9 @@
 Every call may be made from any thread. Calls that wait (for a lock, the disk, a sync) let
 other Python threads run. Errors are raised as subclasses of `engine.errors.HoldfastError`.
 Dictionaries that cross here have fixed keys, named in each docstring.
+
+One file, long as it is: what it describes is one module. Type checkers take a folder of stubs
+for a package, whose modules stubtest then looks for in vain in the compiled kernel.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +19,16 @@ __all__ = [
     "ERROR_CODES",
     "Cursor",
     "Job",
+    "Opener",
     "PageCopies",
     "Recovery",
     "RowCursor",
+    "Sealer",
     "Store",
     "Table",
     "Transaction",
     "Tree",
+    "Vault",
     "describe_source",
     "inspect",
     "is_unfinished_backup",

@@ -6,9 +6,12 @@ loses.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from engine.backups.backup import list_backups
+from engine import bridge
+from engine.backups.history import kept_backups
+from engine.backups.standing import read_memory
 from engine.config import Config, load
 from engine.errors import HoldfastError
 from engine.mirrors.register import Heir, heirs
@@ -21,12 +24,11 @@ def offers_task(path: Path, backups: Path | None = None) -> Task[tuple[Fallback,
     """Every way with its cost, the one that loses least first; changes nothing.
 
     A mirror is offered where the database has one. `backups` is the folder that its backups are in;
-    None for the one that its settings name. Work with progress and cancel; start it, or run it.
+    None for `known_folders`. Work with progress and cancel; start it, or run it.
     """
-    folder = backups if backups is not None else folder_of_backups(path)
 
     def work(task: Task[tuple[Fallback, ...]]) -> tuple[Fallback, ...]:
-        mirror, backup = offer_of_mirror(path), offer_of_backup(folder)
+        mirror, backup = offer_of_mirror(path), offer_of_backup(path, backups)
         ways = [backup if way.kind is FallbackKind.BACKUP else way for way in offers(path, None, task)]
         return tuple(ways if mirror is None else [mirror, *ways])
 
@@ -35,21 +37,29 @@ def offers_task(path: Path, backups: Path | None = None) -> Task[tuple[Fallback,
 
 def copies(path: Path, backups: Path | None = None) -> tuple[Fallback, ...]:
     """The mirror and the backup that can take its place now, where there are any; reads no page."""
-    folder = backups if backups is not None else folder_of_backups(path)
-    mirror, backup = offer_of_mirror(path), offer_of_backup(folder)
+    mirror, backup = offer_of_mirror(path), offer_of_backup(path, backups)
     return tuple(way for way in (mirror, backup) if way is not None and way.is_possible)
 
 
-def folder_of_backups(path: Path) -> Path:
-    """Where the backups of a database are that need not be open; reads its settings.
+def folder_of_backups(path: Path, chosen: Path | None = None) -> Path:
+    """Where the backups of a database go that need not be open: as its settings say.
 
-    The folder beside it where these cannot be read.
+    Where these name no folder, or cannot be read: `chosen`, else the folder beside it.
     """
     try:
         settings = load(path)
     except HoldfastError:
         settings = Config()
+    if chosen is not None and not settings.backup_folder:
+        return chosen
     return settings.backup_folder_of(path)
+
+
+def known_folders(path: Path, *more: Path) -> tuple[Path, ...]:
+    """Every folder that backups of a database may be in: of its settings, `more`, and where it remembers
+    some; whether they are there or not."""
+    remembered = (Path(name) for name in read_memory(path).folders)
+    return tuple(dict.fromkeys((folder_of_backups(path), *more, *remembered)))
 
 
 def offer_of_mirror(path: Path) -> Fallback | None:
@@ -61,15 +71,40 @@ def offer_of_mirror(path: Path) -> Fallback | None:
     return mirror_offer(best.path, best.outlook, has_taken_over=best.has_taken_over, why_not=best.reason)
 
 
-def offer_of_backup(folder: Path) -> Fallback:
-    """The newest backup in a folder; not possible where there is none."""
-    return backup_offer(newest_backup(folder), folder)
+def offer_of_backup(path: Path, folder: Path | None = None) -> Fallback:
+    """The newest backup of a database, in `folder` or wherever one is known; not possible without one."""
+    folders = known_folders(path) if folder is None else (folder,)
+    return backup_offer(newest_backup(path, folders), folders[0])
 
 
-def newest_backup(folder: Path) -> BackupInfo | None:
-    """None where there is none, or the folder cannot be read."""
-    try:
-        found = list_backups(folder) if folder.is_dir() else ()
-    except HoldfastError:
-        return None
+def newest_backup(path: Path, folders: Iterable[Path]) -> BackupInfo | None:
+    """The newest backup of a database in any of these folders; None where they have none.
+
+    Others' backups may lie beside it. They are told apart by the identity of the database, as long as its
+    control file can be read. A folder that cannot be read has none.
+    """
+    identity = _identity(path)
+    found = [info for folder in folders for info, of in _in(folder) if not identity or of in ("", identity)]
     return max(found, key=lambda info: info.taken_at, default=None)
+
+
+def source_of(backup: BackupInfo) -> Path:
+    """What to roll forward: the folder of a backup, whose older ones may do where it is damaged; or the
+    backup alone, where others of another database lie beside it."""
+    folder = Path(backup.path).parent
+    return Path(backup.path) if len({of for _info, of in _in(folder)}) > 1 else folder
+
+
+def _in(folder: Path) -> list[tuple[BackupInfo, str]]:
+    """Every backup in a folder, with the identity of its database; empty where that is not known."""
+    try:
+        return [(kept.info, kept.database) for kept in kept_backups(folder)]
+    except HoldfastError:
+        return []
+
+
+def _identity(path: Path) -> str:
+    try:
+        return str(bridge.inspect(str(path)).get("database_id") or "")
+    except HoldfastError:
+        return ""

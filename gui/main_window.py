@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QSize, Qt, QUrl, Signal
-from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QDialog, QMainWindow, QSplitter, QStackedWidget, QWidget
 
 from engine.errors import HoldfastError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from engine.mirrors.register import Heir
 
 _FRAME = QSize(16, 48)
+_NARROW = 1200
+"""Narrower than so many pixels the navigation gives its words up, and the pages have the room."""
 _BACKUP_ACTIONS = {
     "back_up": "backups.take",
     "backup_folder": "backups.folder",
@@ -197,6 +199,10 @@ class MainWindow(QMainWindow):
         if not self.restoreGeometry(self.preferences.window_geometry()):
             self.move(room.center() - self.rect().center() - QPoint(0, _FRAME.height() // 2))
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.navigation.set_narrow(event.size().width() < _NARROW)
+
     # What happens to the database
 
     def _show_busy(self, text: str) -> None:
@@ -298,9 +304,7 @@ class MainWindow(QMainWindow):
         if action == "choose_another":
             self.actions_registry.get("database.open").trigger()
         elif action == "restore_backup":
-            path = tried if session is None else session.path
-            folder = None if path is None else self.preferences.backup_folder(path)
-            ask_restore(self, folder if folder is not None and folder.is_dir() else None)
+            self._ask_restore(tried if session is None else session.path)
         elif action == "settings" and tried is not None:
             # Its settings cannot be shown while they cannot be read; the file itself can.
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(tried / "reliability.toml")))
@@ -316,6 +320,15 @@ class MainWindow(QMainWindow):
             self.opening.open(session.path)
         elif action in ("retry", "wait"):
             self.opening.retry()
+
+    def _ask_restore(self, path: Path | None) -> None:
+        """Ask which backup to restore, beginning where those of this database are."""
+        if path is None:
+            ask_restore(self)
+            return
+        chosen = self.preferences.backup_folder(path)
+        answer = self.shell.run(lambda: _folder_with_backups(path, chosen), self)
+        answer.done(lambda folder: ask_restore(self, folder))
 
     # The end
 
@@ -381,3 +394,11 @@ class MainWindow(QMainWindow):
     def _close_when_idle(self) -> None:
         if self._may_close and self.opening.session is None and not self.jobs.running():
             self.close()
+
+
+def _folder_with_backups(path: Path, chosen: Path) -> Path | None:
+    """The folder of its newest backup, None where there is none. For a worker: it loads the kernel."""
+    from engine.ways_out import known_folders, newest_backup
+
+    newest = newest_backup(path, known_folders(path, chosen))
+    return None if newest is None else Path(newest.path).parent

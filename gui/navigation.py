@@ -9,31 +9,49 @@ from gui.page import Page
 from gui.theme import Space, icon, pixmap
 from gui.widgets import ElidedLabel, button, column, row, rule
 
+_WIDE, _NARROW = 208, 74
+
 
 class Navigation(QFrame):
-    """Buttons for the pages, the name of the database above them, the theme below."""
+    """Buttons for the pages, the name of the database above them, the settings below.
+
+    In a narrow window it is a strip of icons: what they mean is then told by their tool tips.
+    """
 
     page_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("surface", "sidebar")
-        self.setFixedWidth(208)
         self._buttons: dict[str, QPushButton] = {}
+        self._is_narrow = False
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
-        mark = QLabel()
-        mark.setPixmap(pixmap("holdfast", 28, "text", 2.0))
+        self._mark = QLabel()
+        self._mark.setPixmap(pixmap("holdfast", 28, "text", 2.0))
         self._name = ElidedLabel("Holdfast", "strong")
         self._place = ElidedLabel("", "caption")
-        head = row(mark, gap=Space.S + 2, margin=(Space.XS, 0, 0, 0))
-        head.addLayout(column(self._name, self._place, gap=0), 1)
+        self._words = QWidget()
+        self._words.setLayout(column(self._name, self._place, gap=0))
+        head = row(self._mark, gap=Space.S + 2, margin=(Space.XS, 0, 0, 0))
+        head.addWidget(self._words, 1)
         self._pages = column(gap=2)
         self._feet = column(gap=2)
         whole = column(head, Space.XS, rule(), Space.XS, self._pages, None, self._feet, gap=Space.S)
         whole.setContentsMargins(Space.M, Space.L, Space.M, Space.M)
         self.setLayout(whole)
+        self.setFixedWidth(_WIDE)
         self.show_database("", "")
+
+    def set_narrow(self, is_narrow: bool) -> None:
+        """Show icons only, or icons with words."""
+        if is_narrow == self._is_narrow:
+            return
+        self._is_narrow = is_narrow
+        self.setFixedWidth(_NARROW if is_narrow else _WIDE)
+        self._words.setVisible(not is_narrow)
+        for made in self._buttons.values():
+            self._dress(made)
 
     def add_page(self, page: Page, at_foot: bool = False) -> None:
         """A button for a page."""
@@ -42,12 +60,16 @@ class Navigation(QFrame):
         made.setIcon(icon(page.icon_name, "text_muted", "accent"))
         made.setCheckable(True)
         made.setCursor(Qt.CursorShape.ArrowCursor)
+        made.setAccessibleName(page.title)
+        self._dress(made)
         self._group.addButton(made)
         self._buttons[page.page_id] = made
         (self._feet if at_foot else self._pages).addWidget(made)
 
-    def add_foot(self, widget: QWidget) -> None:
-        self._feet.addWidget(widget)
+    def _dress(self, made: QPushButton) -> None:
+        title = made.accessibleName()
+        made.setText("" if self._is_narrow else title)
+        made.setToolTip(title if self._is_narrow else "")
 
     def show_page(self, page_id: str) -> None:
         """Mark the page that is in view."""
@@ -60,6 +82,7 @@ class Navigation(QFrame):
         """Name the open database; empty where there is none."""
         self._name.setText(name or "Holdfast")
         self._place.setText(place or self.tr("No database open"))
+        self._mark.setToolTip(f"{self._name.text()}\n{self._place.text()}")
 
     def set_enabled_pages(self, page_ids: set[str]) -> None:
         for page_id, made in self._buttons.items():

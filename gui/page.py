@@ -167,10 +167,20 @@ class PageFrame(QScrollArea):
 
     def _fit(self) -> None:
         page = self.widget()
-        if page is not None:
-            room, least = self.maximumViewportSize(), page.minimumSizeHint()
-            if least.height() > room.height():
-                room.setWidth(room.width() - self.verticalScrollBar().sizeHint().width())
-            if least.width() > room.width():
-                room.setHeight(room.height() - self.horizontalScrollBar().sizeHint().height())
-            page.resize(room.expandedTo(least))
+        if page is None:
+            return
+        room, least = self.maximumViewportSize(), page.minimumSizeHint()
+        if _least_height(page, max(room.width(), least.width())) > room.height():
+            room.setWidth(room.width() - self.verticalScrollBar().sizeHint().width())
+        if least.width() > room.width():
+            room.setHeight(room.height() - self.horizontalScrollBar().sizeHint().height())
+        width = max(room.width(), least.width())
+        page.resize(width, max(room.height(), _least_height(page, width)))
+
+
+def _least_height(page: QWidget, width: int) -> int:
+    """The least height at this width: wrapped text is higher where it is narrower."""
+    least, layout = page.minimumSizeHint().height(), page.layout()
+    if layout is None or not layout.hasHeightForWidth():
+        return least
+    return max(least, layout.minimumHeightForWidth(width))

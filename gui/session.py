@@ -83,8 +83,12 @@ class Preferences:
 
     def backup_folder(self, database: Path) -> Path:
         """Where backups of a database go; beside it, until the person chose another place."""
+        return self.chosen_backup_folder(database) or database.with_name(f"{database.stem} backups")
+
+    def chosen_backup_folder(self, database: Path) -> Path | None:
+        """The folder that the person last had a backup of it put into here; None for none."""
         kept = str(self._state.value(f"backups/{_key(database)}", ""))
-        return Path(kept) if kept else database.with_name(f"{database.stem} backups")
+        return Path(kept) if kept else None
 
     def keep_backup_folder(self, database: Path, folder: Path) -> None:
         """Backups of this database go there from now on."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.recovery_causes import Originals
+    from tests.recovery_originals import Originals
 
 # Set before anything imports Qt. A real display is used where the caller asks for one.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -81,6 +81,6 @@ def no_thread_of_the_engine_outlives_its_test() -> Iterator[None]:
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Originals:
     """Databases whose writer was killed, made once and copied for each test."""
     # The tests that check that nothing loads the kernel early must be able to run.
-    from tests.recovery_causes import Originals
+    from tests.recovery_originals import Originals
 
     return Originals(tmp_path_factory.mktemp("originals"))

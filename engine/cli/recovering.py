@@ -47,7 +47,7 @@ def add(verbs: argparse._SubParsersAction[Any]) -> None:
         "--backups",
         metavar="DIR",
         type=Path,
-        help="where its backups are; else where its settings say",
+        help="where its backups are; else where its settings say or it remembers some",
     )
     parser.add_argument("--to", metavar="TARGET", help="the new database of a salvage")
 

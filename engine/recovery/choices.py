@@ -7,9 +7,10 @@ and the newest backup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import HoldfastError, WalCorrupted
@@ -50,11 +51,16 @@ class BackupOffer:
     """The newest backup, and how far the kept log brings it; times in Unix seconds."""
 
     taken_at: float
-    rolls_forward: bool = False
+    source: Path = field(default_factory=Path)
+    """What the kept log can be applied to: a folder of backups, or one of them. Empty where it joins none."""
     commits: int = 0
     """That the kept log adds."""
     reaches_at: float | None = None
     """The time of the last of them."""
+
+    @property
+    def rolls_forward(self) -> bool:
+        return self.source != Path()
 
 
 def choices(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 from engine.errors import HoldfastError
+from engine.units import format_size
 
 TICK_S = 0.1
 
@@ -112,5 +113,8 @@ def progress_text(progress: Mapping[str, Any]) -> str:
     done, total, unit = progress.get("done", 0), progress.get("total", 0), progress.get("unit", "")
     if not done and not total:
         return str(progress.get("stage") or "")
-    share = f" of {total:g}" if total else ""
-    return f"{done:g}{share} {unit}".strip()
+    if unit == "bytes":
+        told, most, unit = format_size(done), format_size(total), ""
+    else:
+        told, most = f"{done:,.0f}", f"{total:,.0f}"
+    return f"{told}{f' of {most}' if total else ''} {unit}".strip()

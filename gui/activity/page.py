@@ -63,9 +63,7 @@ class ActivityPage(Page):
         self._active = StatTile(self.tr("Active transactions"))
         self._waiting = StatTile(self.tr("Waiting"))
         self._oldest = StatTile(self.tr("Oldest transaction"))
-        self._deadlocks = StatTile(
-            self.tr("Deadlocks resolved"), detail=self.tr("since the database was opened")
-        )
+        self._deadlocks = StatTile(self.tr("Deadlocks resolved"), detail=self.tr("since it was opened"))
         self._show_past = button(self.tr("Show the last deadlock"), self.show_deadlock, "", "lock")
         self._show_past.hide()
         quiet = EmptyState(

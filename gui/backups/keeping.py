@@ -46,7 +46,10 @@ class ScheduleCard(Card):
         indent(self.moment)
         self.rehearses = QCheckBox(self.tr("rehearse each"))
         self._next = label("", "caption", wrap=True)
-        self.add(row(self.kind, self.interval, self.moment, self.rehearses, None), self._next)
+        # Two lines: beside the other cards there is no room for all of it in one.
+        self.add(row(self.kind, None), row(self.interval, self.moment, self.rehearses, None), self._next)
+        for part in (self.interval, self.moment, self.rehearses):
+            part.hide()
         self.body.addStretch(1)
         self.kind.activated.connect(
             lambda _at: self.changed.emit({"backup_schedule": self.kind.currentData()})
@@ -117,10 +120,7 @@ class RetentionCard(Card):
         self._rules = label("", "caption", wrap=True)
         self._plan = label("", wrap=True)
         self.preview = button(self.tr("Show what would go…"), self.preview_asked.emit, "quiet", "trash")
-        line = row(gap=Space.M)
-        line.addWidget(self._plan, 1)
-        line.addWidget(self.preview)
-        self.add(self._rules, line)
+        self.add(self._rules, self._plan, row(self.preview, None))
         self.body.addStretch(1)
         self.body.setSpacing(Space.S)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QCoreApplication, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFileDialog, QSizePolicy, QStackedWidget, QWidget
 
 from engine.errors import BackupLocked, Cancelled, HoldfastError
 from engine.types import BackupInfo, Event
@@ -93,6 +93,8 @@ class BackupsPage(Page):
         self._worked = ("", "")
         self.model = RecordModel(backup_fields(), lambda b: b.info.path, limit=500, parent=self)
         self.view = RecordView(self.model, self.tr("Backups"), (184, 98, 118, 84))
+        self.view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
+        self.view.setMinimumHeight(80)
         self.view.record_chosen.connect(self._show_chosen)
         self.view.clicked.connect(lambda _index: self._show_chosen(self.view.current()))
         self.past = PastPart(self, self.lock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from PySide6.QtCore import QCoreApplication, Qt, Signal
-from PySide6.QtWidgets import QLineEdit, QStackedWidget, QWidget
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QStackedWidget, QWidget
 
 from gui.backups.moments import Stop, StopKind
 from gui.backups.words import touched_words
@@ -44,6 +44,9 @@ class PointCard(Card):
         )
         self.rows = RecordModel(fields, lambda line: line[0], limit=500, parent=self)
         self.list = RecordView(self.rows, self.tr("Rows then and now"), (100, 66, 66))
+        # As high as there is room for; what it holds is scrolled, not the page.
+        self.list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
+        self.list.setMinimumHeight(94)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._unknown = label("", "caption", wrap=True)
         self._source = label(

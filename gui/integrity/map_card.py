@@ -159,7 +159,7 @@ class MapCard(Card):
         self.hint.setText(text)
 
     def _hint(self) -> str:
-        return self.tr("Point at a cell, or use the arrow keys; N: the next damaged one")
+        return self.tr("Point at a cell or use the arrow keys; N: next damage")
 
 
 def _map_task(database: Any) -> Any:

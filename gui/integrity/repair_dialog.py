@@ -89,7 +89,9 @@ class RepairDialog(StepDialog):
         return ("--from", self._folder(), *words) if words else ()
 
     def _folder(self) -> Path:
-        return self.shell.preferences.backup_folder(self._session.path)
+        path = self._session.path
+        chosen = self.shell.preferences.chosen_backup_folder(path)
+        return chosen or self._session.database.config.backup_folder_of(path)
 
     def _salvage(self) -> None:
         self.reject()

@@ -198,7 +198,7 @@ class PreviewStep(QWidget):
         self.banner.say(
             Tone.GOOD,
             self.tr("Rehearsed: it works"),
-            self.tr("{pages} pages were rebuilt in memory, {indexes} indexes were built and undone.").format(
+            self.tr("Pages rebuilt in memory: {pages}. Indexes built and undone: {indexes}.").format(
                 pages=formats.count(len(plan.remedies)), indexes=formats.count(len(plan.indexes))
             ),
         )

@@ -71,10 +71,10 @@ class EntriesModel(QAbstractTableModel):
 
 
 _WIDTHS = {
-    EntriesModel.LSN: 112,
+    EntriesModel.LSN: 100,
     EntriesModel.TXN: 96,
-    EntriesModel.OPERATION: 124,
-    EntriesModel.SIZE: 76,
+    EntriesModel.OPERATION: 128,
+    EntriesModel.SIZE: 70,
 }
 
 

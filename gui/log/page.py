@@ -34,8 +34,8 @@ class LogPage(Page):
         self._pinned = label("", "caption", wrap=True)
         self.entries = EntriesCard(shell)
         lower = row(gap=Space.M)
-        lower.addWidget(self._size_card, 4)
-        lower.addWidget(self.entries, 5)
+        lower.addWidget(self._size_card, 2)
+        lower.addWidget(self.entries, 3)
         self.body.addLayout(row(*self._tile_row, gap=Space.M))
         self.body.addWidget(self._rate_card, 3)
         self.body.addLayout(lower, 4)
@@ -99,7 +99,7 @@ class LogPage(Page):
             window.addItem(self.tr("Last {n} min").format(n=seconds // 60), seconds)
         window.currentIndexChanged.connect(lambda place: self._set_window(_WINDOWS[place]))
         self._rate_card.head.addWidget(window)
-        self._size_card = Card(self.tr("Size"), self.tr("blue: on disk; green: what a recovery would read"))
+        self._size_card = Card(self.tr("Size"), self.tr("blue: on disk; green: to replay"))
         self._size_card.add(self._size_chart)
 
     def _set_window(self, seconds: int) -> None:
@@ -120,7 +120,7 @@ class LogPage(Page):
         self._rate_tile.show_value(formats.rate(bytes_rate, "bytes"), detail)
         self._show_log(log)
         sync = sample.status.latency.get("sync")
-        if sync is not None:
+        if sync is not None and sync.count:
             detail = self.tr("median {p50}, worst {max}")
             detail = detail.format(
                 p50=formats.microseconds(sync.p50_us), max=formats.microseconds(sync.max_us)

@@ -75,6 +75,8 @@ class HealthCard(Card):
             bar.setRange(0, 100)
             bar.setValue(0)
             bar.setTextVisible(False)
+            # Five of them stand side by side; Qt would have each 100 pixels long.
+            bar.setMinimumWidth(48)
             bar.setAccessibleName(name)
             self._bars[component] = (figure, bar)
             line.addLayout(column(row(label(name, "caption"), None, figure), bar, gap=Space.XS), 1)

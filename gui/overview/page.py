@@ -74,7 +74,7 @@ class OverviewPage(Page):
 
     def _show(self, sample: Sample) -> None:
         status = sample.status
-        commits = self._commits.add(sample.at, status.transactions.committed)
+        commits = self._commits.add(sample.at, status.transactions.written)
         written = self._written.add(sample.at, status.log.bytes_written)
         self._chart.add(0, sample.at, commits)
         if status.checkpoint.lsn != self._checkpoint_lsn:
@@ -102,7 +102,7 @@ class OverviewPage(Page):
             value, words.format(size=formats.size(redo)), None if is_durable else Tone.WARN
         )
         commit = status.latency.get("commit")
-        if commit is not None:
+        if commit is not None and commit.count:
             detail = self.tr("half within {p50}").format(p50=formats.microseconds(commit.p50_us))
             self._latency.show_value(formats.microseconds(commit.p99_us), detail)
         cache = status.cache

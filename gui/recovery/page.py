@@ -268,7 +268,7 @@ class RecoveryPage(Page):
         foot.show_only(foot.later, foot.copy_first, *more, foot.start)
         foot.start.setEnabled(True)
         self._action.setEnabled(True)
-        command = self.ways.command_words(self.shell.preferences.backup_folder(path))
+        command = self.ways.command_words()
         foot.command.show_command(*command)
         foot.command.setVisible(bool(command))
 
@@ -298,7 +298,7 @@ class RecoveryPage(Page):
             self.remedies.take_over()
         elif choice.kind is ChoiceKind.SALVAGE:
             work.salvage(self.ways.new_database())
-        elif work.rolls_forward:
+        elif work.rolls_forward != Path():
             work.roll_forward(self.ways.new_database())
         else:
             self._action.setEnabled(True)

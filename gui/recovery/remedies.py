@@ -32,7 +32,7 @@ from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.backups.restore_dialog import RestoreDialog
 from gui.mirrors.takeover import TakeoverDialog
 from gui.page import Shell
-from gui.recovery.work import RecoveryWork, newest_backup
+from gui.recovery.work import RecoveryWork, folder_of_backups, newest_backup
 from gui.tasks.error_slot import ErrorSlot
 
 _ASK_EVERY_MS = 500
@@ -125,8 +125,8 @@ class Remedies(QObject):
         """Open the dialog that restores: the newest backup, into a folder beside the database."""
         path = self._work.path
         if path is not None:
-            folder = self._shell.preferences.backup_folder(path)
-            answer = self._shell.run(lambda: newest_backup(folder), self)
+            chosen = self._shell.preferences.backup_folder(path)
+            answer = self._shell.run(lambda: newest_backup(path, chosen), self)
             answer.done(lambda info: self._restore(path, info))
 
     def _restore(self, path: Path, info: Any) -> None:
@@ -141,8 +141,9 @@ class Remedies(QObject):
         """Open the dialog that copies what can be read, before anything is tried."""
         path = self._work.path
         if path is not None:
-            folder = self._shell.preferences.backup_folder(path)
-            EmergencyDialog(self._shell, path, folder, self._over).open()
+            chosen = self._shell.preferences.backup_folder(path)
+            answer = self._shell.run(lambda: folder_of_backups(path, chosen), self)
+            answer.done(lambda folder: EmergencyDialog(self._shell, path, folder, self._over).open())
 
     def take_over(self) -> None:
         """Open the dialog that lets a mirror take the place of the database, with what that loses."""

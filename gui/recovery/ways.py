@@ -69,7 +69,7 @@ class Ways(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.cards: list[WayCard] = []
-        self.rolls_forward = False
+        self.rolls_forward = Path()
         self._database = Path()
         self._group = QButtonGroup(self)
         self._list = column(gap=Space.S)
@@ -93,15 +93,16 @@ class Ways(QWidget):
         """The costs are being found out."""
         self._show([])
         self._database = database
-        self.rolls_forward = False
+        self.rolls_forward = Path()
         self._words.setText(
             self.tr("Reading log and pages, to say what each way would cost. Nothing is changed by this.")
         )
         self._words.show()
 
-    def show_choices(self, choices: Sequence[Choice], *, rolls_forward: bool = False) -> None:
-        """Show the ways; the recommended one is chosen. `rolls_forward`: a backup is, after its restore."""
-        self.rolls_forward = rolls_forward
+    def show_choices(self, choices: Sequence[Choice], *, rolls_forward: Path | None = None) -> None:
+        """Show the ways; the recommended one is chosen. `rolls_forward`: the backups that are rolled forward
+        after their restore, if any."""
+        self.rolls_forward = rolls_forward or Path()
         self._words.hide()
         self._show(choices)
         advised = next((card for card in self.cards if card.choice.is_advised), None)
@@ -131,14 +132,18 @@ class Ways(QWidget):
             ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
             ChoiceKind.READ_ONLY: self.tr("Open read-only"),
             ChoiceKind.BACKUP: self.tr("Restore and roll forward")
-            if self.rolls_forward
+            if self._is_rolled_forward
             else self.tr("Restore the backup…"),
             ChoiceKind.MIRROR: self.tr("Let the mirror take over…"),
             ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
         }
         return words[now.kind] if now is not None else ""
 
-    def command_words(self, backups: Path) -> tuple[str | Path, ...]:
+    @property
+    def _is_rolled_forward(self) -> bool:
+        return self.rolls_forward != Path()
+
+    def command_words(self) -> tuple[str | Path, ...]:
         """The command that does the same as the chosen way; empty where there is none."""
         now = self.current()
         database = self._database
@@ -147,10 +152,10 @@ class Ways(QWidget):
             ChoiceKind.LAST_VALID: ("recover", database, "--fallback", "last-valid"),
             ChoiceKind.SALVAGE: ("recover", database, "--fallback", "salvage", "--to", self.new_database()),
         }
-        if self.rolls_forward:
+        if self._is_rolled_forward:
             commands[ChoiceKind.BACKUP] = (
                 "restore",
-                backups,
+                self.rolls_forward,
                 self.new_database(),
                 "--to-end",
                 "--log",
@@ -176,7 +181,7 @@ class Ways(QWidget):
             card.show_chosen(card.radio.isChecked())
         now = self.current()
         endings = {ChoiceKind.SALVAGE: "salvaged"}
-        if self.rolls_forward:
+        if self._is_rolled_forward:
             endings[ChoiceKind.BACKUP] = "restored"
         ending = endings.get(now.kind) if now is not None else None
         self._target.setVisible(ending is not None)

@@ -71,8 +71,8 @@ class RecoveryWork(QObject):
         self.fallback = ""
         self.plan_hash = ""
         """Of the rehearsal that is to be carried out."""
-        self.rolls_forward = False
-        """Whether the kept log can bring the newest backup forward."""
+        self.rolls_forward = Path()
+        """What the kept log can bring forward: the backups, or one of them; empty for none."""
         self._failed: dict[ChoiceKind, HoldfastError] = {}
         """The ways that were tried in vain, with what each ended with."""
         self._round = 0
@@ -133,10 +133,10 @@ class RecoveryWork(QObject):
         path, plan, trouble = self.path, self.plan, self.trouble
         if path is None or self.is_busy:
             return
-        folder = self._shell.preferences.backup_folder(path)
+        chosen = self._shell.preferences.backup_folder(path)
         this = self._round
         self._is_starting = True
-        answer = self._shell.run(lambda: (_backup_offer(folder, path), _offers_task(path)), self)
+        answer = self._shell.run(lambda: (_backup_offer(path, chosen), _offers_task(path)), self)
         answer.done(lambda found: self._weigh(found, plan, trouble) if this == self._round else None)
         answer.failed(self._tell_trouble(self.tr("look for other ways"), this))
 
@@ -202,11 +202,10 @@ class RecoveryWork(QObject):
 
     def roll_forward(self, target: Path) -> None:
         """Restore the newest backup into a new database, and apply the log that is kept."""
-        path = self.path
+        path, source = self.path, self.rolls_forward
         if path is not None:
-            folder = self._shell.preferences.backup_folder(path)
             self._run(
-                lambda: _roll_forward_task(folder, path, target),
+                lambda: _roll_forward_task(source, path, target),
                 lambda done: self.restored.emit(*done),
                 self.tr("restore the backup and roll forward"),
             )
@@ -268,7 +267,7 @@ class RecoveryWork(QObject):
     ) -> None:
         backup, task = found
         self._is_starting = False
-        self.rolls_forward = backup is not None and backup.rolls_forward
+        self.rolls_forward = Path() if backup is None else backup.source
         this = self._round
         job = self.job = self._shell.jobs.start(task, self)
 
@@ -371,31 +370,41 @@ def _offers_task(path: Path) -> Task[Any]:
     return offers_task(path)
 
 
-def _backup_offer(folder: Path, database: Path) -> BackupOffer | None:
+def _backup_offer(database: Path, chosen: Path) -> BackupOffer | None:
     from engine.backups.point import AT_END, preview_task
+    from engine.ways_out import source_of
 
-    info = newest_backup(folder)
+    info = newest_backup(database, chosen)
     if info is None:
         return None
+    source = source_of(info)
     try:
-        reached = preview_task(folder, AT_END, [database]).run()
+        reached = preview_task(source, AT_END, [database]).run()
     except HoldfastError:
         # The kept log does not join the backup: the backup alone can still be restored.
         return BackupOffer(info.taken_at)
-    return BackupOffer(info.taken_at, True, reached.commits, reached.committed_at)
+    return BackupOffer(info.taken_at, source, reached.commits, reached.committed_at)
 
 
-def _roll_forward_task(folder: Path, database: Path, target: Path) -> Task[Any]:
+def _roll_forward_task(source: Path, database: Path, target: Path) -> Task[Any]:
     from engine.backups.point import AT_END, restore_point_task
 
-    return restore_point_task(folder, target, AT_END, [database])
+    return restore_point_task(source, target, AT_END, [database])
 
 
-def newest_backup(folder: Path) -> Any | None:
-    """The `BackupInfo` of the newest backup in a folder; None where there is none. For a worker."""
-    from engine.ways_out import newest_backup
+def newest_backup(database: Path, chosen: Path) -> Any | None:
+    """The `BackupInfo` of the newest backup, where the settings of the database, its memory or the person
+    (`chosen`) had some put; None where there is none. For a worker."""
+    from engine.ways_out import known_folders, newest_backup
 
-    return newest_backup(folder)
+    return newest_backup(database, known_folders(database, chosen))
+
+
+def folder_of_backups(database: Path, chosen: Path) -> Path:
+    """Where backups of it go: as its settings say, else as the person has `chosen`. For a worker."""
+    from engine.ways_out import folder_of_backups
+
+    return folder_of_backups(database, chosen)
 
 
 def _read_only_task(path: Path) -> Task[Any]:

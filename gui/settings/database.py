@@ -55,9 +55,7 @@ class DatabaseSettings(Card):
         super().__init__(self.tr("This database"), parent=parent)
         self.body.setSpacing(Space.M)
         self.hint.setText(
-            self.tr(
-                "kept in its reliability.toml; in force when it is opened the next time, for backups at once"
-            )
+            self.tr("kept in its reliability.toml; backups follow at once, the rest when it is opened next")
         )
         self._shell = shell
         self._session: EngineSession | None = None

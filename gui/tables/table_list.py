@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QLineEdit, QListWidget, QListWidgetItem, QWidget
 
 from engine.types import TableInfo
@@ -32,6 +32,7 @@ class TableList(QFrame):
         self._list = QListWidget()
         self._list.setProperty("flat", "true")
         self._list.setAccessibleName(self.tr("Tables"))
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentItemChanged.connect(self._choose)
         self.setLayout(
             column(row(self._title, None, self._count), self._search, self._list, margin=Space.M, gap=Space.S)
@@ -53,6 +54,8 @@ class TableList(QFrame):
     def _item(self, table: TableInfo) -> QListWidgetItem:
         item = QListWidgetItem(icon("tables"), table.name)
         item.setData(Qt.ItemDataRole.UserRole, table.name)
+        # No wider than the list, whatever the name: it is shortened there, and whole in the tool tip.
+        item.setSizeHint(QSize(1, self._list.fontMetrics().height() + Space.M))
         rows = formats.rows(table.rows)
         columns = ", ".join(column.name for column in table.columns)
         item.setToolTip(f"{table.name} · {rows}\n{columns}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.theme import Space
-from gui.widgets.basics import Item, column, label, row
+from gui.widgets.basics import ElidedLabel, Item, column, label, row
 
 
 class Card(QFrame):
@@ -23,12 +24,12 @@ class Card(QFrame):
         self.body: QVBoxLayout = column(gap=Space.S)
         self.head: QHBoxLayout = row(gap=Space.S)
         self.title = label(title, "strong")
-        self.hint = label(hint, "caption")
+        # What it says gives way to the buttons beside it; the card never asks for room because of it.
+        self.hint = ElidedLabel(hint, "caption", where=Qt.TextElideMode.ElideRight)
         outer = column(margin=margin, gap=Space.M)
         if title:
             self.head.addWidget(self.title)
-            self.head.addWidget(self.hint)
-            self.head.addStretch(1)
+            self.head.addWidget(self.hint, 1)
             outer.addLayout(self.head)
             self.setAccessibleName(title)
         outer.addLayout(self.body, 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 
 from gui.theme import Space, pixmap
 from gui.widgets.basics import column, label, row
 
-_TEXT_WIDTH = 440
+_TEXT_WIDTH, _LEAST_WIDTH = 440, 240
 
 
 class EmptyState(QWidget):
@@ -25,11 +26,10 @@ class EmptyState(QWidget):
         self._title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._text = label(text, "muted", wrap=True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-        self._text.setFixedWidth(_TEXT_WIDTH)
         self._text.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Minimum)
         self._make_room()
-        actions = row(None, *buttons, None)
-        middle = column(self._picture, self._title, self._text, Space.S, actions, gap=Space.S)
+        self._actions = row(None, *buttons, None)
+        middle = column(self._picture, self._title, self._text, Space.S, self._actions, gap=Space.S)
         middle.setAlignment(self._text, Qt.AlignmentFlag.AlignHCenter)
         whole = column(None, middle, None, margin=Space.XL)
         self.setLayout(whole)
@@ -40,11 +40,22 @@ class EmptyState(QWidget):
         self._text.setText(text)
         self._make_room()
 
+    def minimumSizeHint(self) -> QSize:
+        # The sentence takes more lines where there is less room.
+        width = max(_LEAST_WIDTH, self._actions.minimumSize().width()) + 2 * Space.XL
+        return QSize(width, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
     def _make_room(self) -> None:
+        width = min(_TEXT_WIDTH, max(_LEAST_WIDTH, self.width() - 2 * Space.XL))
+        self._text.setFixedWidth(width)
         # A layout that centres a label does not ask it how high it is at this width.
         self._text.ensurePolished()
         # One without words has no height of its own to tell.
-        self._text.setMinimumHeight(max(self._text.heightForWidth(_TEXT_WIDTH), 0))
+        self._text.setMinimumHeight(max(self._text.heightForWidth(width), 0))
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QFrame, QWidget
 
 from gui.theme import Space
-from gui.widgets.basics import Pill, column, label, row
+from gui.widgets.basics import ElidedLabel, Pill, column, label, row
 
 
 class PageHeader(QFrame):
@@ -15,7 +15,7 @@ class PageHeader(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "page")
         self._title = label(title, "title")
-        self._subtitle = label(subtitle, "muted")
+        self._subtitle = ElidedLabel(subtitle, "muted")
         self.state = Pill()
         self.state.hide()
         self._actions = row(gap=Space.S)

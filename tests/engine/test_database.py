@@ -389,6 +389,19 @@ def test_the_status_counts_what_was_done(database: Database) -> None:
     assert database.status().checkpoint.lsn > after.checkpoint.lsn
 
 
+def test_who_only_read_is_no_commit_whose_time_counts(database: Database) -> None:
+    with database.transaction() as txn:
+        txn.tree("t")[b"k"] = b"v"
+    before = database.status()
+    for isolation in Isolation:
+        for is_read_only in (True, False):
+            with database.transaction(isolation, read_only=is_read_only) as txn:
+                assert txn.tree("t")[b"k"] == b"v"
+    after = database.status()
+    assert after.latency["commit"].count == before.latency["commit"].count
+    assert after.transactions.written == before.transactions.written
+
+
 def test_the_status_counts_the_splits_of_pages(database: Database) -> None:
     before = database.status().splits
     with database.transaction() as txn:

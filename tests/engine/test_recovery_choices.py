@@ -98,7 +98,7 @@ def test_a_way_that_was_tried_in_vain_is_not_advised_again(crashed: Crash) -> No
 
 
 def test_a_backup_that_the_kept_log_brings_forward_says_how_far() -> None:
-    rolled = BackupOffer(1_700_000_000.0, rolls_forward=True, commits=7, reaches_at=1_700_000_500.0)
+    rolled = BackupOffer(1_700_000_000.0, source=Path("kept"), commits=7, reaches_at=1_700_000_500.0)
     ways = choices(None, None, (), backup=rolled)
     way = next(way for way in ways if way.kind is ChoiceKind.BACKUP)
     assert "roll forward" in way.title

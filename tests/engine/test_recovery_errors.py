@@ -12,7 +12,8 @@ from engine import errors
 from engine.backups.restore import restore_task
 from engine.catalogue import entries
 from engine.recovery.manager import RecoveryManager
-from tests.recovery_causes import CAUSES, PARTS, ROWS, Cause, Originals, PutRight, Through, whole
+from tests.recovery_causes import CAUSES, Cause, PutRight, Through
+from tests.recovery_originals import PARTS, ROWS, Originals, whole
 
 EXCEPTED = ("LOCK", "recovery.state", "recovery.blocks", "recoveries.jsonl", "audit.log")
 

@@ -11,7 +11,8 @@ import pytest
 import engine
 from engine import errors
 from engine.cli.__main__ import main
-from tests.recovery_causes import CAUSES, ROWS, Cause, Originals, PutRight, Through
+from tests.recovery_causes import CAUSES, Cause, PutRight, Through
+from tests.recovery_originals import ROWS, Originals
 
 ERROR = 3
 

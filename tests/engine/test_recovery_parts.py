@@ -88,6 +88,9 @@ def test_a_recovery_that_goes_on_never_reaches_the_limit_of_the_whole() -> None:
 
 def test_progress_reads_in_words() -> None:
     assert progress_text({"stage": "redo", "done": 5, "total": 10, "unit": "pages"}) == "5 of 10 pages"
+    large = {"stage": "reading", "done": 50 << 20, "total": 3 << 30, "unit": "bytes"}
+    assert progress_text(large) == "50 MiB of 3 GiB"
+    assert progress_text({"done": 2_000_000, "total": 0, "unit": "pages"}) == "2,000,000 pages"
     assert progress_text({"stage": "redo", "done": 0, "total": 0, "unit": ""}) == "redo"
 
 

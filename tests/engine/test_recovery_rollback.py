@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -20,57 +18,14 @@ import engine
 from engine import bridge, errors
 from engine.cli.__main__ import main
 from engine.config import Config
-from engine.recovery import fingerprint, resources, stages
+from engine.recovery import fingerprint, resources
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import StageStatus
 from engine.recovery.rollback import Action, ActionKind, Rollback
 from engine.types import DatabaseState, Outcome
+from tests.engine.recovery_faults import ROOT, assert_whole, crash_in, fail_in, hashes, state_of
 
 Crash = Callable[..., Path]
-ROOT = Path(engine.__file__).resolve().parent.parent
-
-# Who has it open, who did what, figures over time, and the account of recoveries: all else counts.
-EXCEPTED = ("LOCK", "audit.log", "history.db", "recovery.state", "recoveries.jsonl")
-
-
-def hashes(path: Path) -> dict[str, str]:
-    """Every file of a database by its content."""
-    return {
-        file.relative_to(path).as_posix(): hashlib.blake2b(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name not in EXCEPTED
-    }
-
-
-def assert_whole(path: Path, commits: int) -> None:
-    with engine.open(path, create=False) as db:
-        with db.transaction() as txn:
-            assert len(txn.tree("t")) == commits * 5
-            assert txn.tree("other")[b"last"] == b"commit"
-        report = db.check()
-        assert report.ok, report.problems
-
-
-def state_of(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((path / "recovery.state").read_text())
-    return value
-
-
-def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Let the stage `name` do its work, then fail."""
-    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
-    real = stages.STAGES[place]
-
-    def run(context: stages.RecoveryContext, job: bridge.Job) -> stages.Metrics:
-        real.run(context, job)
-        raise error
-
-    changed = list(stages.STAGES)
-    changed[place] = stages.Stage(
-        real.name, real.does, real.depends_on, real.critical, real.changes, run, real.idle_s
-    )
-    monkeypatch.setattr("engine.recovery.execution.STAGES", tuple(changed))
-
 
 # Rehearsals
 
@@ -146,26 +101,6 @@ def test_the_command_line_rehearses_and_carries_the_plan_out(
 
 
 # Failures and aborts
-
-
-@pytest.mark.parametrize("name", [stage.name for stage in stages.STAGES if stage.critical][1:-1])
-def test_a_failure_in_any_stage_leaves_every_byte_as_it_was(
-    crashed: Crash, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    path = crashed(commits=6)
-    before = hashes(path)
-    fail_in(monkeypatch, name, errors.IoError(operation="read", path="x"))
-    manager = RecoveryManager(path)
-    with pytest.raises(errors.HoldfastError) as caught:
-        manager.run()
-    assert -83 <= caught.value.code <= -70
-    assert hashes(path) == before
-    assert manager.report.rolled_back[-1] == "Lock Acquisition"
-    assert state_of(path)["status"] == "failed"
-    monkeypatch.undo()
-    manager.run()
-    manager.take_store().close()
-    assert_whole(path, 6)
 
 
 def test_a_failure_after_changes_names_the_stages_and_that_they_are_taken_back(
@@ -262,33 +197,6 @@ def test_a_rollback_that_fails_says_what_could_not_be_put_back(
 
 
 # Crashes of a recovery
-
-
-CRASHING = """
-    import os, sys
-    from engine.recovery import stages
-    from engine.recovery.manager import RecoveryManager
-
-    name = sys.argv[2]
-    place = next(place for place, stage in enumerate(stages.STAGES) if stage.name == name)
-    real = stages.STAGES[place]
-
-    def run(context, job):
-        real.run(context, job)
-        os._exit(9)
-
-    changed = list(stages.STAGES)
-    changed[place] = stages.Stage(real.name, real.does, real.depends_on, real.critical, real.changes, run)
-    import engine.recovery.execution
-    engine.recovery.execution.STAGES = tuple(changed)
-    RecoveryManager(sys.argv[1]).run()
-"""
-
-
-def crash_in(path: Path, stage: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(CRASHING), str(path), stage]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=False)
-    assert done.returncode == 9
 
 
 @pytest.mark.parametrize("name", ["Lock Acquisition", "Transaction Recovery", "Resource Cleanup"])

@@ -13,7 +13,14 @@ from engine.errors import HoldfastError
 from engine.recovery.choices import ChoiceKind, choices
 from engine.recovery.fallbacks import FallbackKind
 from engine.recovery.manager import RecoveryManager
-from engine.ways_out import copies, folder_of_backups, offers_task
+from engine.ways_out import (
+    copies,
+    folder_of_backups,
+    known_folders,
+    newest_backup,
+    offers_task,
+    source_of,
+)
 
 ERROR = 3
 
@@ -86,6 +93,38 @@ def test_the_backups_are_looked_for_where_the_settings_say(
     listed = json.loads(capsys.readouterr().out)["fallbacks"]
     (backup,) = (way for way in listed if way["kind"] == "backup")
     assert backup["figures"]["path"].startswith(str(folder))
+
+
+def test_the_backups_are_looked_for_where_they_were_put_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "harbour.holdfast"
+    with engine.open(path) as db:
+        info = db.backups.full_task(tmp_path / "by hand").run()
+    (way,) = copies(path)
+    assert way.figures["path"] == info.path
+
+
+def test_the_backup_of_another_database_in_the_same_folder_is_not_offered(tmp_path: Path) -> None:
+    path, folder = tmp_path / "harbour.holdfast", tmp_path / "kept"
+    with engine.open(path) as db:
+        own = db.backups.full_task(folder).run()
+    with engine.open(tmp_path / "other.holdfast") as db:
+        db.backups.full_task(folder).run()
+    newest = newest_backup(path, [folder])
+    assert newest is not None
+    assert newest.path == own.path
+    # The other's log would be applied to the other's backup: only the one may be restored from.
+    assert source_of(newest) == Path(own.path)
+    with engine.open(tmp_path / "new.holdfast"):
+        pass
+    assert newest_backup(tmp_path / "new.holdfast", [folder]) is None
+
+
+def test_a_folder_is_chosen_only_where_the_settings_name_none(ruined: Path, tmp_path: Path) -> None:
+    chosen, named = tmp_path / "chosen", tmp_path / "named"
+    assert folder_of_backups(ruined, chosen) == chosen
+    (ruined / "reliability.toml").write_text(f"backup_folder = {str(named)!r}\n", "utf-8")
+    assert folder_of_backups(ruined, chosen) == named
+    assert known_folders(ruined, chosen)[:2] == (named, chosen)
 
 
 def test_settings_that_cannot_be_read_leave_the_folder_beside_the_database(ruined: Path) -> None:

@@ -59,6 +59,7 @@ def test_the_files_are_copied_and_encrypted_before_anything_is_tried_and_come_ba
     until(lambda: bool(page.ways.cards) and not page.work.is_busy)
     assert page.foot.copy_first in page.foot.shown()
     page.foot.copy_first.click()
+    until(lambda: bool(page.findChildren(EmergencyDialog)))
     (dialog,) = page.findChildren(EmergencyDialog)
     chain, key = tmp_path / "chain", tmp_path / "stock.key"
     dialog.place.setText(str(chain))

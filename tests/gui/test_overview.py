@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.health.score import Component, Deduction, Part
 from engine.types import Event
-from gui.overview.events import EventsCard, words
+from gui.overview.events import _LOOK, _SENTENCES, EventsCard, words
 from gui.overview.health import HealthCard
 
 
@@ -38,6 +40,13 @@ from gui.overview.health import HealthCard
 )
 def test_events_are_sentences(event, text):
     assert words(event) == text
+
+
+def test_an_event_with_a_picture_of_its_own_is_told_in_words_and_the_picture_is_there(qapp):
+    drawings = {drawing.stem for drawing in (Path(__file__).parents[2] / "resources/icons").glob("*.svg")}
+    for kind, (drawing, _tone) in _LOOK.items():
+        assert kind in _SENTENCES, kind
+        assert drawing in drawings, kind
 
 
 def test_the_newest_event_is_on_top_and_the_list_does_not_grow_for_ever(qtbot, theme):

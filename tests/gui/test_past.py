@@ -260,7 +260,7 @@ def test_a_line_of_thousands_of_commits_never_blocks_the_interface(
         for _ in range(20):
             qtbot.keyClick(line, Qt.Key.Key_Right)
         for share in range(10):
-            line._drag(40 + share * 40)
+            line._drag(40 + share * line.width() / 20)
             qtbot.wait(1)
     assert line.current().kind in (StopKind.COMMIT, StopKind.COMMITS, StopKind.BACKUP)
 

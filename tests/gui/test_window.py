@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import shiboken6
@@ -18,6 +19,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+import engine
+from engine.config import Config
 from gui.about import AboutDialog
 from gui.actions import CommandPalette, match
 from gui.backups.restore_dialog import RestoreDialog
@@ -44,6 +47,35 @@ def test_every_button_that_can_be_seen_says_what_it_does(window):
         for button in page.findChildren(QAbstractButton):
             if button.isVisibleTo(page) and not button.objectName().startswith("qt_"):
                 assert button.text() or button.accessibleName() or button.toolTip(), (page, button.parent())
+
+
+def test_no_page_is_wider_than_the_smallest_window(window, until, tmp_path):
+    path = tmp_path / f"{'a database of a very long name ' * 3}.holdfast"
+    with engine.open(path):
+        pass
+    window.resize(window.minimumSize())
+    window.shell.open(path)
+    until(lambda: window.opening.session is not None)
+    schedule = window.pages["backups"].schedule
+    schedule.show_config(replace(Config(), backup_schedule="interval", backup_interval=4.5 * 86400))
+    for name, page in window.pages.items():
+        window.show_page(name)
+        until(page.isVisible)
+        assert page.minimumSizeHint().width() <= page.parentWidget().width(), name
+
+
+def test_a_narrow_window_has_icons_beside_its_pages_that_tell_their_words(window, until):
+    navigation = window.navigation
+    titles = {page.title for name, page in window.pages.items() if name != "welcome"}
+    window.resize(1400, 800)
+    until(lambda: {made.text() for made in navigation.findChildren(QPushButton)} == titles)
+    wide = navigation.width()
+    window.resize(window.minimumSize())
+    until(lambda: {made.toolTip() for made in navigation.findChildren(QPushButton)} == titles)
+    until(lambda: navigation.width() < wide / 2)
+    for made in navigation.findChildren(QPushButton):
+        assert not made.text()
+        assert made.accessibleName() == made.toolTip()
 
 
 def test_the_palette_does_what_is_chosen(qtbot, window):

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QUrl
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QLabel, QPushButton
 
+from engine import errors
 from gui.backups.restore_dialog import RestoreDialog
 from gui.main_window import MainWindow
 from gui.recovery.page import EVIDENCE, RecoveryPage
 from tests.gui.recovery.guide import Until, card, guide, shown
-from tests.recovery_causes import CAUSES, ROWS, Cause, Originals, PutRight, Through, whole
+from tests.recovery_causes import CAUSES, Cause, PutRight, Through
+from tests.recovery_originals import ROWS, Originals, whole
 
 WAITS = ("wait",)
 SHOWS = ("free_space", "show_path", "settings")
@@ -42,6 +44,16 @@ def meet(window: MainWindow, page: RecoveryPage, path: Path, cause: Cause, until
     else:
         page.start()
     until(lambda: page.work.trouble is not None and not page.work.is_busy and card(page) is not None)
+
+
+def assert_same_words(page: RecoveryPage, words: Any) -> None:
+    """The card has what the engine's class says of this code and these fields, as the command line does."""
+    assert page.work.trouble is not None
+    same = errors.from_kernel(words.code, dict(page.work.trouble.fields)).as_card()
+    assert (words.title, words.message, words.answers) == (same.title, same.message, same.answers)
+    seen = " ".join(part.text() for part in card(page).findChildren(QLabel))
+    for text in (same.title, str(same.code), same.message, same.answers.what_to_do):
+        assert text in seen, text
 
 
 def is_open(window: MainWindow) -> bool:
@@ -96,6 +108,7 @@ def test_it_reaches_the_guide_as_a_card_whose_button_helps(
         meet(window, page, path, cause, until)
         words = card(page).words
         assert words.code == cause.code, words.message
+        assert_same_words(page, words)
         details = dict(words.details)
         for name, is_right in cause.fields.items():
             assert name in details or not is_right(""), name

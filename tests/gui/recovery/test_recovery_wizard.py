@@ -15,8 +15,10 @@ import pytest
 
 import engine
 from engine import bridge, errors
+from engine.backups.backup import list_backups
 from engine.recovery import history, stages
 from engine.recovery.choices import ChoiceKind
+from gui.backups.emergency_dialogs import EmergencyDialog
 from gui.main_window import MainWindow
 from gui.recovery.page import EVIDENCE, FAILED, PROOF, QUIET, RUNNING, SAVED, RecoveryPage
 from tests.gui.recovery.guide import ROOT, WRITER, Until, card, fail_in, guide, hashes, is_idle, shown
@@ -72,11 +74,13 @@ def test_a_database_is_opened_now_and_recovered_in_the_background_which_cannot_b
 
 
 def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_filled_in(
-    window: MainWindow, page: RecoveryPage, tmp_path: Path, until: Until, crashed: Path
+    window: MainWindow, page: RecoveryPage, rolled: Path, until: Until
 ) -> None:
-    with engine.open(tmp_path / "other.holdfast") as database:
-        info = database.backups.full_task(window.preferences.backup_folder(crashed)).run()
-    guide(window, page, crashed, until)
+    (info,) = list_backups(window.preferences.backup_folder(rolled))
+    # What the log would add to it is gone.
+    for segment in (rolled / "wal").glob("*.wal"):
+        segment.unlink()
+    guide(window, page, rolled, until)
     page.show_ways()
     until(lambda: bool(page.ways.cards))
     assert ChoiceKind.BACKUP in [card.choice.kind for card in page.ways.cards]
@@ -86,8 +90,32 @@ def test_a_backup_is_offered_where_there_is_one_and_restored_through_the_dialog_
     until(lambda: any(type(w).__name__ == "RestoreDialog" for w in page.children()))
     dialog: Any = next(w for w in page.children() if type(w).__name__ == "RestoreDialog")
     assert str(dialog._source) == info.path
-    assert dialog.path() == tmp_path / "harbour restored.holdfast"
+    assert dialog.path() == rolled.with_name("rolled restored.holdfast")
     dialog.close()
+
+
+def test_a_backup_is_found_in_the_folder_that_the_settings_of_the_database_name(
+    window: MainWindow, page: RecoveryPage, rolled: Path, until: Until, tmp_path: Path
+) -> None:
+    named = tmp_path / "kept far away"
+    window.preferences.backup_folder(rolled).rename(named)
+    (rolled / "reliability.toml").write_text(f"backup_folder = {str(named)!r}\n", "utf-8")
+    (info,) = list_backups(named)
+    guide(window, page, rolled, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.BACKUP)
+    assert str(named) in page.foot.command.text()
+    page.remedies.restore()
+    until(lambda: any(type(w).__name__ == "RestoreDialog" for w in page.children()))
+    dialog: Any = next(w for w in page.children() if type(w).__name__ == "RestoreDialog")
+    assert str(dialog._source) == info.path
+    dialog.close()
+    page.foot.copy_first.click()
+    until(lambda: bool(page.findChildren(EmergencyDialog)))
+    (copies,) = page.findChildren(EmergencyDialog)
+    assert copies.path() == named
+    copies.close()
 
 
 @pytest.fixture

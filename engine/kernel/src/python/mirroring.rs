@@ -130,9 +130,12 @@ pub fn mirror_standing<'py>(py: Python<'py>, path: &str) -> PyResult<Option<Boun
     })))
 }
 
+/// A disk, and the lock that is held on it.
+type Held = (Option<Arc<dyn Disk>>, Option<LockFile>);
+
 /// The disk of a former primary, with its lock, where it can be reached. `DatabaseOpenElsewhere`
 /// where somebody works with it.
-fn reached(primary: Option<&str>, holder: &Holder) -> Result<(Option<Arc<dyn Disk>>, Option<LockFile>)> {
+fn reached(primary: Option<&str>, holder: &Holder) -> Result<Held> {
     let Some(path) = primary.map(Path::new) else { return Ok((None, None)) };
     let disk = disk_of(path);
     if !matches!(disk.exists(control::PATH), Ok(true)) {

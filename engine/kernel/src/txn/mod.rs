@@ -385,11 +385,12 @@ impl Transaction {
             return Err(error);
         }
         let _work = self.begin_work()?;
-        let _lap = self.shared.stats.lap(Timed::Commit);
         if !self.has_written() {
             self.shared.finish(&self.state, Status::Committed, &Counts::default());
             return Ok(self.shared.core.log.durable());
         }
+        // Who only read has nothing to wait for, and would make every figure of commits look better.
+        let _lap = self.shared.stats.lap(Timed::Commit);
         let ending = Ending { time: unix_micros(), deltas: &self.deltas, garbage: &self.garbage };
         let appended = self
             .append_ending(Op::Commit, &ending, Status::Committing)

@@ -126,7 +126,7 @@ impl Transaction {
         // waited for while they are, so that they need no place in the order of latches.
         let mut registry = shared.locks.try_registry()?;
         let mut roll = shared.txns.try_roll()?;
-        let lap = shared.stats.sampled_lap(Timed::Commit);
+        let lap = self.has_written().then(|| shared.stats.sampled_lap(Timed::Commit));
         let at = match self.has_written() {
             false => shared.core.log.durable(),
             true => match self.try_append_commit() {
