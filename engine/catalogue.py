@@ -116,6 +116,9 @@ def _fill(template: str, fields: Mapping[str, Any]) -> str:
         inside = part.group(1)
         return inside if all(name in given for name in _FIELD.findall(inside)) else ""
 
+    if "operation" in given:
+        # The kernel names what it did as its code does: "create_folder".
+        given["operation"] = given["operation"].replace("_", " ")
     chosen = _OPTIONAL.sub(optional, template)
     return _FIELD.sub(lambda match: given.get(match.group(1), _UNKNOWN), chosen).strip()
 

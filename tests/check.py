@@ -1,7 +1,8 @@
 """The one command before a commit: `python -m tests.check`, from the root of the repository.
 
-Runs every check, goes on after a failure, and ends with a table. `--fix` lets the formatters
-write; names of checks (`python -m tests.check ruff mypy`) run only those.
+Runs every check, goes on after a failure, and ends with a table and the names of what failed. The
+tools are those of the Python that runs it; Cargo is found where rustup puts it, too. `--fix` lets
+the formatters write; names of checks (`python -m tests.check ruff mypy`) run only those.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -82,13 +85,22 @@ def _run(check: Check) -> tuple[bool, float]:
     if check.needs_kernel and importlib.util.find_spec("engine._kernel") is None:
         print("the kernel is not built: run maturin develop --release")
         return False, 0.0
-    env = {"QT_QPA_PLATFORM": "offscreen", **os.environ}
+    env = {"QT_QPA_PLATFORM": "offscreen", **os.environ, "PATH": _tools()}
     try:
-        status = subprocess.run(check.command, cwd=check.directory, env=env, check=False).returncode
+        program = shutil.which(check.command[0], path=env["PATH"]) or check.command[0]
+        command = (program, *check.command[1:])
+        status = subprocess.run(command, cwd=check.directory, env=env, check=False).returncode
     except FileNotFoundError:
         print(f"{check.command[0]} is not installed")
         status = 127
     return status == 0, time.monotonic() - started
+
+
+def _tools() -> str:
+    """Where programs are looked for: beside this Python, wherever the system says, where Rust lies."""
+    cargo_home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
+    places = (str(Path(sys.executable).parent), os.environ.get("PATH", ""), str(cargo_home / "bin"))
+    return os.pathsep.join(place for place in places if place)
 
 
 def _print_table(results: Sequence[tuple[Check, bool, float]]) -> None:
@@ -97,6 +109,9 @@ def _print_table(results: Sequence[tuple[Check, bool, float]]) -> None:
         table.add_row(check.name, "[green]passed" if passed else "[red]failed", f"{seconds:.1f}")
     print()
     Console().print(table)
+    if failed := [check.name for check, passed, _ in results if not passed]:
+        again = " ".join(shlex.quote(name) for name in failed)
+        print(f"Failed: {', '.join(failed)}. Again, these only: python -m tests.check {again}")
 
 
 if __name__ == "__main__":

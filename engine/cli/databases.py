@@ -205,7 +205,7 @@ def _info_lines(found: DatabaseInfo, value: dict[str, Any]) -> list[str]:
             "Path": found.path,
             "State": words[found.state],
             "Pages": f"{found.pages} of {format_size(found.page_size)}",
-            "Log": f"{format_size(found.wal_bytes)} in {found.wal_segments} segments",
+            "Log": f"{format_size(found.wal_bytes)}, segments: {found.wal_segments}",
             "Checkpoint": f"LSN {found.checkpoint_lsn}" + (f", {at:%Y-%m-%d %H:%M:%S}" if at else ""),
         }
     )

@@ -35,14 +35,15 @@ def open_existing(path: str, out: Output) -> Database:
         out.note(
             f"The database had not been closed. It was opened after {report.redo['opened_after_s']:.2f} s "
             "and is recovered while this command runs, which cannot be taken back: "
-            f"{report.redo['pages_left']} pages to redo, {report.undo['transactions_left']} unfinished "
-            "transactions to undo."
+            f"pages to redo: {report.redo['pages_left']:,}, unfinished transactions to undo: "
+            f"{report.undo['transactions_left']:,}."
         )
     elif report is not None:
         undone = len(report.analysis.get("losers", ()))
         out.note(
             f"The database had not been closed. It was recovered in {report.seconds:.2f} s: "
-            f"{report.redo.get('applied', 0)} changes applied again, {undone} unfinished transactions undone."
+            f"changes applied again: {report.redo.get('applied', 0):,}, unfinished transactions undone: "
+            f"{undone:,}."
         )
     return database
 

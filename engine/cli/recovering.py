@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from engine.cli.opening import add_verb
 from engine.cli.output import ERROR, FINE, Output, columns
 from engine.database import directory_of, inspect
-from engine.errors import HoldfastError, InvalidArgument
+from engine.errors import Cancelled, DatabaseLocked, HoldfastError, InvalidArgument
 from engine.recovery import history
 from engine.recovery.fallbacks import Fallback, FallbackKind, salvage_task
 from engine.recovery.manager import RecoveryManager
@@ -86,10 +87,12 @@ def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) 
         out.result({**manager.report.to_json(), "error": error.to_dict()}, _stage_lines(manager.report))
         if not out.as_json:
             out.card(error)
-            for way in copies(manager.path, args.backups):
+            # Nothing is damaged where somebody else has the database, or the person stopped it.
+            ways = () if isinstance(error, DatabaseLocked | Cancelled) else copies(manager.path, args.backups)
+            for way in ways:
                 out.note("\n".join(_way_lines(way)))
         return ERROR
-    out.result(report.to_json(), _report_lines(report))
+    out.result(report.to_json(), _report_lines(report, manager.path))
     for warning in report.warnings:
         out.note(f"Warning: {warning}")
     return FINE
@@ -168,16 +171,16 @@ def _speed(bytes_per_s: Any) -> str:
     return f"{format_size(float(bytes_per_s))}/s" if bytes_per_s else "-"
 
 
-def _report_lines(report: RecoveryReport) -> list[str]:
+def _report_lines(report: RecoveryReport, path: Path) -> list[str]:
     analysis, redo, undo = report.analysis, report.redo, report.undo
     lines = [f"- {indicator.title}: {indicator.detail}" for indicator in report.indicators]
     lines += ["", *_stage_lines(report), ""]
     lines += [
         f"Analysis: {analysis['records']:,} entries, {format_size(analysis['bytes'])} of log; "
         f"{analysis['committed']:,} transactions had been committed, {len(analysis['losers'])} had not.",
-        f"Redo: {redo['applied']:,} changes of {redo['records']:,} entries applied again "
-        f"to {redo['pages']:,} pages.",
-        f"Undo: {undo['records']:,} changes of {undo['transactions']} unfinished transactions taken back.",
+        f"Redo: {redo['records']:,} entries looked at; changes applied again: {redo['applied']:,}, "
+        f"pages: {redo['pages']:,}.",
+        f"Undo: changes taken back: {undo['records']:,}, unfinished transactions: {undo['transactions']:,}.",
         f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s: "
         f"{_speed(report.log_bytes_per_s)} of log, {format_size(report.memory_bytes)} of memory, "
         f"{report.processor_seconds:.2f} s of processor time. "
@@ -186,7 +189,7 @@ def _report_lines(report: RecoveryReport) -> list[str]:
     lines += [f"Lost: {loss['detail']}" for loss in report.lost]
     if report.rehearsal:
         lines += ["", "This was a rehearsal: the database is as it was. To do just this:"]
-        lines += [f"  holdfast recover PATH --plan-hash {report.plan_hash}"]
+        lines += [f"  holdfast recover {shlex.quote(str(path))} --plan-hash {report.plan_hash}"]
     return lines
 
 

@@ -74,8 +74,8 @@ def verify_pages(args: argparse.Namespace, out: Output) -> int:
     verdict = out.follow(task)
     rows = [(page, what.value) for page, what in verdict.damaged]
     lines = [
-        f"{verdict.pages} pages: {verdict.whole} whole, {verdict.zeroed} never written or lost, "
-        f"{verdict.damaged_in_all} damaged.",
+        f"{verdict.pages} pages: {verdict.whole} whole, {verdict.zeroed} with zeros only (never written, "
+        f"or lost), {verdict.damaged_in_all} damaged.",
         *columns(rows, ("page", "what")),
     ]
     value = {"ok": verdict.ok, **asdict(verdict), "damaged": [{"page": p, "what": w} for p, w in rows]}

@@ -85,7 +85,7 @@ class AdviceStep(QWidget):
             Field(tr("Takes"), lambda line: _takes(line[1]), True),
         )
         self.model = RecordModel(fields, lambda line: (line[0].id, line[1].source), limit=2000, parent=self)
-        self.view = RecordView(self.model, self.tr("Sources, best first"), (230, 130, 250, 200))
+        self.view = RecordView(self.model, self.tr("Sources, best first"), (190, 190, 230, 200))
         self.view.record_chosen.connect(self._show_line)
         self._words = label("", "", wrap=True)
         self._words.setMinimumHeight(38)

@@ -73,8 +73,8 @@ class EntriesModel(QAbstractTableModel):
 _WIDTHS = {
     EntriesModel.LSN: 100,
     EntriesModel.TXN: 96,
-    EntriesModel.OPERATION: 128,
-    EntriesModel.SIZE: 70,
+    EntriesModel.OPERATION: 138,
+    EntriesModel.SIZE: 64,
 }
 
 

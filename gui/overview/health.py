@@ -138,5 +138,6 @@ class _Reason(QWidget):
         self._button.setVisible(bool(label_of))
         tone = Tone.BAD if deduction.points >= 20 else Tone.WARN
         self._cost.show_state(f"−{deduction.points:.0f}", tone)
-        self._what.setText(deduction.reason)
+        # A figure and its sign stay on one line.
+        self._what.setText(deduction.reason.replace(" %", "\u00a0%"))
         self._fix.setText(deduction.fix)

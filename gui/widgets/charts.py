@@ -19,6 +19,10 @@ KEPT_SECONDS = 15 * 60
 _CAPACITY = KEPT_SECONDS * 10
 
 
+_LEAST_TOP = 4.0
+"""What is drawn comes in whole units: on a lower scale marks of the axis would have the same words."""
+
+
 @dataclass(slots=True)
 class _Series:
     name: str
@@ -116,7 +120,7 @@ class TimeLine(pg.PlotWidget):
         self.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setXRange(-window_s, 0, padding=0)
-        self.setYRange(0, 1, padding=0.02)
+        self.setYRange(0, _LEAST_TOP, padding=0.02)
         self._left.setWidth(68)
         self._left.setStyle(hideOverlappingLabels=8)
         self.getPlotItem().layout.setContentsMargins(0, 6, 22, 0)
@@ -182,7 +186,7 @@ class TimeLine(pg.PlotWidget):
             series.curve.setData(at[first:] - now, value[first:])
             if series.used > first:
                 top = max(top, float(value[first:].max()))
-        self.setYRange(0, top * 1.15 if top > 0 else 1, padding=0)
+        self.setYRange(0, max(top * 1.15, _LEAST_TOP), padding=0)
         before = -self._window_s
         for marked_at, line in self._marks:
             place = marked_at - now

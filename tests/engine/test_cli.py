@@ -197,6 +197,16 @@ def test_a_database_that_is_open_elsewhere_is_told_with_its_holder(path: Path) -
     assert str(os.getpid()) in error["message"]
 
 
+def test_a_recovery_of_a_database_in_use_offers_no_way_out_of_damage(path: Path, tmp_path: Path) -> None:
+    holdfast("backup", path, tmp_path / "shop backups")
+    with engine.open(path):
+        out, err = holdfast("recover", path, "--backups", tmp_path / "shop backups", status=3)
+    assert "DatabaseLocked" in err
+    assert "failed" in out
+    assert "Restore" not in err
+    assert "damaged" not in err
+
+
 def test_a_damaged_control_file_gives_a_card(path: Path) -> None:
     (path / "control").write_bytes(b"\xa5" * (path / "control").stat().st_size)
     assert answer("info", path)["state"] == "damaged"

@@ -181,3 +181,9 @@ def test_the_suggestion_of_the_case_wins_over_the_general_one() -> None:
 )
 def test_fields_read_as_words(value: object, text: str) -> None:
     assert field_text(value) == text
+
+
+def test_a_message_says_in_words_what_could_not_be_done():
+    error = errors.IoError(operation="create_folder", path="/data", os_error="no room")
+    assert "create folder /data" in error.message
+    assert error.fields["operation"] == "create_folder", "programs read it as it is"

@@ -180,3 +180,23 @@ def test_the_name_of_a_mark_is_left_out_where_it_would_cross_the_mark_before(qtb
         chart.mark(1000 - seconds_ago, "checkpoint")
     chart.refresh(1000)
     assert [line.label.isVisible() for _, line in chart._marks] == [True, False, True]
+
+
+def test_marks_of_an_axis_differ_in_words_however_small_the_figures_are(qtbot, theme):
+    chart = TimeLine(lambda value: f"{value:,.0f}", 120)
+    qtbot.addWidget(chart)
+    chart.add_series("commits")
+    chart.resize(600, 300)
+    chart.show()
+    qtbot.waitExposed(chart)
+    chart.add(0, 1000.0, 0.4)
+    chart.refresh(1000.0)
+    axis = chart.getAxis("left")
+    low, high = chart.viewRange()[1]
+    told = [
+        words
+        for spacing, values in axis.tickValues(low, high, 260)
+        for words in axis.tickStrings(values, 1.0, spacing)
+    ]
+    assert len(told) > 1
+    assert len(set(told)) == len(told)
