@@ -62,6 +62,8 @@ _REMEMBERED = 10
 """Recoveries before this one that count."""
 _TELLING_SHARE = 0.03
 """So much of the log has to have been read before it tells how unfinished work grows."""
+_WAITS = ("double-write",)
+"""What the kernel tells of while it mostly waits for the medium, between two passes."""
 _MOST_SLOWNESS = 10.0
 """A pass that took longer than so many times the usual says something about that day only."""
 
@@ -160,6 +162,8 @@ class Estimator:
         self._unfinished = 0
         self._grown_from = (0.0, 0)
         """Bytes of log and unfinished changes, where such work last ended."""
+        self._heard_at: float | None = None
+        self._waited_s = 0.0
         self._usual_s = 0.0
         """How long what was done until now takes at the usual rates."""
 
@@ -169,6 +173,7 @@ class Estimator:
         `stage` counts from 1; `progress` is the kernel's: `stage`, `done`, `total`, `unfinished`.
         """
         name = self._name(stage, progress)
+        now = self._without_waits(now, str(progress.get("stage") or ""))
         if not name:
             return None
         self._learn(name, progress)
@@ -190,6 +195,13 @@ class Estimator:
             here = slowness * self._seconds(name, total - done)
         later = _PASSES[_PASSES.index(name) + 1 :]
         return here + slowness * sum(self._seconds(after, self.work.of(after)) for after in later)
+
+    def _without_waits(self, now: float, told: str) -> float:
+        """The clock without waits for the medium between passes, which tell of the speed of none."""
+        if told in _WAITS and self._heard_at is not None:
+            self._waited_s += now - self._heard_at
+        self._heard_at = now
+        return now - self._waited_s
 
     def _begin(self, name: str, now: float, done: float) -> None:
         if not self._pass:

@@ -2,8 +2,8 @@
 
 `tests/data/recovery_runs.json` holds real recoveries, a sample each 0.1 s, as
 `python -m tests.crash.recording` makes them: most of redo; a large log of which little is redone; a long
-undo; some of all. On two processors that a dozen other programs wanted: once with precedence over those
-(played slower too), once beside them.
+undo; some of all. On two processors: once with nothing beside ("quiet", played slower too); and where a
+dozen other programs wanted them, once with precedence over those (played slower too), once beside them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from engine.recovery.estimate import MB, USUAL_RATES, Estimator, Work, learned
 RUNS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "recovery_runs.json").read_text("utf-8")
 )
-PLAYED = [(run, 1.0) for run in RUNS] + [(run, 1.5) for run in RUNS if "precedence" in run["name"]]
+# Of shorter ones nothing is said but that they are short.
+SHORT_S = 0.5
+JUDGED = [run for run in RUNS if run["seconds"] >= SHORT_S]
+PLAYED = [(run, 1.0) for run in JUDGED] + [(run, 1.5) for run in JUDGED if "beside" not in run["name"]]
 # Which progress comes after analysis has told how much there is to do.
 AFTER_ANALYSIS = ("redo", "undo")
 
@@ -54,6 +57,29 @@ def test_the_time_left_is_right_within_a_factor_of_two(
     seconds = run["seconds"] * slower
     at, left = next((at, left) for at, left in played(run, slower) if at >= share * seconds)
     assert 0.5 <= left / (seconds - at) <= 2.0
+
+
+@pytest.mark.parametrize(
+    "run", [run for run in RUNS if run["seconds"] < SHORT_S], ids=lambda run: run["name"]
+)
+def test_a_recovery_that_is_over_in_no_time_is_never_said_to_take_a_second(run: dict[str, Any]) -> None:
+    told = [left for _, left in played(run)]
+    assert told
+    assert max(told) < 1.0
+
+
+def test_a_wait_for_the_medium_between_two_passes_says_nothing_of_their_speed() -> None:
+    left = []
+    for wait_s in (0.1, 0.4):
+        estimator = Estimator(Work(400 * MB, 100 * MB))
+        at = {"total": 400 * MB, "done": 400 * MB, "unit": "bytes", "stage": "log validation"}
+        estimator.remaining_s(0.5, 6, at)
+        estimator.remaining_s(
+            0.5 + wait_s, 7, {"stage": "double-write", "done": 64, "total": 0, "unit": "pages"}
+        )
+        left.append(estimator.remaining_s(0.6 + wait_s, 7, {"stage": "redo", "done": 0, "total": 800}))
+    assert left[0] is not None
+    assert left[0] == pytest.approx(left[1])
 
 
 def test_nothing_is_told_before_the_log_is_read() -> None:
