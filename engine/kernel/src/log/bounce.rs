@@ -13,14 +13,17 @@ pub(super) const BLOCK: usize = 1 << 20;
 const WHOLE: u64 = ALIGNMENT as u64;
 
 /// Writes what `pieces`, one after the other, hold of `from..to`; `from` lies at `offset` of the file.
+/// False where there is no memory for that, with nothing written: a failed write would fail the log.
 pub(super) fn write(
     file: &dyn File,
     pieces: &[Piece],
     (from, to): (u64, u64),
     offset: u64,
-) -> Result<()> {
+) -> Result<bool> {
     let mut buffer = AlignedBuffer::default();
-    buffer.begin(BLOCK, BLOCK);
+    if buffer.begin(BLOCK, BLOCK).is_err() {
+        return Ok(false);
+    }
     let mut at = offset;
     for piece in pieces {
         let mut bytes = piece.within(from, to);
@@ -33,13 +36,14 @@ pub(super) fn write(
             if buffer.bytes().len() == wanted {
                 file.write_past_cache(buffer.bytes(), at)?;
                 at += wanted as u64;
-                buffer.begin(BLOCK, BLOCK);
+                buffer.begin(BLOCK, BLOCK)?;
             }
         }
     }
     let (blocks, rest) = buffer.bytes().split_at(buffer.bytes().len() / ALIGNMENT * ALIGNMENT);
     file.write_past_cache(blocks, at)?;
-    file.write_at(rest, at + blocks.len() as u64)
+    file.write_at(rest, at + blocks.len() as u64)?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -64,7 +68,7 @@ mod tests {
             [(1000, end, 512), (1003, end - 9, 4096), (1010, 1011, 8191), (1500, 1500 + (2 << 20), 1)]
         {
             let file = MemoryDisk::new(1).open("file", OpenMode::Create).unwrap();
-            write(&*file, &pieces, (from, to), offset).unwrap();
+            assert!(write(&*file, &pieces, (from, to), offset).unwrap());
             let mut found = vec![0; (offset + to - from) as usize];
             assert_eq!(file.read_at(&mut found, 0).unwrap(), found.len());
             assert!(found[..offset as usize].iter().all(|&byte| byte == 0));

@@ -273,8 +273,8 @@ impl Core {
 fn write_part(io: &mut Io, target: &Target, group: &Group) -> Result<()> {
     let (from, to) = (group.from.max(target.start), group.to.min(target.limit));
     io.dirty = true;
-    if group.is_bulk {
-        return bounce::write(&*io.file, &group.pieces, (from, to), target.offset(from));
+    if group.is_bulk && bounce::write(&*io.file, &group.pieces, (from, to), target.offset(from))? {
+        return Ok(());
     }
     for piece in &group.pieces {
         let part = piece.within(from, to);
