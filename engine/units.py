@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them: "64 MiB", "30 s"."""
+"""Sizes, durations and counts as people write them: "64 MiB", "30 s", "1 page"."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def format_duration(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{whole} s"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many things: "1 page", "1,200 pages". `many` is `one` with an s, unless it is given.
+
+    A verb that follows goes along: `counted(n, "page was", "pages were")`.
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _parse(text: str, units: dict[str, float] | dict[str, int], default: str) -> float:

@@ -50,6 +50,7 @@ from engine.errors import (
 from engine.files import sync_directory, write_atomically
 from engine.integrity.checksums import Verdict, verify_block, verify_stream
 from engine.tasks import Task
+from engine.units import counted
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -210,7 +211,7 @@ class _Taking:
             os.close(descriptor)
         if file.unreadable:
             lost = sum(length for _, length in file.unreadable)
-            self._missing.append(f"{lost:,} bytes of {name} could not be read.")
+            self._missing.append(f"{counted(lost, 'byte')} of {name} could not be read.")
         try:
             has_changed = _stamp(source) != before
         except OSError:
@@ -257,7 +258,9 @@ class _Taking:
         pages = tuple(page for page, _ in verdict.damaged[:_MOST_NAMED])
         if verdict.damaged_in_all == 1:
             return pages, (f"Page {pages[0]} is damaged.",)
-        return pages, (f"{verdict.damaged_in_all:,} pages are damaged, page {pages[0]} the first.",)
+        return pages, (
+            f"{counted(verdict.damaged_in_all, 'page is', 'pages are')} damaged, page {pages[0]} the first.",
+        )
 
     def _followed(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         for part in parts:

@@ -34,6 +34,7 @@ from engine.errors import (
 from engine.files import scratch_folder
 from engine.tasks import Task
 from engine.types import BackupInfo, ProofStep
+from engine.units import counted
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -200,7 +201,7 @@ def _compare(path: Path, counted: RowCounts, wanted: RowCounts, whose: str) -> N
 
 
 def _rows(count: int | None) -> str:
-    return "none of that name" if count is None else f"{count:,} rows"
+    return "none of that name" if count is None else counted(count, "row")
 
 
 def _noted(path: Path) -> RowCounts | None:

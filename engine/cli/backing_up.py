@@ -18,7 +18,7 @@ from engine.cli.pointing import add_point_arguments, point_of, reached_lines, re
 from engine.database import directory_of
 from engine.errors import BackupDamaged, InvalidArgument, RehearsalFailed
 from engine.types import BackupInfo
-from engine.units import format_size
+from engine.units import counted, format_size
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -74,7 +74,9 @@ def backup(args: argparse.Namespace, out: Output) -> int:
         info = out.follow(task(args.target, bytes_per_second=args.bytes_per_second, key=key))
     lines = [f"{_described(info)}, checked against its manifest.", info.path]
     if info.resumed_pages:
-        lines.append(f"{info.resumed_pages:,} pages were there from an attempt that was cut off.")
+        lines.append(
+            f"{counted(info.resumed_pages, 'page was', 'pages were')} there from an attempt that was cut off."
+        )
     out.result({"backup": asdict(info)}, lines)
     return FINE
 
@@ -88,7 +90,7 @@ def _emergency(args: argparse.Namespace, out: Output) -> int:
     out.result(
         {"emergency": asdict(found), "complete": not found.missing},
         [
-            f"Emergency backup of {len(found.files):,} files ({format_size(found.bytes)}), {how}.",
+            f"Emergency backup of {counted(len(found.files), 'file')} ({format_size(found.bytes)}), {how}.",
             *(found.missing or ("Everything could be read.",)),
             found.path,
         ],
@@ -101,7 +103,8 @@ def verify(args: argparse.Namespace, out: Output) -> int:
     try:
         if is_emergency(args.target):
             found = out.follow(verify_emergency_task(args.target, key_from(args)))
-            lines = [f"Its {len(found.files):,} files are as they were written.", *found.missing]
+            whole = counted(len(found.files), "file of it is as it was", "files of it are as they were")
+            lines = [f"{whole} written.", *found.missing]
             out.result({"ok": True, "emergency": asdict(found), "complete": not found.missing}, lines)
             return FINE
         if args.restore:
@@ -133,8 +136,10 @@ def _rehearsed(found: Rehearsal, out: Output) -> int:
     }
     places = len(found.counted.tables) + len(found.counted.trees)
     lines = [
-        f"{found.path} was restored into a scratch folder, opened and checked: {found.pages:,} pages.",
-        f"It holds {found.counted.total:,} rows in {places} tables and trees"
+        f"{found.path} was restored into a scratch folder, opened and checked: "
+        f"{counted(found.pages, 'page')}.",
+        f"It holds {counted(found.counted.total, 'row')} in "
+        f"{counted(places, 'table or tree', 'tables and trees')}"
         + (", as noted when it was taken." if found.is_compared else "."),
     ]
     if found.noted is None:
@@ -171,7 +176,7 @@ def restore(args: argparse.Namespace, out: Output) -> int:
         "recovery": result.recovery.to_json(),
     }
     lines = [
-        f"Restored {result.pages:,} pages ({format_size(result.bytes)}) from {result.source}.",
+        f"Restored {counted(result.pages, 'page')} ({format_size(result.bytes)}) from {result.source}.",
         *lines,
         f"{result.path} is in the state that was committed at LSN {result.end_lsn}, and was checked in full.",
     ]
@@ -207,4 +212,4 @@ def _restore_emergency(args: argparse.Namespace, out: Output) -> int:
 
 def _described(info: BackupInfo) -> str:
     kind = f"Increment to {info.parent}" if info.parent else "Backup"
-    return f"{kind} of {info.pages:,} pages ({format_size(info.bytes)}) up to LSN {info.end_lsn}"
+    return f"{kind} of {counted(info.pages, 'page')} ({format_size(info.bytes)}) up to LSN {info.end_lsn}"

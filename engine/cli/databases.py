@@ -17,7 +17,7 @@ from engine.errors import ConfigInvalid, DatabaseExists, HoldfastError, InvalidA
 from engine.integrity.plan import advise_task
 from engine.recovery.report import indicator_json
 from engine.types import CheckReport, DatabaseInfo, DatabaseState, TableInfo
-from engine.units import format_duration, format_size
+from engine.units import counted, format_duration, format_size
 
 _SHOWN_PROBLEMS = 20
 
@@ -136,7 +136,7 @@ def checkpoint(args: argparse.Namespace, out: Output) -> int:
     out.result(
         {"checkpoint": asdict(made)},
         [
-            f"Checkpoint at LSN {made.lsn}: {made.last_pages} pages written in "
+            f"Checkpoint at LSN {made.lsn}: {counted(made.last_pages, 'page')} written in "
             f"{format_duration(made.last_duration_s)}."
         ],
     )
@@ -229,7 +229,8 @@ def _columns_text(table: TableInfo) -> str:
 
 def _check_lines(report: CheckReport, most: int | None) -> list[str]:
     rate = report.bytes / report.seconds if report.seconds else 0.0
-    read = f"{report.pages} pages, {report.records} records in {format_duration(report.seconds)}"
+    pages, records = counted(report.pages, "page"), counted(report.records, "record")
+    read = f"{pages}, {records} in {format_duration(report.seconds)}"
     if report.ok:
         lost = f"Pages that nothing leads to: {report.lost:,}. holdfast repair gives them back."
         return [
@@ -240,7 +241,7 @@ def _check_lines(report: CheckReport, most: int | None) -> list[str]:
     rows = [(p.code, "" if p.page is None else p.page, p.tree or "", p.detail) for p in found[:most]]
     more = len(found) - len(rows)
     return [
-        f"{len(found)} problem{'s' if len(found) != 1 else ''} found in {read}.",
+        f"{counted(len(found), 'problem')} found in {read}.",
         *columns(rows, ("code", "page", "tree", "detail")),
         *([f"And {more} more: --detailed lists them."] if more else []),
     ]

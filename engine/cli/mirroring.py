@@ -20,7 +20,7 @@ from engine.mirrors.outlook import Proof, known_mirrors, verify_task
 from engine.mirrors.register import Heir, heirs
 from engine.tasks import Task
 from engine.types import MirrorOutlook
-from engine.units import format_size
+from engine.units import counted, format_size
 
 ACTIONS = (
     *("status", "add", "remove", "verify", "mend", "fail-over", "fail-back"),
@@ -132,7 +132,7 @@ def _words(seen: MirrorOutlook) -> str:
     if seen.lost_bytes is None:
         lack = "what it lacks cannot be told: the database cannot be read"
     elif seen.lost_bytes:
-        lack = f"it lacks {seen.lost_commits:,} commits, {format_size(seen.lost_bytes)} of log"
+        lack = f"it lacks {counted(seen.lost_commits or 0, 'commit')}, {format_size(seen.lost_bytes)} of log"
     else:
         lack = "it has everything"
     until = ""
@@ -165,7 +165,7 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
 
 def _verify(args: argparse.Namespace, out: Output) -> int:
     proof: Proof = out.follow(verify_task(args.mirror, args.scratch))
-    lines = [f"{proof.path} was recovered beside itself and checked: {proof.pages:,} pages."]
+    lines = [f"{proof.path} was recovered beside itself and checked: {counted(proof.pages, 'page')}."]
     lines += proof.problems or ("It is whole, and could take over.",)
     out.result({"ok": proof.ok, "proof": {**asdict(proof), "path": str(proof.path)}}, lines)
     return FINE if proof.ok else PROBLEMS
@@ -177,7 +177,11 @@ def _mend(args: argparse.Namespace, out: Output) -> int:
         out.follow(database.mirrors.level_task(args.mirror))
         mended = out.follow(database.mirrors.mend_task(args.mirror))
         info = database.mirrors.find(args.mirror)
-    words = [f"{mended:,} damaged pages were replaced." if mended else "Every page of it is whole."]
+    words = [
+        f"{counted(mended, 'damaged page was', 'damaged pages were')} replaced."
+        if mended
+        else "Every page of it is whole."
+    ]
     if info.log_mended:
         words.append(f"{format_size(info.log_mended)} of its log were damaged, and were replaced.")
     if info.copies:

@@ -28,6 +28,7 @@ from engine.cli.picking import add_key_argument, add_rows_argument, key_bytes, w
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
 from engine.database import Database
 from engine.errors import InvalidArgument
+from engine.units import counted
 
 _SHOWN = 40
 
@@ -102,7 +103,9 @@ def _line_words(line: TimeLine) -> list[str]:
     for before, after in zip(line.stretches, line.stretches[1:], strict=False):
         rows.append((_moment(before.ended_at), before.end_lsn, f"gap up to LSN {after.from_lsn}"))
     reachable = sum(bin_.commits for bin_ in line.bins if bin_.is_reachable)
-    words = f"{reachable:,} commits can be restored to" if reachable else "No commit can be restored to"
+    words = (
+        f"{counted(reachable, 'commit')} can be restored to" if reachable else "No commit can be restored to"
+    )
     hint = "" if line.backups else ": there is no backup before them"
     rows.sort(key=lambda row: row[1])
     listed = columns(rows, ("when", "LSN", "what"))

@@ -15,7 +15,7 @@ from engine.backups.point import (
     at_time,
     at_transaction,
 )
-from engine.units import format_size
+from engine.units import counted, format_size
 
 
 def add_point_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -66,6 +66,7 @@ def reached_lines(reached: Reached) -> list[str]:
     end = ", where the log that is kept ends" if reached.is_end else ""
     return [
         f"The backup {reached.backup.name} ends at LSN {reached.backup_lsn}.",
-        f"{reached.commits:,} commits in {format_size(reached.log_bytes)} of log follow it, "
+        f"{counted(reached.commits, 'commit')} in {format_size(reached.log_bytes)} of log "
+        f"{'follows' if reached.commits == 1 else 'follow'} it, "
         f"up to LSN {reached.lsn}{end}.",
     ]

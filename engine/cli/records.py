@@ -10,7 +10,7 @@ from typing import Any
 from engine.cli.opening import add_verb, count_argument, open_existing, open_for_reading
 from engine.cli.output import FINE, PROBLEMS, Output, columns
 from engine.errors import HoldfastError, InvalidArgument, from_exception
-from engine.units import parse_size
+from engine.units import counted, parse_size
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -122,7 +122,7 @@ def scan(args: argparse.Namespace, out: Output) -> int:
     ]
     out.result({"records": shown, "more": is_more}, lines)
     if is_more:
-        out.note(f"There are more than {args.limit} records.")
+        out.note(f"There are more than {counted(args.limit, 'record')}.")
     return FINE
 
 

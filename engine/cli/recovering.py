@@ -18,7 +18,7 @@ from engine.recovery.fallbacks import Fallback, FallbackKind, salvage_task
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.report import RecoveryPlan, RecoveryReport
 from engine.types import DatabaseState
-from engine.units import format_size
+from engine.units import counted, format_size
 from engine.ways_out import copies, offers_task
 
 
@@ -176,10 +176,11 @@ def _report_lines(report: RecoveryReport, path: Path) -> list[str]:
     lines = [f"- {indicator.title}: {indicator.detail}" for indicator in report.indicators]
     lines += ["", *_stage_lines(report), ""]
     lines += [
-        f"Analysis: {analysis['records']:,} entries, {format_size(analysis['bytes'])} of log; "
-        f"{analysis['committed']:,} transactions had been committed, {len(analysis['losers'])} had not.",
-        f"Redo: {redo['records']:,} entries looked at; changes applied again: {redo['applied']:,}, "
-        f"pages: {redo['pages']:,}.",
+        f"Analysis: {counted(analysis['records'], 'entry', 'entries')}, "
+        f"{format_size(analysis['bytes'])} of log; {counted(analysis['committed'], 'transaction')} had been "
+        f"committed, {len(analysis['losers']):,} had not.",
+        f"Redo: {counted(redo['records'], 'entry', 'entries')} looked at; changes applied again: "
+        f"{redo['applied']:,}, pages: {redo['pages']:,}.",
         f"Undo: changes taken back: {undo['records']:,}, unfinished transactions: {undo['transactions']:,}.",
         f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s: "
         f"{_speed(report.log_bytes_per_s)} of log, {format_size(report.memory_bytes)} of memory, "
@@ -213,9 +214,9 @@ def _plan_json(plan: RecoveryPlan) -> dict[str, Any]:
 def _plan_lines(plan: RecoveryPlan) -> list[str]:
     return [
         f"The log is read from LSN {plan.start_lsn} to LSN {plan.end_lsn} ({format_size(plan.bytes)}, "
-        f"{plan.records:,} entries).",
+        f"{counted(plan.records, 'entry', 'entries')}).",
         f"It ends there because: {plan.end_reason}",
-        f"{plan.committed:,} transactions were committed and are kept.",
-        f"{len(plan.losers)} transactions were not, and are undone.",
-        f"Up to {plan.dirty_pages:,} pages are brought up to date.",
+        f"{counted(plan.committed, 'transaction was', 'transactions were')} committed and kept.",
+        f"{counted(len(plan.losers), 'transaction was', 'transactions were')} not, and will be undone.",
+        f"Pages that are brought up to date: {plan.dirty_pages:,} at most.",
     ]

@@ -19,7 +19,7 @@ from engine.integrity.repair import RepairReport, rehearse_task, repair_task
 from engine.integrity.scrubber import scrub_task
 from engine.integrity.sweep import sweep_task
 from engine.types import CheckReport
-from engine.units import format_duration
+from engine.units import counted, format_duration
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -62,7 +62,8 @@ def scrub(args: argparse.Namespace, out: Output) -> int:
         note, found = database.integrity.scrubbed, database.integrity.findings()
     listed = [asdict(finding) for finding in found]
     seconds = format_duration(note.last_round_seconds)
-    lines = [f"{note.last_round_pages} pages were read in {seconds}; open findings: {len(found)}."]
+    read = counted(note.last_round_pages, "page was", "pages were")
+    lines = [f"{read} read in {seconds}; open findings: {len(found)}."]
     out.result({"scrub": asdict(note), "findings": listed}, [*lines, *findings_lines(listed)])
     return PROBLEMS if found else FINE
 
@@ -74,8 +75,8 @@ def verify_pages(args: argparse.Namespace, out: Output) -> int:
     verdict = out.follow(task)
     rows = [(page, what.value) for page, what in verdict.damaged]
     lines = [
-        f"{verdict.pages} pages: {verdict.whole} whole, {verdict.zeroed} with zeros only (never written, "
-        f"or lost), {verdict.damaged_in_all} damaged.",
+        f"{counted(verdict.pages, 'page')}: {verdict.whole} whole, {verdict.zeroed} with zeros only (never "
+        f"written, or lost), {verdict.damaged_in_all} damaged.",
         *columns(rows, ("page", "what")),
     ]
     value = {"ok": verdict.ok, **asdict(verdict), "damaged": [{"page": p, "what": w} for p, w in rows]}
@@ -108,7 +109,11 @@ def _sweep(database: Database, plan: RepairPlan, out: Output) -> int:
     value = {**_plan_json(plan), "ok": swept.check.ok, "repaired": [], "rebuilt": []}
     problems = [asdict(problem) for problem in swept.check.problems]
     lines = [_given_back_words(swept.pages)] if swept.pages else []
-    stay = "The check found no problem." if swept.check.ok else f"{len(problems)} problems stay."
+    stay = (
+        "The check found no problem."
+        if swept.check.ok
+        else f"{counted(len(problems), 'problem stays', 'problems stay')}."
+    )
     out.result({**value, "problems": problems, "given_back": swept.pages}, [*lines, stay])
     return FINE if swept.check.ok else PROBLEMS
 
@@ -140,8 +145,8 @@ def _tell_rehearsal(plan: RepairPlan, out: Output) -> int:
         "locked": dict(plan.locked),
     }
     lines = [
-        f"Rehearsed: {len(plan.remedies)} pages rebuilt in memory, {len(plan.indexes)} indexes built "
-        "and undone. Nothing was changed."
+        f"Rehearsed: {counted(len(plan.remedies), 'page')} rebuilt in memory, "
+        f"{counted(len(plan.indexes), 'index', 'indexes')} built and undone. Nothing was changed."
     ]
     out.result(value, [*lines, *_remedy_lines(plan), *_unreached_lines(plan)])
     return FINE if not plan.findings else PROBLEMS
@@ -175,9 +180,9 @@ def _report_json(report: RepairReport, plan: RepairPlan) -> dict[str, Any]:
 def _plan_lines(plan: RepairPlan) -> list[str]:
     check = _check(plan)
     if check.ok:
-        return [f"No problem found on {check.pages} pages."]
+        return [f"No problem found on {counted(check.pages, 'page')}."]
     head = (
-        f"{len(check.problems)} problems found. Pages that can be repaired: {len(plan.remedies)}; "
+        f"{counted(len(check.problems), 'problem')} found. Pages that can be repaired: {len(plan.remedies)}; "
         f"indexes that can be rebuilt: {len(plan.indexes)}."
     )
     return [head, *_remedy_lines(plan), *_unreached_lines(plan)]
@@ -185,7 +190,10 @@ def _plan_lines(plan: RepairPlan) -> list[str]:
 
 def _remedy_lines(plan: RepairPlan) -> list[str]:
     pages = [(str(remedy.page), remedy.words) for remedy in plan.remedies]
-    indexes = [(f"index {index.index}", f"the {index.rows} rows of {index.table}") for index in plan.indexes]
+    indexes = [
+        (f"index {index.index}", f"the table {index.table}: {counted(index.rows, 'row')}")
+        for index in plan.indexes
+    ]
     return columns([*pages, *indexes], ("page", "from"))
 
 
@@ -200,13 +208,15 @@ def _unreached_lines(plan: RepairPlan) -> list[str]:
 
 
 def _report_lines(report: RepairReport, plan: RepairPlan) -> list[str]:
-    lines = [f"{len(report.repaired)} pages repaired; what was damaged is kept in quarantine/."]
+    lines = [f"{counted(len(report.repaired), 'page')} repaired; what was damaged is kept in quarantine/."]
     lines += [f"Rebuilt: {index.words}." for index in report.rebuilt]
     lines += [_given_back_words(report.given_back)] if report.given_back else []
     lines += [f"Not repaired: {name}: {error}" for name, error in report.failed]
     lines += _unreached_lines(plan)
     problems = len(report.check.problems)
     lines.append(
-        "The check that followed found no problem." if report.check.ok else f"{problems} problems stay."
+        "The check that followed found no problem."
+        if report.check.ok
+        else f"{counted(problems, 'problem stays', 'problems stay')}."
     )
     return lines

@@ -12,7 +12,7 @@ from engine.cli.output import FINE, PROBLEMS, Output
 from engine.errors import InvalidArgument, SnapshotDamaged
 from engine.snapshots.reverting import revert_task
 from engine.snapshots.types import SnapshotInfo
-from engine.units import format_size
+from engine.units import counted, format_size
 
 _ACTIONS = ("list", "take", "open", "verify", "restore", "revert", "drop", "prune")
 
@@ -63,7 +63,7 @@ def _take(args: argparse.Namespace, out: Output) -> int:
 def _open(args: argparse.Namespace, out: Output) -> int:
     with open_existing(args.path, out) as database:
         rows = out.follow(database.snapshots.rows_task(args.name))
-    lines = [f"{table}: {count:,} rows" for table, count in sorted(rows.items())]
+    lines = [f"{table}: {counted(count, 'row')}" for table, count in sorted(rows.items())]
     out.result({"name": args.name, "tables": rows}, lines or ["It holds no table."])
     return FINE
 
@@ -78,7 +78,7 @@ def _verify(args: argparse.Namespace, out: Output) -> int:
             if not out.as_json:
                 out.card(error)
             return PROBLEMS
-    out.result({"ok": True, "pages": pages}, [f"{args.name} is whole: {pages:,} pages and its log."])
+    out.result({"ok": True, "pages": pages}, [f"{args.name} is whole: {counted(pages, 'page')} and its log."])
     return FINE
 
 
@@ -98,7 +98,8 @@ def _revert(args: argparse.Namespace, out: Output) -> int:
     out.result(
         {"snapshot": done.snapshot, "pages": done.pages, "before": done.before},
         [
-            f"The database is what it was at {done.snapshot}: {done.pages:,} pages were put back.",
+            f"The database is what it was at {done.snapshot}: "
+            f"{counted(done.pages, 'page was', 'pages were')} put back.",
             f'What it was before is the snapshot "{done.before}".',
         ],
     )
@@ -126,7 +127,7 @@ def _line(info: SnapshotInfo) -> str:
         "scheduled" if info.is_scheduled else "",
         "" if info.is_whole else "DAMAGED",
     ]
-    kept = f"{info.pages:,} pages kept, {format_size(info.bytes)}"
+    kept = f"{counted(info.pages, 'page')} kept, {format_size(info.bytes)}"
     return ", ".join(part for part in (f"{info.name}: {taken}", kept, *marks) if part)
 
 

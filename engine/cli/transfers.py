@@ -10,6 +10,7 @@ from engine.cli.opening import add_verb, open_existing, open_for_reading
 from engine.cli.output import FINE, Output, columns
 from engine.data.importing import ImportPlan, TablePlan, plan_import
 from engine.errors import InvalidArgument
+from engine.units import counted
 
 
 def add(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -48,7 +49,7 @@ def import_source(args: argparse.Namespace, out: Output) -> int:
         "without": {table.target: list(table.without) for table in plan.chosen() if table.without},
     }
     lines = columns(list(result.tables), ("table", "rows"))
-    lines.append(f"{result.rows:,} rows in {result.seconds:.2f} s ({rate:,.0f} per second).")
+    lines.append(f"{counted(result.rows, 'row')} in {result.seconds:.2f} s ({rate:,.0f} per second).")
     out.result(value, lines)
     for table in plan.chosen():
         for left_out in table.without:
@@ -68,8 +69,8 @@ def export(args: argparse.Namespace, out: Output) -> int:
         "rows": result.rows,
         "seconds": result.seconds,
     }
-    tables = "1 table" if len(result.tables) == 1 else f"{len(result.tables)} tables"
-    out.result(value, [f"{result.rows:,} rows of {tables} written to {result.path}."])
+    tables = counted(len(result.tables), "table")
+    out.result(value, [f"{counted(result.rows, 'row')} of {tables} written to {result.path}."])
     return FINE
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from engine.health.score import Component, Deduction, Evidence, Score
 from engine.types import Severity
-from engine.units import format_duration
+from engine.units import counted, format_duration
 
 
 class Answer(StrEnum):
@@ -58,7 +58,13 @@ def _data_integrity(evidence: Evidence, deductions: Sequence[Deduction]) -> Heal
         detail = "The database has not been checked since it was opened"
         return HealthCheck(name, title, severity, Answer.UNKNOWN, detail, "Run a check.")
     if report.ok:
-        return HealthCheck(name, title, severity, Answer.HEALTHY, f"{report.pages} pages were checked")
+        return HealthCheck(
+            name,
+            title,
+            severity,
+            Answer.HEALTHY,
+            f"{counted(report.pages, 'page was', 'pages were')} checked",
+        )
     return HealthCheck(name, title, severity, Answer.HEALTHY, "What the last check found is closed")
 
 
@@ -84,14 +90,16 @@ def _backups(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck
 
 def _resources(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
     found = [d for d in deductions if d.component is Component.MEMORY] + _named(deductions, "handles")
-    healthy = f"{evidence.figures.threads} threads, {evidence.figures.handles} file handles"
+    figures = evidence.figures
+    healthy = f"{counted(figures.threads, 'thread')}, {counted(figures.handles, 'file handle')}"
     return _worst("resources", "Memory and handles", Severity.HIGH, found, healthy)
 
 
 def _concurrency(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck:
     found = _named(deductions, "waiters", "old_transaction")
     counters = evidence.status.transactions
-    healthy = f"{counters.active} transactions are running, {counters.deadlocks} deadlocks so far"
+    running = counted(counters.active, "transaction is", "transactions are")
+    healthy = f"{running} running, {counted(counters.deadlocks, 'deadlock')} so far"
     return _worst("concurrency", "Concurrency", Severity.HIGH, found, healthy)
 
 

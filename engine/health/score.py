@@ -23,7 +23,7 @@ from engine.types import (
     StoreStatus,
     SyncMode,
 )
-from engine.units import format_duration, format_size
+from engine.units import counted, format_duration, format_size
 
 MISSED_S = 600.0
 """A schedule that is late by so much has missed what it owes."""
@@ -290,7 +290,7 @@ def _waiters(evidence: Evidence) -> Iterator[Deduction]:
         "waiters",
         Component.ENGINE,
         15 if waiting >= 20 else 6,
-        f"{waiting} transactions wait for others",
+        f"{counted(waiting, 'transaction waits', 'transactions wait')} for others",
         "See on the Activity page whom they wait for.",
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.integrity.findings import Finding, Priority
 from engine.types import BackupInfo
+from engine.units import counted
 
 if TYPE_CHECKING:
     from engine.integrity.plan import RepairPlan
@@ -104,7 +105,7 @@ def _page_options(plan: RepairPlan, finding: Finding) -> list[Option]:
         sources = ("backup", "archive") if source is Source.PAGE_BACKUP else (source.value,)
         is_chosen = remedy is not None and remedy.source in sources
         if is_chosen and remedy is not None:
-            changes = {0: "", 1: ", with one change"}.get(remedy.changes, f", with {remedy.changes} changes")
+            changes = f", with {counted(remedy.changes, 'change')}" if remedy.changes else ""
             words = f"the page{changes}"
             if source in (Source.PAGE_BACKUP, Source.MIRROR):
                 words += f", from {Path(remedy.place).name or 'the archived log'}"
@@ -126,7 +127,7 @@ def _index_option(plan: RepairPlan, finding: Finding) -> Option:
         return Option(Source.INDEX, "the whole index", "nothing", None, "Not needed.", reason)
     return Option(
         Source.INDEX,
-        f"the whole index, from {chosen.rows} rows of {chosen.table}",
+        f"the whole index, from {counted(chosen.rows, 'row')} of {chosen.table}",
         "nothing; the table is locked meanwhile",
         chosen.rows / _ROWS_PER_S,
         "Not needed: it holds only what the table says.",

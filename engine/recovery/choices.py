@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import HoldfastError, WalCorrupted
 from engine.recovery.report import RecoveryPlan
+from engine.units import counted
 
 if TYPE_CHECKING:
     # At run time it would load the kernel, and this is asked on the interface's thread.
@@ -105,10 +106,8 @@ def _recover(plan: RecoveryPlan | None, trouble: HoldfastError | None) -> Choice
     is_possible = trouble is None or root_cause(trouble).is_retryable()
     cost = "Nothing that was committed."
     losers = len(plan.losers) if plan is not None else 0
-    if losers == 1:
-        cost += " One unfinished transaction is undone."
-    elif losers:
-        cost += f" {losers} unfinished transactions are undone."
+    if losers:
+        cost += f" {counted(losers, 'unfinished transaction is', 'unfinished transactions are')} undone."
     if trouble is not None and is_possible:
         cost += f" First, this has to be put right: {root_cause(trouble).message}"
     return Choice(

@@ -17,7 +17,7 @@ from engine.recovery import failures
 from engine.recovery.ground import Ground, rehearsal_folder
 from engine.tasks import Task
 from engine.types import BackupInfo, MirrorOutlook
-from engine.units import format_size
+from engine.units import counted, format_size
 
 
 class FallbackKind(StrEnum):
@@ -92,7 +92,7 @@ class SalvageReport:
     @property
     def losses(self) -> tuple[str, ...]:
         """Each loss in words."""
-        found = [f"{len(self.damaged_pages)} pages cannot be read."] if self.damaged_pages else []
+        found = [f"{counted(len(self.damaged_pages), 'page')} cannot be read."] if self.damaged_pages else []
         if self.without_log:
             found.append("The log could not be used: changes that had not reached the pages are missing.")
         if self.lost_log_bytes:
@@ -102,10 +102,10 @@ class SalvageReport:
         for tree in self.trees:
             what = f"{'Table' if tree.is_table else 'Tree'} {tree.name}:"
             if tree.gaps:
-                found.append(f"{what} {tree.gaps} stretches of keys are missing.")
+                found.append(f"{what} {counted(tree.gaps, 'stretch', 'stretches')} of keys missing.")
             if tree.lost_values:
                 found.append(
-                    f"{what} {tree.lost_values} records are missing, their long values cannot be read."
+                    f"{what} {counted(tree.lost_values, 'record')} missing: long values that cannot be read."
                 )
             found += [f"{what} the index {name} is missing." for name in tree.lost_indexes]
         return tuple(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.recovery.report import RecoveryReport, StageStatus
-from engine.units import format_size
+from engine.units import counted, format_size
 
 
 def checks(report: RecoveryReport) -> tuple[str, ...]:
@@ -25,8 +25,8 @@ def checks(report: RecoveryReport) -> tuple[str, ...]:
         )
     if consistency := metrics.get("Consistency Validation"):
         found.append(
-            f"Checksum, structure and references of {consistency['pages']:,} pages with "
-            f"{consistency['records']:,} records: no problem."
+            f"Checksum, structure and references of {counted(consistency['pages'], 'page')} with "
+            f"{counted(consistency['records'], 'record')}: no problem."
         )
     return tuple(found)
 
@@ -44,7 +44,7 @@ def ledger(report: RecoveryReport, path: Path, at: float) -> str:
     lines += [f"  {loss}" for loss in losses(report)] or ["  Nothing that was committed."]
     lines += ["", "Undone, because it was never committed"]
     losers = report.analysis.get("losers") or ()
-    lines += [f"  Transaction {loser['txn']}: {loser['changes']:,} changes" for loser in losers] or [
+    lines += [f"  Transaction {loser['txn']}: {counted(loser['changes'], 'change')}" for loser in losers] or [
         "  Nothing."
     ]
     lines += ["", "Checked"]

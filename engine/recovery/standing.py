@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.types import RecoveryStanding
+from engine.units import counted
 
 _AFTERWARDS = "consistency is checked afterwards"
 
@@ -63,10 +64,10 @@ def _pages(standing: RecoveryStanding) -> str:
     done = standing.pages - standing.pages_left
     if standing.stage == "stuck":
         damaged = len(standing.damaged)
-        noun = "page cannot" if damaged == 1 else "pages cannot"
-        return f"{done:,} of {standing.pages:,} pages recovered, {damaged:,} {noun} be redone"
+        cannot = counted(damaged, "page cannot", "pages cannot")
+        return f"{done:,} of {counted(standing.pages, 'page')} recovered, {cannot} be redone"
     if standing.pages_left:
-        return f"{done:,} of {standing.pages:,} pages recovered"
+        return f"{done:,} of {counted(standing.pages, 'page')} recovered"
     if not standing.pages:
         return "no page had to be recovered"
     return f"{_all(standing.pages, 'page')} recovered"

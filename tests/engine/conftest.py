@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,34 @@ KILLED_WRITER = """
     print("ready", flush=True)
     time.sleep(600)
 """
+
+
+_MANY_OF_ONE = re.compile(
+    r"(?<![\d.,])1 ([a-z]+ )?(pages|rows|commits|entries|records|problems|tables|trees|files|segments|backups"
+    r"|transactions|changes|snapshots|findings|indexes|bytes|increments|items|mirrors|threads)\b"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_verb_says_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a verb of the command line prints in a test counts right: "1 page", never "1 pages"."""
+    output = sys.modules.get("engine.cli.output")
+    if output is None:
+        return
+    result, note = output.Output.result, output.Output.note
+
+    def checked_result(self: Any, value: Any, lines: Iterable[str]) -> None:
+        told = list(lines)
+        wrong = [line for line in told if _MANY_OF_ONE.search(line)]
+        assert not wrong, wrong
+        result(self, value, told)
+
+    def checked_note(self: Any, text: str) -> None:
+        assert not _MANY_OF_ONE.search(text), text
+        note(self, text)
+
+    monkeypatch.setattr(output.Output, "result", checked_result)
+    monkeypatch.setattr(output.Output, "note", checked_note)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_a_crash_alone_loses_nothing_and_a_plain_recovery_is_advised(crashed: Cr
     assert [way.kind for way in ways] == [kind for kind in ChoiceKind if kind is not ChoiceKind.MIRROR]
     assert [way.kind for way in ways if way.is_advised] == [ChoiceKind.RECOVER]
     assert ways[0].loses_nothing
-    assert "One unfinished transaction" in ways[0].cost
+    assert "1 unfinished transaction is" in ways[0].cost
     assert all(way.cost for way in ways)
 
 

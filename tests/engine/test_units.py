@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.units import format_duration, format_size, parse_duration, parse_size
+from engine.units import counted, format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,8 @@ def test_sizes_are_shown(count: int, text: str) -> None:
 )
 def test_durations_are_shown(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_one_thing_is_never_said_to_be_many() -> None:
+    assert [counted(n, "page") for n in (0, 1, 1200)] == ["0 pages", "1 page", "1,200 pages"]
+    assert [counted(n, "page was", "pages were") for n in (1, 2)] == ["1 page was", "2 pages were"]

@@ -14,6 +14,7 @@ from tests.bench.clock import lap
 from tests.bench.files import copy, sync_file
 from tests.bench.peers.base import Peer, size_of
 from tests.bench.peers.holdfast import Holdfast, opened
+from tests.bench.peers.sqlite import Sqlite
 from tests.bench.workload import WRITING_AS_MUCH, Goal, Workload, only_holdfast
 
 _SHARE = 0.01
@@ -54,7 +55,7 @@ def _increment(bench: Bench, kind: type[Peer]) -> Measurement:
 
 
 def _copies(bench: Bench, kind: type[Peer]) -> Measurement:
-    """A backup and its restore beside a copy of the data file and bare writing, each synced.
+    """A backup and its restore beside SQLite's, a copy of the data file and bare writing, each synced.
 
     A backup is read back and checked before it counts; what it takes until it is durable is told
     apart, for that is what a copy and bare writing do. Taken in turns, there and back again: what
@@ -62,11 +63,11 @@ def _copies(bench: Bench, kind: type[Peer]) -> Measurement:
     """
     from engine.backups.restore import restore_task
 
-    with bench.opened(kind) as peer, bench.place() as place:
+    with bench.opened(kind) as peer, bench.opened(Sqlite) as sqlite, bench.place() as place:
         assert isinstance(peer, Holdfast)
         data, size = bench.base(kind) / "database.holdfast", peer.data_bytes()
         seconds: dict[str, list[float]] = {
-            name: [] for name in ("backup", "taking", "restore", "cp", "writing")
+            name: [] for name in ("backup", "taking", "restore", "cp", "writing", "sqlite")
         }
 
         def timed(name: str, work: Callable[[Path], object]) -> None:
@@ -80,6 +81,7 @@ def _copies(bench: Bench, kind: type[Peer]) -> Measurement:
             ("cp", lambda scratch: _copy_file(data, scratch / "copy")),
             ("taking", partial(_taken, peer)),
             ("writing", lambda scratch: limits.write_and_sync(scratch, size)),
+            ("sqlite", lambda scratch: sqlite.backup(scratch / "backup")),
             ("restore", lambda scratch: restore_task(place / "backup", scratch / "restored").run()),
         ]
         for name, work in (*turns, *reversed(turns)):
@@ -91,6 +93,7 @@ def _copies(bench: Bench, kind: type[Peer]) -> Measurement:
         "MB of the backup": kept / 1e6,
         "cp s": took["cp"],
         "writing s": took["writing"],
+        "SQLite's backup s": took["sqlite"],
         "restore s": took["restore"],
         "backup before its proof s": took["taking"],
         "backup before its proof, times as fast as writing": took["writing"] / took["taking"],
@@ -98,6 +101,8 @@ def _copies(bench: Bench, kind: type[Peer]) -> Measurement:
         "backup, times as fast as writing": took["writing"] / took["backup"],
         "restore, times as fast as cp": took["cp"] / took["restore"],
         "restore, times as fast as writing": took["writing"] / took["restore"],
+        "backup, times as fast as SQLite's": took["sqlite"] / took["backup"],
+        "restore, times as fast as SQLite's backup": took["sqlite"] / took["restore"],
     }
     return Measurement(took["backup"], extras=extras)
 
@@ -133,7 +138,7 @@ WORKLOADS = [
     ),
     Workload(
         name="copies",
-        title="hot backup beside cp of the data file and bare writing, all synced, in turns",
+        title="hot backup and restore beside SQLite's, cp and bare writing, all synced, in turns",
         unit="s",
         more_is_better=False,
         measure=_copies,

@@ -12,7 +12,7 @@ from typing import Any
 from tests.bench.bench import Bench, Measurement
 from tests.bench.clock import each, together
 from tests.bench.peers.base import Peer
-from tests.bench.workload import Workload, only_holdfast
+from tests.bench.workload import Goal, Workload, only_holdfast
 
 _LOOK_S = 0.01
 _THREADS = 8
@@ -143,6 +143,7 @@ WORKLOADS = [
         measure=_fail_over,
         without=_cannot_fail_over,
         minor=True,
+        goals=(Goal("", _LIMIT_S),),
     ),
     Workload(
         name="mirror",
