@@ -184,7 +184,7 @@ class Store:
         """Keys: as those of `checkpoint` in `status`."""
     def flush(self) -> None: ...
     def status(self) -> dict[str, Any]:
-        """Keys: state (open|failed|closed), reason, read_only, page_size, pages, free_pages, splits, log {...}, checkpoint {...},
+        """Keys: state (open|failed|closed), reason, read_only, halted, page_size, pages, free_pages, splits, log {...}, checkpoint {...},
         cache {...}, transactions {...}, locks {...}, latency {name: {count, p50_us, p99_us, max_us}},
         recovery (None, or what is left of the one that opened it: stage
         (redo|undo|checkpoint|log|check|done|stuck), pages, pages_left, losers, losers_left,
@@ -328,6 +328,11 @@ class Store:
         returns the bytes written."""
     def rotate_log(self) -> None: ...
     def set_read_only(self, value: bool) -> None: ...
+    def halt_writes(self, page: int | None = None, place: str | None = None) -> None:
+        """Stop all changes with `WritesHalted`, commits of what was changed included; rollbacks, reads and repairs go
+        on. Damage on `page`, or at a place in words, could not be repaired."""
+    def allow_writes(self) -> None:
+        """Take changes again."""
     def import_file(self, path: str, plan: dict[str, Any], job: Job | None = None) -> dict[str, Any]:
         """Import, all or nothing. `plan`: kind; tables {source name: new name}; for CSV also delimiter,
         quote, encoding, header, columns [{name, type}], primary_key. Keys: tables [{name, rows}], rows, seconds."""
@@ -403,6 +408,8 @@ class Transaction:
     def drop_table(self, name: str) -> None: ...
     def create_index(self, table: str, name: str, columns: Sequence[str], unique: bool = False) -> None: ...
     def drop_index(self, table: str, name: str) -> None: ...
+    def repairs_damage(self) -> None:
+        """Damage that has stopped all changes (`Store.halt_writes`) does not stop this transaction, which repairs it."""
     def savepoint(self, name: str) -> None: ...
     def rollback_to(self, name: str) -> None: ...
     def lock(self, name: str, mode: str = "exclusive", timeout_s: float | None = None) -> None:

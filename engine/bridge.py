@@ -142,6 +142,7 @@ def status(store: _kernel.Store, at: float) -> types.StoreStatus:
         splits=raw["splits"],
         latency={name: _value(types.Latency, figures) for name, figures in raw["latency"].items()},
         recovery=_recovery(raw["recovery"]),
+        is_halted=raw["halted"],
     )
 
 

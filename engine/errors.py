@@ -142,6 +142,10 @@ class RowChanged(HoldfastError):
     code = -38
 
 
+class WritesHalted(HoldfastError):
+    code = -39
+
+
 class TreeNotFound(HoldfastError):
     code = -40
 

@@ -177,6 +177,8 @@ class StoreStatus:
     """By operation: get, put, commit, sync, lock_wait, checkpoint, page_read."""
     recovery: RecoveryStanding | None = None
     """Of a database that was opened before its recovery was through; None for any other."""
+    is_halted: bool = False
+    """Damage that could not be repaired has stopped all changes, as `corruption_action` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from engine.integrity.plan import (
 from engine.integrity.sweep import sweep_task
 from engine.tasks import Task
 from engine.types import CheckReport
+from engine.units import counted
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -254,10 +255,10 @@ def _line(
 ) -> Loss:
     """The line of the loss ledger for one finding and what was done about it."""
     if isinstance(done, Remedy):
-        restored = f"the whole page, with {done.changes} changes from the log"
+        restored = f"the whole page, with {counted(done.changes, 'change')} from the log"
         kept = database.integrity.kept_bytes(done.page)
     else:
-        restored, kept = f"the index, from {done.rows} rows", ""
+        restored, kept = f"the index, from {counted(done.rows, 'row')}", ""
     return Loss(
         at=time.time(),
         finding=finding.id,
@@ -273,6 +274,7 @@ def _line(
 
 def _replace_index(database: Database, txn: bridge.Transaction, remedy: IndexRemedy) -> None:
     table = bridge.table_info(database.store, remedy.table)
+    txn.repairs_damage()
     old = next(index for index in table.indexes if index.name == remedy.index)
     txn.drop_index(remedy.table, remedy.index)
     txn.create_index(remedy.table, remedy.index, old.columns, old.unique)

@@ -357,8 +357,7 @@ class Scrubber:
             raise
         except HoldfastError as error:
             _log.warning("page %d could not be repaired: %s", page, error.title)
-            if action == "halt":
-                self._halt(page)
+            integrity.halting.halt([finding])
 
     def _may_read_backups(self, page: int) -> bool:
         """Whether a backup may help that was not there when this page was met the last time."""
@@ -367,11 +366,6 @@ class Scrubber:
             return False
         self._backup_tried[page] = newest
         return True
-
-    def _halt(self, page: int) -> None:
-        if not self._database.status().read_only:
-            self._database.store.set_read_only(True)
-            self._database.events.publish("writes_halted", page=page)
 
     def _show(self, **changed: object) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,8 +16,10 @@ from engine.files import write_atomically
 from engine.integrity import findings as kept
 from engine.integrity.extent import Reach, reach_of
 from engine.integrity.findings import Checker, CheckNote, Finding, Ledger, Loss, Priority, ScrubNote
+from engine.integrity.halting import Halting
 from engine.integrity.scrubber import Scrubber
 from engine.types import CheckReport, Event, IntegrityStanding, Problem
+from engine.units import counted
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -39,9 +41,11 @@ class Integrity:
         self._indexes: dict[str, str] = {}
         self._awaited: set[int] = set()
         self._held: set[int] = set()
+        self.halting = Halting(database)
         self.scrubber = Scrubber(database)
         """The background check of the pages; `Database` starts and stops it."""
         database.events.subscribe(self._hear, ("page_repaired", "page_set_apart"))
+        self._halt_for(self.findings())
 
     # What is known
 
@@ -118,6 +122,9 @@ class Integrity:
                 problems=len(report.problems) + report.left_out,
             )
             self._save()
+            held = set(self._held)
+        self._halt_for([finding for finding in self.findings() if finding.id not in held])
+        self._settle()
 
     def report_page(self, page: int, code: int, detail: str, checker: Checker) -> Finding | None:
         """Open a finding about one page, or see it again. Its tree and rows come from the page's parent."""
@@ -193,6 +200,7 @@ class Integrity:
                 self._ledger.add_loss(loss)
             self._save()
         self._database.events.publish("finding_closed", finding=finding.id, outcome=outcome)
+        self._settle()
 
     def await_repair(self, page: int) -> None:
         """Whoever repairs this page now tells of it in full: its event needs no line of its own."""
@@ -245,7 +253,12 @@ class Integrity:
             code = self._code_set_apart(page)
             if code is not None:
                 words = "set apart: nothing here could rebuild it when it was read"
-                self.report_page(page, code, words, Checker.READ)
+                made = self.report_page(page, code, words, Checker.READ)
+                if made is not None and self._may_write:
+                    self.halting.halt([made])
+            else:
+                # The engine stopped all changes when it was read, and it was repaired since.
+                self._settle()
             return
         now = time.time()
         with self._lock:
@@ -258,12 +271,13 @@ class Integrity:
             if made is None:
                 return
             source = str(event.fields["source"])
+            changes = counted(int(event.fields["changes"]), "change")
             loss = Loss(
                 at=now,
                 finding=made.id,
                 where=made.where,
                 source=source,
-                restored=f"the whole page, with {event.fields['changes']} changes from the log",
+                restored=f"the whole page, with {changes} from the log",
                 lost="nothing",
                 kept=self.kept_bytes(page),
                 seconds=float(event.fields["seconds"]),
@@ -279,6 +293,14 @@ class Integrity:
             # Closed meanwhile; that it was set apart is known all the same.
             return ChecksumMismatch.code
         return next((int(entry["code"]) for entry in entries if entry["page"] == page), None)
+
+    def _halt_for(self, findings: Collection[Finding]) -> None:
+        if self._may_write:
+            self.halting.halt_for_what_stays(findings)
+
+    def _settle(self) -> None:
+        if self._may_write:
+            self.halting.settle([finding.id for finding in self.findings()])
 
     def _is_placed(self, page: int) -> bool:
         with self._lock:

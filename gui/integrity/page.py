@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 UNCHECKED, CLEAN, LISTED = range(3)
-_TELLS = ("page_set_apart", "page_repaired", "finding_closed", "finding_opened", "repair_finished")
+_TELLS = (
+    "page_set_apart",
+    "page_repaired",
+    "finding_closed",
+    "finding_opened",
+    "repair_finished",
+    "writes_halted",
+    "writes_resumed",
+)
 
 
 def finding_fields() -> tuple[Field, ...]:
@@ -224,6 +232,15 @@ class IntegrityPage(Page):
     def _show_banner(self, seen: Snapshot) -> None:
         if seen.note:
             self.banner.say(Tone.WARN, self.tr("About the list itself"), seen.note)
+        elif seen.is_halted:
+            self.banner.say(
+                Tone.BAD,
+                self.tr("All changes are stopped"),
+                self.tr(
+                    "Damage could not be repaired, and the settings say to stop then. Changes are taken "
+                    "again once the findings are repaired or closed."
+                ),
+            )
         elif seen.left_out:
             self.banner.say(
                 Tone.BAD,

@@ -20,6 +20,8 @@ class Snapshot:
     check: CheckNote | None
     note: str
     left_out: int
+    is_halted: bool = False
+    """Damage has stopped all changes."""
 
 
 def snapshot(database: Any) -> Snapshot:
@@ -33,4 +35,5 @@ def snapshot(database: Any) -> Snapshot:
         check=integrity.last_check,
         note=integrity.note,
         left_out=integrity.left_out,
+        is_halted=bool(database.store.status()["halted"]),
     )

@@ -150,6 +150,8 @@ class StatusStrip(QFrame):
     def _show_state(self, status: StoreStatus) -> None:
         if status.state == "open" and status.read_only:
             self._put(self._state, "lock", self.tr("Read-only"), Tone.WARN)
+        elif status.state == "open" and status.is_halted:
+            self._put(self._state, "stop", self.tr("Changes stopped by damage"), Tone.BAD)
         elif status.state == "open" and status.recovery is not None and status.recovery.stage != "done":
             self._put(self._state, "recovery", self._recovering(status.recovery), Tone.WARN)
         elif status.state == "open":

@@ -111,7 +111,7 @@ def test_damage_that_cannot_be_repaired_stops_changes_where_the_setting_says_hal
     write_into(path, 12)
     with opened(path, corruption_action="halt") as db:
         scrub_task(db).run()
-        with pytest.raises(errors.ReadOnlyDatabase), db.transaction() as txn:
+        with pytest.raises(errors.WritesHalted), db.transaction() as txn:
             txn.tree("t")[b"new"] = b"value"
         with db.transaction(read_only=True) as txn:
             assert txn.tree("t", create=False)[b"000000"] == b"v" * 100

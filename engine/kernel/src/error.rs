@@ -138,6 +138,7 @@ codes! {
     SnapshotTooOld = -35,
     TransactionAborted = -36,
     SavepointNotFound = -37,
+    WritesHalted = -39,
     TreeNotFound = -40,
     KeyTooLong = -42,
     ValueTooLong = -43,

@@ -293,6 +293,30 @@ impl Store {
         self.work(py, |open| open.store.set_read_only(value))
     }
 
+    /// Stops all changes: damage, told by its page or by its place in words, could not be repaired.
+    #[pyo3(signature = (page = None, place = None))]
+    fn halt_writes(&self, py: Python<'_>, page: Option<u32>, place: Option<String>) -> PyResult<()> {
+        self.work(py, |open| {
+            let mut halted = Error::new(Code::WritesHalted);
+            if let Some(page) = page {
+                halted = halted.with("page_id", page);
+            }
+            if let Some(place) = place {
+                halted = halted.with("place", place);
+            }
+            open.shared().halt.begin(halted);
+            Ok(())
+        })
+    }
+
+    /// Takes changes again.
+    fn allow_writes(&self, py: Python<'_>) -> PyResult<()> {
+        self.work(py, |open| {
+            open.shared().halt.lift();
+            Ok(())
+        })
+    }
+
     /// Clean shutdown; a job that is cancelled leaves what an early opening has left to the next open.
     /// Keys: aborted (number of live transactions aborted).
     #[pyo3(signature = (job = None))]

@@ -42,6 +42,14 @@ impl Transaction {
         self.cell.isolation()
     }
 
+    /// Damage that has stopped all changes does not stop this transaction: it repairs the damage.
+    fn repairs_damage(&self, py: Python<'_>) -> PyResult<()> {
+        self.cell.run(py, |txn| {
+            txn.repairs_damage();
+            Ok(())
+        })
+    }
+
     #[pyo3(signature = (name, create = true))]
     fn tree(&self, py: Python<'_>, name: String, create: bool) -> PyResult<Tree> {
         Tree::open(py, &self.cell, name, create)

@@ -23,7 +23,7 @@ use crate::log::windows::Stretch;
 use crate::log::{Log, LogOptions, LogReader, TailReason};
 use crate::mirror::standing;
 use crate::page::Page;
-use crate::repair::{Helpers, OnDamage, Repairs};
+use crate::repair::{Halt, Helpers, OnDamage, Repairs};
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::txn::{Counts, KnownTrees, LogLimits, RowIds, Shared, TidyQueue, TxnManager};
@@ -468,6 +468,7 @@ pub fn build(
         limits: options.limits,
         orphans: crate::sync::Mutex::default(),
         read_only: AtomicBool::new(false),
+        halt: Halt::default(),
         closed: AtomicBool::new(false),
         skip_compensation: AtomicBool::new(false),
         skip_first_updater: AtomicBool::new(false),

@@ -27,6 +27,7 @@ use crate::txn::Shared;
 use crate::types::{Lsn, PageId, TreeId};
 
 mod elsewhere;
+mod halt;
 mod helpers;
 mod history;
 mod places;
@@ -37,6 +38,7 @@ mod reach_tests;
 mod tests;
 
 pub use elsewhere::{Copy, Elsewhere, KeptLog};
+pub use halt::Halt;
 pub use helpers::{Helper, Helpers, Lacking};
 pub use history::{Base, Origin, Rebuilt, Wanted, rebuild, sum_of};
 pub use places::Places;
@@ -55,7 +57,7 @@ pub enum OnDamage {
     Repair,
     /// It is told, and left as it is.
     Report,
-    /// As `Repair`; when that fails the store takes no more changes.
+    /// As `Repair`; when that fails no more changes are taken until that is lifted.
     Halt,
 }
 
@@ -395,7 +397,8 @@ impl Repairs {
             );
         }
         if self.on_damage == OnDamage::Halt {
-            shared.core.log.fail(error.clone());
+            let halted = Error::new(Code::WritesHalted).with("page_id", id.0);
+            shared.halt.begin(halted.because(error.clone()));
         }
         error
     }

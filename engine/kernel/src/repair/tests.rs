@@ -169,8 +169,18 @@ fn damage_stops_all_changes_where_the_setting_says_halt() {
     assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
     damage_all(&store, &disk);
     assert_eq!(reads_all(&store).unwrap_err().code, Code::ChecksumMismatch);
-    assert_eq!(txn.put(other, b"k", b"w").unwrap_err().code, Code::StoreFailed);
+    assert_eq!(txn.put(other, b"k", b"w").unwrap_err().code, Code::WritesHalted);
     assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
+    // What was changed before does not become lasting either: it is rolled back.
+    store.shared().halt.lift();
+    txn.put(other, b"k", b"w").unwrap();
+    store.shared().halt.begin(Error::new(Code::WritesHalted));
+    assert_eq!(txn.commit().unwrap_err().code, Code::WritesHalted);
+    let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+    assert_eq!(txn.get(other, b"k").unwrap().unwrap(), b"v");
+    store.shared().halt.lift();
+    txn.put(other, b"k", b"w").unwrap();
+    txn.commit().unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::events::{EventQueue, unix_micros};
 use crate::hash::FastMap;
 use crate::lock::{LockTable, Mode, Resource};
 use crate::log::{Op, Span};
-use crate::repair::Repairs;
+use crate::repair::{Halt, Repairs};
 use crate::stats::{Counter, Stats, Timed};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
@@ -82,6 +82,8 @@ pub struct Shared {
     /// Transactions that their owners do not end, their ends claimed: rolled back in the background.
     pub orphans: crate::sync::Mutex<Vec<Arc<TxnState>>>,
     pub read_only: AtomicBool,
+    /// Changes are stopped by damage.
+    pub halt: Halt,
     pub closed: AtomicBool,
     /// Leaves compensation records out; for campaigns that must then fail, and for nothing else.
     pub skip_compensation: AtomicBool,
@@ -113,6 +115,8 @@ pub struct Transaction {
     modes: HashMap<TreeId, Mode, NumberHashing>,
     /// Reads see the newest committed version whatever the isolation; see `newest`.
     reads_newest: bool,
+    /// It repairs damage, which stops others only.
+    is_repair: bool,
     /// The value that was read last: see [`Transaction::try_get`].
     copied: Vec<u8>,
 }
@@ -149,6 +153,7 @@ impl Shared {
             epoch: 0,
             modes: HashMap::default(),
             reads_newest: false,
+            is_repair: false,
             copied: Vec::new(),
         })
     }
@@ -256,6 +261,9 @@ impl Transaction {
         if self.is_read_only || self.shared.read_only.load(Ordering::Acquire) {
             return Err(Error::new(Code::ReadOnlyDatabase));
         }
+        if let Some(halted) = self.halted() {
+            return Err(halted);
+        }
         crate::reserve::ensure("change a database")?;
         if self.shared.core.log.has_failed()
             && let Some(error) = self.shared.core.log.failed()
@@ -263,6 +271,16 @@ impl Transaction {
             return Err(error);
         }
         self.begin_work()
+    }
+
+    /// Why damage stops this transaction from changing anything.
+    pub(super) fn halted(&self) -> Option<Error> {
+        self.shared.halt.why().filter(|_| !self.is_repair)
+    }
+
+    /// From now on damage that stops all changes does not stop this transaction, which repairs it.
+    pub fn repairs_damage(&mut self) {
+        self.is_repair = true;
     }
 
     fn begin_work(&self) -> Result<AtWork> {
@@ -378,7 +396,9 @@ impl Transaction {
     /// outcome, and the transaction's records stay locked until it has.
     pub fn commit(&mut self) -> Result<Lsn> {
         let usable = self.ensure_usable();
-        if let Err(error) = usable {
+        // Where damage has stopped all changes, those made before do not become lasting either.
+        let halted = self.halted().filter(|_| self.has_written());
+        if let Err(error) = usable.and_then(|()| halted.map_or(Ok(()), Err)) {
             if self.state.status() == Status::Active {
                 self.abort()?;
             }

@@ -118,7 +118,8 @@ impl Transaction {
         let must_wait = self.has_written() && shared.core.log.sync_mode() == SyncMode::Durable;
         let is_usable = self.state.status() == Status::Active && !self.state.is_condemned();
         let may_hold_ranges = self.isolation() == Isolation::Serializable;
-        if must_wait || !is_usable || may_hold_ranges || !self.garbage.is_empty() {
+        let is_halted = self.has_written() && self.halted().is_some();
+        if must_wait || is_halted || !is_usable || may_hold_ranges || !self.garbage.is_empty() {
             return None;
         }
         let _work = self.begin_work().ok()?;
