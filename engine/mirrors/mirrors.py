@@ -133,18 +133,22 @@ class Mirrors:
     def wait_level(self, path: str | Path, task: Task[Any], patience_s: float = 30.0) -> MirrorInfo:
         """As the task, in another one; a lost mirror is waited for as long as `patience_s`."""
         lost_since: float | None = None
+        furthest = 0
         while True:
             info = self.find(path)
             if info.is_level:
                 return info
             if info.phase is MirrorPhase.COPYING:
                 task.stage(f"Copying: {info.copied:,} of {info.to_copy:,} pages")
+            elif info.phase is MirrorPhase.FOLLOWING:
+                lost_since = None
+            if info.copied > furthest:
+                # A copy that ends at the same damaged page each time is none that gets on.
+                furthest, lost_since = info.copied, None
             if info.phase in (MirrorPhase.LOST, MirrorPhase.REFUSED):
                 lost_since = time.monotonic() if lost_since is None else lost_since
                 if info.phase is MirrorPhase.REFUSED or time.monotonic() - lost_since > patience_s:
                     raise self.error_of(path) or MirrorIncomplete(path=info.path, reason=info.error)
-            else:
-                lost_since = None
             task.proceed()
             time.sleep(_LOOK_S)
 

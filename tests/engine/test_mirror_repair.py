@@ -15,6 +15,7 @@ from engine.integrity.plan import plan_task
 from engine.integrity.scrubber import scrub_task
 from engine.mirrors.failover import fail_over_task
 from engine.mirrors.outlook import verify_task
+from engine.tasks import Task
 from tests.engine.damaged import answer, damage, rows_of
 
 ROWS = 2000
@@ -125,3 +126,18 @@ def test_a_mirror_whose_log_is_damaged_is_whole_again_without_a_full_copy(pair: 
         assert not info.error
     assert verify_task(mirror).run().ok
     assert fail_over_task(mirror, path).run().outlook.is_without_loss
+
+
+def test_a_first_copy_that_a_damaged_page_stops_each_time_is_told_and_not_waited_for(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, mirror = pair
+    with engine.open(path) as db:
+        db.mirrors.remove(mirror, remove_files=True)
+    [page] = damage(path, first=10, every=1_000_000)
+    place = tmp_path / "n.holdfast"
+    with engine.open(path) as db:
+        db.mirrors.add(place)
+        with pytest.raises(errors.ChecksumMismatch) as told:
+            Task("wait", lambda task: db.mirrors.wait_level(place, task, patience_s=0.2)).run()
+    assert told.value.fields["page_id"] == page
