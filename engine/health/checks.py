@@ -120,7 +120,7 @@ def _network(evidence: Evidence, deductions: Sequence[Deduction]) -> HealthCheck
         return HealthCheck(name, title, Severity.LOW, Answer.UNKNOWN, detail)
     found = [d for d in deductions if d.component is Component.REPLICATION]
     level = sum(mirror.is_level for mirror in evidence.mirrors)
-    healthy = f"{level} of {len(evidence.mirrors)} mirrors have everything"
+    healthy = f"{counted(level, 'mirror has', 'mirrors have')} everything, of {len(evidence.mirrors)}"
     return _worst(name, title, Severity.HIGH, found, healthy)
 
 

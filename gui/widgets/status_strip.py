@@ -162,11 +162,11 @@ class StatusStrip(QFrame):
     def _recovering(self, standing: RecoveryStanding) -> str:
         """What is left of the recovery of a database that is open already."""
         if standing.stage == "stuck":
-            return self.tr("Recovery: {n} pages cannot be redone").format(n=len(standing.damaged))
+            return self.tr("Recovery: pages that cannot be redone: {n}").format(n=len(standing.damaged))
         if standing.stage == "redo":
-            return self.tr("Recovering: {n} pages left").format(n=standing.pages_left)
+            return self.tr("Recovering: pages left: {n}").format(n=standing.pages_left)
         if standing.stage == "undo":
-            return self.tr("Recovering: {n} transactions left").format(n=standing.losers_left)
+            return self.tr("Recovering: transactions left: {n}").format(n=standing.losers_left)
         return self.tr("Recovered, being checked") if standing.is_through else self.tr("Recovered")
 
     def _check_age(self) -> None:

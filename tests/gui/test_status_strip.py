@@ -28,11 +28,11 @@ def standing(stage: str, **figures: Any) -> RecoveryStanding:
 @pytest.mark.parametrize(
     ("recovery", "text"),
     [
-        (standing("redo", pages_left=1204, losers_left=2), "Recovering: 1204 pages left"),
-        (standing("undo", losers_left=1), "Recovering: 1 transactions left"),
+        (standing("redo", pages_left=1204, losers_left=2), "Recovering: pages left: 1204"),
+        (standing("undo", losers_left=1), "Recovering: transactions left: 1"),
         (standing("checkpoint"), "Recovered"),
         (standing("check"), "Recovered, being checked"),
-        (standing("stuck", pages_left=1, damaged=((7, "torn"),)), "Recovery: 1 pages cannot be redone"),
+        (standing("stuck", pages_left=1, damaged=((7, "torn"),)), "Recovery: pages that cannot be redone: 1"),
     ],
     ids=lambda value: value.stage if isinstance(value, RecoveryStanding) else "",
 )
