@@ -7,6 +7,7 @@ damage lies between are beside its fields, for the program that catches it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -43,7 +44,7 @@ class HoldfastError(Exception):
         known = self.entry.fields
         self.fields: dict[str, Any] = fields
         self.metadata: dict[str, Any] = {k: v for k, v in fields.items() if k not in known}
-        super().__init__(self.entry.render(fields))
+        super().__init__(self.entry.render(self.words_of(fields)))
 
     @property
     def entry(self) -> Entry:
@@ -56,7 +57,17 @@ class HoldfastError(Exception):
 
     @property
     def title(self) -> str:
-        return self.entry.render_title(self.fields)
+        return self.entry.render_title(self.words_of(self.fields))
+
+    @staticmethod
+    def words_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields as the message has them, where that is not as they are kept."""
+        return fields
+
+    @property
+    def advice(self) -> Entry:
+        """Where the answers and the action are taken from: of this error, or of what is behind it."""
+        return self.entry
 
     @property
     def message(self) -> str:
@@ -66,7 +77,7 @@ class HoldfastError(Exception):
     @property
     def suggested_action(self) -> str:
         """What to do, of this very case where it is known, else of errors of this kind."""
-        return str(self.fields.get("suggested_action") or self.entry.suggested_action)
+        return str(self.fields.get("suggested_action") or self.advice.suggested_action)
 
     @property
     def severity(self) -> Severity:
@@ -78,7 +89,7 @@ class HoldfastError(Exception):
 
     @property
     def answers(self) -> Answers:
-        return self.entry.answers
+        return self.advice.answers
 
     @property
     def operation(self) -> str:
@@ -107,7 +118,7 @@ class HoldfastError(Exception):
 
     def as_card(self) -> ErrorCard:
         """The words of this error for a person."""
-        entry = self.entry
+        entry, advice = self.entry, self.advice
         details = tuple((k, text) for k, v in self.fields.items() if (text := field_text(v)))
         return ErrorCard(
             code=self.code,
@@ -115,11 +126,11 @@ class HoldfastError(Exception):
             title=self.title,
             message=self.message,
             severity=entry.severity,
-            answers=entry.answers,
+            answers=advice.answers,
             suggested_action=self.suggested_action,
-            action=entry.action,
-            action_label=entry.action_label,
-            runbook=entry.runbook,
+            action=advice.action,
+            action_label=advice.action_label,
+            runbook=advice.runbook,
             details=details,
             causes=_causes(self),
         )

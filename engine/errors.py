@@ -9,9 +9,11 @@ import errno
 from collections.abc import Mapping
 from typing import Any
 
+from engine.catalogue import Entry
 from engine.coded_error import HoldfastError as HoldfastError
 from engine.coded_error import KeyRange as KeyRange
 from engine.types import Indicator
+from engine.units import format_size
 
 
 class InternalError(HoldfastError):
@@ -252,6 +254,18 @@ class WalCorrupted(HoldfastError):
 class InsufficientResources(HoldfastError):
     code = -72
 
+    @staticmethod
+    def words_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Bytes as sizes; what is short of a disk is its space."""
+        words = dict(fields)
+        if fields.get("unit") == "bytes":
+            for name in ("required", "available"):
+                if isinstance(fields.get(name), int | float):
+                    words[name] = format_size(fields[name])
+        if fields.get("resource") == "disk":
+            words["resource"] = "disk space"
+        return words
+
 
 class DatabaseLocked(HoldfastError):
     code = -73
@@ -261,8 +275,28 @@ class PartialRecoveryFailure(HoldfastError):
     code = -74
 
     def is_critical_recovery_failure(self) -> bool:
-        """Without a way back a person has to act; with one, recovery can simply be run again."""
-        return not self.fields.get("rollback_available", False)
+        """Without a way back a person has to act, and where that would end in the same way again."""
+        return not self.fields.get("rollback_available", False) or not self.is_retryable()
+
+    def is_retryable(self) -> bool:
+        """As what has stopped it."""
+        return self.advice.retryable
+
+    @property
+    def advice(self) -> Entry:
+        """Where another attempt would end in the same way, what helps is what helps against its cause."""
+        cause = self.__cause__
+        if isinstance(cause, HoldfastError) and not cause.is_retryable():
+            return cause.advice
+        return self.entry
+
+    @property
+    def suggested_action(self) -> str:
+        """That of its cause, where its own would end in the same way."""
+        cause = self.__cause__
+        if isinstance(cause, HoldfastError) and not cause.is_retryable():
+            return cause.suggested_action
+        return super().suggested_action
 
 
 class InconsistentState(HoldfastError):

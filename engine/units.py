@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 _SIZES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZES |= {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -68,3 +69,8 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], default: str) ->
 def _plain(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_moment(at: float) -> str:
+    """The day and time of a moment (Unix seconds), where the person is: "2026-05-01 12:00:00"."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -91,7 +91,7 @@ class Cause:
 
 
 @contextmanager
-def _control_overwritten(path: Path) -> Iterator[None]:
+def control_overwritten(path: Path) -> Iterator[None]:
     file = path / "control"
     file.write_bytes(b"\xff" * file.stat().st_size)
     yield
@@ -169,7 +169,7 @@ def _files_may_not_grow(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _page_damaged(path: Path, key: bytes) -> Iterator[None]:
+def page_damaged(path: Path, key: bytes) -> Iterator[None]:
     """A bit of the leaf that holds a key is flipped, and no double-write copy of it is left."""
 
     def flip(page: bytearray) -> None:
@@ -290,7 +290,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -70,
         "both slots of the control file are overwritten",
-        _control_overwritten,
+        control_overwritten,
         (True, False, False),
         {"reason": _has("control file"), "suggested_action": _has("backup")},
         put_right=PutRight.BACKUP,
@@ -335,7 +335,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -75,
         "a page that redo needs is damaged, and no log, mirror or backup brings it back",
-        lambda path: _page_damaged(path, b"000001"),
+        lambda path: page_damaged(path, b"000001"),
         (True, False, True),
         {
             "description": _has("could not be redone"),
@@ -411,7 +411,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         -83,
         "a page that redo does not touch is damaged",
-        lambda path: _page_damaged(path, b"002000"),
+        lambda path: page_damaged(path, b"002000"),
         (True, False, True),
         {"check_name": _is("Consistency Validation"), "details": _SOME, "critical": _is(True)},
         through=Through.REHEARSE,

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import HoldfastError, WalCorrupted
+from engine.errors import HoldfastError, InconsistentState, RecoveryVerificationFailed, WalCorrupted
 from engine.recovery.report import RecoveryPlan
-from engine.units import counted
+from engine.units import counted, format_moment
 
 if TYPE_CHECKING:
     # At run time it would load the kernel, and this is asked on the interface's thread.
@@ -86,7 +85,7 @@ def choices(
             ways.append(_of_fallback(offer))
     if backup is not None:
         ways.append(_backup(backup))
-    ways = [_unless_failed(way, (failed or {}).get(way.kind)) for way in ways]
+    ways = [_unless_failed(_unless_the_same(way, trouble), (failed or {}).get(way.kind)) for way in ways]
     order = list(ChoiceKind)
     ranked = sorted(ways, key=lambda way: (not way.is_possible, order.index(way.kind)))
     loses_some = not any(way.kind is ChoiceKind.MIRROR and way.loses_nothing for way in ranked)
@@ -153,8 +152,8 @@ def _of_fallback(offer: Fallback) -> Choice:
 
 
 def _backup(offer: BackupOffer) -> Choice:
-    taken = _moment(offer.taken_at)
-    stays = "The damaged database stays as it is."
+    taken = format_moment(offer.taken_at)
+    stays = "The database that is here stays as it is."
     if not offer.rolls_forward:
         return Choice(
             ChoiceKind.BACKUP,
@@ -163,20 +162,26 @@ def _backup(offer: BackupOffer) -> Choice:
             f"Everything that was committed after {taken}.",
             is_possible=True,
         )
-    reached = taken if offer.reaches_at is None else _moment(offer.reaches_at)
-    noun = "commit" if offer.commits == 1 else "commits"
+    reached = taken if offer.reaches_at is None else format_moment(offer.reaches_at)
+    commits = counted(offer.commits, "commit")
     return Choice(
         ChoiceKind.BACKUP,
         f"Restore the backup of {taken} and roll forward",
-        f"The newest backup is rebuilt in a new directory, {offer.commits} {noun} of the log that is kept "
+        f"The newest backup is rebuilt in a new directory, {commits} of the log that is kept "
         f"are applied to it, and the result is checked in full. {stays}",
         f"What was committed after {reached}, where the log that can be used ends.",
         is_possible=True,
     )
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+def _unless_the_same(way: Choice, trouble: HoldfastError | None) -> Choice:
+    """What reads the same pages as a recovery is stopped by the same damage to them."""
+    root = None if trouble is None else root_cause(trouble)
+    reads_the_same = way.kind in (ChoiceKind.LAST_VALID, ChoiceKind.READ_ONLY)
+    if not reads_the_same or not isinstance(root, InconsistentState | RecoveryVerificationFailed):
+        return way
+    why_not = f"It would end in the same way: {root.message}"
+    return replace(way, cost="", is_possible=False, why_not=why_not, loses_nothing=False)
 
 
 def _unless_failed(way: Choice, error: HoldfastError | None) -> Choice:

@@ -171,8 +171,8 @@ def _unfinished_log(facts: Facts) -> Indicator | None:
     return Indicator(
         "unfinished_log",
         "The log goes on after the last checkpoint",
-        f"The last checkpoint is at LSN {checkpoint}, the log reaches {reach} LSN {last}. Committed changes "
-        "in between are applied again, those of unfinished transactions are undone.",
+        f"The last checkpoint is at LSN {checkpoint:,}, the log reaches {reach} LSN {last:,}. Committed "
+        "changes in between are applied again, those of unfinished transactions are undone.",
     )
 
 

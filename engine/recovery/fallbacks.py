@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from engine.recovery import failures
 from engine.recovery.ground import Ground, rehearsal_folder
 from engine.tasks import Task
 from engine.types import BackupInfo, MirrorOutlook
-from engine.units import counted, format_size
+from engine.units import counted, format_moment, format_size
 
 
 class FallbackKind(StrEnum):
@@ -147,20 +146,24 @@ def offers(
     job = bridge.Job()
     if task is not None:
         task.use(job)
+    last_valid = _last_valid(directory, settings or _settings(directory), job)
     return (
-        _last_valid(directory, settings or _settings(directory), job),
+        last_valid,
         Fallback(FallbackKind.BACKUP, _BACKUP_TITLE, _BACKUP_DOES, _BACKUP_COST, is_possible=True),
         Fallback(
             FallbackKind.READ_ONLY,
             "Open read-only",
             "What was recovered up to the last valid record is shown from a copy beside the database.",
-            "Nothing: the database stays as it is, and nothing can be changed.",
-            is_possible=True,
+            _READ_ONLY_COST if last_valid.is_possible else "",
+            is_possible=last_valid.is_possible,
+            # It is such a recovery, into a copy.
+            why_not=last_valid.why_not,
         ),
         _salvage_offer(directory),
     )
 
 
+_READ_ONLY_COST = "Nothing: the database stays as it is, and nothing can be changed."
 _BACKUP_TITLE = "Restore a backup and roll forward"
 _BACKUP_DOES = "The newest backup is rebuilt in a new directory, then the log kept since is applied to it."
 _BACKUP_COST = (
@@ -173,7 +176,7 @@ def backup_offer(newest: BackupInfo | None, folder: Path) -> Fallback:
     if newest is None:
         why_not = f"there is no backup in {folder}"
         return Fallback(FallbackKind.BACKUP, _BACKUP_TITLE, _BACKUP_DOES, "", False, why_not)
-    taken = datetime.fromtimestamp(newest.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    taken = format_moment(newest.taken_at)
     return Fallback(
         FallbackKind.BACKUP,
         _BACKUP_TITLE,
@@ -227,7 +230,7 @@ def _lag(outlook: MirrorOutlook) -> str:
         return _lost_log(outlook.lost_bytes, outlook.lost_commits or 0) + broken
     if not outlook.last_commit_at:
         return "What the database has beyond its mirror cannot be read; the mirror knows no commit." + broken
-    last = datetime.fromtimestamp(outlook.last_commit_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    last = format_moment(outlook.last_commit_at)
     return f"What was committed after {last}, as far as the mirror had not received it." + broken
 
 
@@ -303,7 +306,7 @@ def _last_valid(directory: Path, settings: Config, job: bridge.Job) -> Fallback:
             FallbackKind.LAST_VALID,
             title,
             does,
-            "Nothing: the log can be read to its end.",
+            "Nothing: the log can be read to its end, and this does what a recovery does.",
             is_possible=True,
             figures=cut,
         )
@@ -314,14 +317,14 @@ def cost_of_cut(cut: Mapping[str, Any]) -> str:
     """What a cut of the log loses, in words."""
     words = _lost_log(int(cut["lost_bytes"]), int(cut["lost_commits"]))
     if cut["last_commit_at"]:
-        last = datetime.fromtimestamp(cut["last_commit_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        last = format_moment(cut["last_commit_at"])
         words += f" The last commit that is kept is of {last}."
     return words
 
 
 def _lost_log(size: int, commits: int) -> str:
-    noun = "commit" if commits == 1 else "commits"
-    return f"{format_size(size)} of log are lost, in which {commits} {noun} can still be recognised."
+    found = counted(commits, "commit")
+    return f"{format_size(size)} of log are lost, in which {found} can still be recognised."
 
 
 def _salvage_offer(directory: Path) -> Fallback:

@@ -42,6 +42,7 @@ from engine.recovery.ground import Ground
 from engine.recovery.report import RecoveryReport
 from engine.recovery.rollback import Rollback
 from engine.recovery.state import MARKER, STATE_FILE, RecoveryState
+from engine.types import Problem
 
 if TYPE_CHECKING:
     from engine.bridge import Job, Recovery, Store
@@ -333,7 +334,7 @@ def validate_consistency(context: RecoveryContext, job: Job) -> Metrics:
         and not (context.fallback and problem.code == WalCorrupted.code)
     ]
     if problems:
-        shown = "; ".join(problem.detail for problem in problems[:_SHOWN_PROBLEMS])
+        shown = "; ".join(_told(problem) for problem in problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
         raise RecoveryVerificationFailed(
             check_name="Consistency Validation",
@@ -343,6 +344,13 @@ def validate_consistency(context: RecoveryContext, job: Job) -> Metrics:
             pages=[problem.page for problem in problems if problem.page is not None],
         )
     return {"pages": report.pages, "bytes": report.bytes, "records": report.records, "problems": 0}
+
+
+def _told(problem: Problem) -> str:
+    """What is wrong, and where."""
+    where = ([] if problem.page is None else [f"page {problem.page}"]) + [problem.tree or ""]
+    place = " of ".join(filter(None, where))
+    return f"{place}: {problem.detail}" if place and place not in problem.detail else problem.detail
 
 
 def clean_up(context: RecoveryContext, job: Job) -> Metrics:

@@ -76,13 +76,13 @@ def _pages(standing: RecoveryStanding) -> str:
 def _losers(standing: RecoveryStanding) -> str:
     undone = standing.losers - standing.losers_left
     if standing.losers_left:
-        return f"{undone:,} of {_counted(standing.losers, 'unfinished transaction')} rolled back"
+        return f"{undone:,} of {counted(standing.losers, 'unfinished transaction')} rolled back"
     return f"{_all(standing.losers, 'unfinished transaction')} rolled back"
 
 
 def _segments(standing: RecoveryStanding) -> str:
     if standing.segments_validated < standing.segments:
-        done, count = standing.segments_validated, _counted(standing.segments, "segment")
+        done, count = standing.segments_validated, counted(standing.segments, "segment")
         return f"{done:,} of {count} of the log validated"
     return f"{_all(standing.segments, 'segment')} of the log validated"
 
@@ -91,17 +91,13 @@ def _check(standing: RecoveryStanding) -> str:
     if standing.problems is not None:
         if not standing.problems:
             return "consistency checked, nothing is wrong"
-        return f"consistency checked, {_counted(standing.problems, 'problem')} found"
+        return f"consistency checked, {counted(standing.problems, 'problem')} found"
     if standing.stage != "check":
         return _AFTERWARDS
     if not standing.check_total:
         return "consistency is being checked"
     done = min(standing.check_done, standing.check_total)
     return f"consistency is being checked, {done / standing.check_total:.0%} of the {standing.checking}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _all(count: int, noun: str) -> str:

@@ -56,6 +56,7 @@ class Evidence(QWidget):
         if tuple(indicators) == self._indicators:
             return
         self._indicators = tuple(indicators)
+        self._found.setVisible(bool(indicators))
         clear(self._list)
         for indicator in indicators:
             self._list.addWidget(self._sign(indicator))

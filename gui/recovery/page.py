@@ -189,7 +189,7 @@ class RecoveryPage(Page):
         self.remedies.stop_waiting()
         self.errors.clear()
         words = self.tr("{name} was not closed properly. Look first, then decide.")
-        self.header.set_subtitle(words.format(name=path.stem))
+        self.header.set_subtitle(words.format(name=path.stem) if trouble is None else trouble.title)
         self.evidence.show_reading()
         self.foot.command.show_command("recover", path)
         self.foot.start.setText(self.tr("Recover {name}").format(name=path.stem))
@@ -393,8 +393,10 @@ class RecoveryPage(Page):
 
     def _turn_to_proof(self, of: ProofOf) -> None:
         self._proof_of = of
+        lost = self.proof.report is not None and bool(self.proof.report.lost)
+        recovered = (self.tr("recovered"), Tone.GOOD)
         states = {
-            ProofOf.RECOVERED: (self.tr("recovered"), Tone.GOOD),
+            ProofOf.RECOVERED: (self.tr("recovered, with losses"), Tone.WARN) if lost else recovered,
             ProofOf.REHEARSED: (self.tr("rehearsed"), Tone.NEUTRAL),
             ProofOf.PREPARED: (self.tr("not in place yet"), Tone.WARN),
             ProofOf.SHOWN: (self.tr("read-only"), Tone.WARN),
@@ -407,6 +409,8 @@ class RecoveryPage(Page):
         if self.session is not None:
             self.foot.open.setText(self.tr("Show the data"))
             self.foot.command.show_command("recover", self.session.path)
+            # What was done in another way is not what this command would do.
+            self.foot.command.setVisible(of is ProofOf.RECOVERED and not lost)
             self.foot.show_only(self.foot.past, self.foot.open)
             if self.isVisible():
                 self.foot.open.setFocus()

@@ -24,7 +24,7 @@ class Past(QWidget):
         super().__init__(parent)
         self._empty = EmptyState("success", "", "")
         self.model = RecordModel(self._entry_fields(), lambda entry: entry.at, parent=self)
-        self.view = RecordView(self.model, self.tr("Earlier recoveries"), (148, 88, 68))
+        self.view = RecordView(self.model, self.tr("Earlier recoveries"), (148, 84, 76))
         self.stages = RecordModel(self._stage_fields(), lambda stage: stage.get("name"), parent=self)
         self._note = label("", "caption", wrap=True)
         self._summary = label("", "muted", wrap=True)
@@ -35,7 +35,7 @@ class Past(QWidget):
         detail = Card(self.tr("Twelve stages"))
         detail.add(self._summary)
         detail.body.addWidget(
-            RecordView(self.stages, self.tr("Stages of the chosen recovery"), (158, 68, 68, 92, 78)), 1
+            RecordView(self.stages, self.tr("Stages of the chosen recovery"), (172, 60, 72, 92, 80)), 1
         )
         inner = row(gap=Space.M)
         inner.addWidget(listed, 2)

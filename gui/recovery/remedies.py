@@ -69,7 +69,7 @@ class Remedies(QObject):
 
     def make_errors(self) -> ErrorSlot:
         """Every suggested action is carried out here where it concerns this database, else by the window."""
-        slot = ErrorSlot(lambda action: self.can_do(action) or self._shell.can_do(action))
+        slot = ErrorSlot(self._can_be_done)
 
         def act(action: str) -> None:
             slot.clear()
@@ -80,6 +80,13 @@ class Remedies(QObject):
 
         slot.action_requested.connect(act)
         return slot
+
+    def _can_be_done(self, action: str) -> bool:
+        if action == "retry" and self._work.path is not None:
+            # Where another attempt would end in the same way, none is offered.
+            error = self._error()
+            return error is None or error.is_retryable() or error.entry.action == "retry"
+        return self.can_do(action) or self._shell.can_do(action)
 
     def can_do(self, action: str) -> bool:
         return self._work.path is not None and action in self._acts

@@ -97,10 +97,14 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
             parts.append(tr("the lock goes with the last stage"))
         elif isinstance(value, str):
             parts.append(value)
-        elif name == "bytes" or name.endswith("_bytes"):
-            parts.append(f"{_name(name.removesuffix('_bytes'))} {formats.size(value)}".replace("bytes ", ""))
-        elif isinstance(value, int | float):
+        elif name in _SIZES or name.endswith("_bytes"):
+            parts.append(
+                f"{_SIZES.get(name, _name(name.removesuffix('_bytes')))} {formats.size(value)}".strip()
+            )
+        elif name.endswith("_lsn"):
             parts.append(f"{_name(name)} {formats.count(value)}")
+        elif isinstance(value, int | float):
+            parts.append(f"{formats.count(value)} {_noun(name, value)}")
     return " · ".join(parts[:_SHOWN_METRICS])
 
 
@@ -114,6 +118,16 @@ def end_text(reason: str) -> str:
         "wrong position": tr("what follows is older log"),
         "wrong incarnation": tr("what follows is older log"),
     }.get(reason, reason)
+
+
+_SIZES = {"bytes": "", "bytes_written": "written", "page_size": "page size"}
+_PLURALS = ("files", "segments", "gaps", "records", "pages", "losers", "problems")
+
+
+def _noun(name: str, value: float) -> str:
+    """What a figure counts: "pages restored", and of one "page restored"."""
+    words = _name(name).split(" ")
+    return " ".join(word[:-1] if word in _PLURALS and value == 1 else word for word in words)
 
 
 def _name(name: str) -> str:

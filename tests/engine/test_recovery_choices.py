@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine import config, errors
+from engine.database import open_read_only_task
 from engine.recovery.choices import BackupOffer, ChoiceKind, choices, root_cause
-from engine.recovery.fallbacks import offers
+from engine.recovery.fallbacks import FallbackKind, offers
 from engine.recovery.manager import RecoveryManager
+from tests.recovery_causes import control_overwritten, page_damaged
+from tests.recovery_originals import Originals
 
 Crash = Callable[..., Path]
 
@@ -69,6 +72,38 @@ def test_a_page_that_nothing_can_rebuild_is_restored_from_a_backup_or_salvaged(c
     assert next(way.kind for way in with_backup if way.is_advised) is ChoiceKind.BACKUP
     without = choices(None, failure, found)
     assert next(way.kind for way in without if way.is_advised) is ChoiceKind.SALVAGE
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"000001", -75), (b"002000", -83)])
+def test_no_way_is_offered_that_would_meet_the_same_damage_to_a_page(
+    originals: Originals, tmp_path: Path, key: bytes, code: int
+) -> None:
+    path = originals.crashed(tmp_path / "harbour.holdfast", tmp_path / "backups")
+    with page_damaged(path, key):
+        with pytest.raises(errors.HoldfastError) as caught:
+            RecoveryManager(path).rehearse()
+        assert caught.value.code == code
+        ways = {way.kind: way for way in choices(None, caught.value, offers(path))}
+        for kind in (ChoiceKind.READ_ONLY, ChoiceKind.LAST_VALID):
+            assert not ways[kind].is_possible
+            assert not ways[kind].loses_nothing
+            assert caught.value.message in ways[kind].why_not
+        # And so it is.
+        with pytest.raises(errors.HoldfastError) as again:
+            open_read_only_task(path).run()
+        assert again.value.code == code
+        with pytest.raises(errors.HoldfastError):
+            RecoveryManager(path, fallback="last-valid").rehearse()
+
+
+def test_without_a_control_file_nothing_is_shown_read_only(originals: Originals, tmp_path: Path) -> None:
+    path = originals.crashed(tmp_path / "harbour.holdfast", tmp_path / "backups")
+    with control_overwritten(path):
+        ways = {way.kind: way for way in offers(path)}
+        assert not ways[FallbackKind.READ_ONLY].is_possible
+        assert ways[FallbackKind.READ_ONLY].why_not == ways[FallbackKind.LAST_VALID].why_not
+        with pytest.raises(errors.RecoveryImpossible):
+            open_read_only_task(path).run()
 
 
 def test_the_default_of_a_setting_takes_the_place_of_a_value_that_cannot_be_used(tmp_path: Path) -> None:

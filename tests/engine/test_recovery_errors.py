@@ -96,6 +96,49 @@ def test_for_real_it_is_the_cause_of_a_failure_that_was_taken_back(
     assert hashes(path) == before
 
 
+def stopped_by(cause: errors.HoldfastError, *, rollback_available: bool = True) -> errors.HoldfastError:
+    failure = errors.PartialRecoveryFailure(
+        completed_stages=["WAL Validation"],
+        failed_stage="Transaction Recovery",
+        cause="x",
+        rollback_available=rollback_available,
+    )
+    failure.__cause__ = cause
+    return failure
+
+
+def test_a_recovery_that_would_stop_again_says_what_helps_against_its_cause() -> None:
+    cause = errors.RecoveryVerificationFailed(check_name="pages", details="page 3", critical=True)
+    failure = stopped_by(cause)
+    words, known = failure.as_card(), cause.as_card()
+    assert (words.code, words.title) == (-74, errors.PartialRecoveryFailure().title)
+    assert words.answers == known.answers
+    assert (words.action, words.suggested_action) == (known.action, known.suggested_action)
+    assert not failure.is_retryable()
+    assert failure.is_critical_recovery_failure()
+
+
+def test_a_recovery_that_may_go_on_once_its_cause_is_removed_says_so() -> None:
+    short = errors.InsufficientResources(resource="disk", required=3 << 20, available=1 << 20, unit="bytes")
+    failure = stopped_by(short)
+    assert failure.as_card().action == "recover"
+    assert failure.is_retryable()
+    assert not failure.is_critical_recovery_failure()
+    assert stopped_by(short, rollback_available=False).is_critical_recovery_failure()
+
+
+def test_what_is_short_is_told_as_people_say_it() -> None:
+    short = errors.InsufficientResources(resource="disk", required=3 << 30, available=5 << 20, unit="bytes")
+    assert short.title == "There is not enough disk space"
+    assert short.message == "Not enough disk space: 3 GiB needed, 5 MiB available."
+    assert short.fields["required"] == 3 << 30
+    handles = errors.InsufficientResources(resource="file handles", required=64, available=9, unit="handles")
+    assert handles.message == "Not enough file handles: 64 needed, 9 available."
+    # On the way it is not known how much more there would have been to write.
+    unknown = errors.InsufficientResources(resource="disk space", required=None, available=None)
+    assert unknown.message == "Not enough disk space."
+
+
 def test_a_folder_of_the_log_that_is_a_file_is_told_as_what_recovery_needs(
     originals: Originals, tmp_path: Path
 ) -> None:

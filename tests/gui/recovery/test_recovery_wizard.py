@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PySide6.QtWidgets import QPushButton
 
 import engine
 from engine import bridge, errors
@@ -187,6 +188,8 @@ def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
     assert card(page).words.code == -71
     assert page.foot.ways_first in page.foot.shown()
     assert page.foot.start not in page.foot.shown()
+    # Another attempt would end in the same way, and the card offers none.
+    assert "Try again" not in [button.text() for button in card(page).findChildren(QPushButton)]
     page.show_ways()
     until(lambda: bool(page.ways.cards))
     assert page.ways.current().kind is ChoiceKind.LAST_VALID  # type: ignore[union-attr]
@@ -198,6 +201,7 @@ def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
     report = window.opening.session.database.recovery_report  # type: ignore[union-attr]
     assert report.lost[0]["lost_commits"] > 0
     until(lambda: "lost" in page.proof.title() and "Rehearsed" not in page.proof.title())
+    until(lambda: page.header.state.text() == "recovered, with losses")
 
 
 def test_a_way_that_fails_leads_to_the_ones_that_are_left(
