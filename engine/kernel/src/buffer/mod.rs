@@ -11,7 +11,7 @@
 //! 2. the latch of a space map page;
 //! 3. the log's mutex;
 //! 4. leaves of the order, under which nothing else is waited for: shards of the page table, counts,
-//!    the mutexes of `lock/ranges.rs`.
+//!    the mutexes of `lock/ranges.rs` and `memory/slab.rs`.
 //!
 //! The writer's mutex ([`Pool::write_out`]) may be taken under page latches, so under it page
 //! latches are only tried, never waited for.

@@ -96,7 +96,7 @@ fn bytes(object: Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
 pub fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
     let order = sorted(pairs);
     let bytes = pairs.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
-    let filled = txn.fill_with_many(at, (pairs.len(), bytes), &mut |filling| {
+    let filled = txn.fill_beside(at, (pairs.len(), bytes), &mut |push| {
         for begin in (0..order.len()).step_by(GATHERED) {
             let end = order.len().min(begin + GATHERED);
             gather(pairs, &order[begin..end]);
@@ -105,7 +105,7 @@ pub fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
                 let (key, value) = &pairs[place];
                 let comes_again = |&(next, other): &Rank| next == head && *pairs[other].0 == **key;
                 if !order.get(rank + 1).is_some_and(comes_again) {
-                    filling.push(key, value)?;
+                    push(key, value)?;
                 }
             }
         }

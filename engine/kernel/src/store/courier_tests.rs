@@ -186,11 +186,14 @@ fn what_goes_to_the_log_past_the_systems_cache_is_recovered() {
     let folder = TempFolder::new("courier");
     let mut wide = options();
     wide.opening.log.segment_bytes = 4 << 20;
-    wide.opening.log.buffer_bytes = 5 << 20;
+    wide.opening.log.buffer_bytes = 5 << 18;
     let store = Store::create(Arc::new(OsDisk::new(&folder.0)), &wide).unwrap();
     let mut txn = begin(&store);
     let at = tree(&mut txn, "t");
+    let groups = || store.shared().core.log.status().groups;
+    let before = groups();
     fill_whole(&mut txn, at).unwrap();
+    assert!(groups() > before + 1, "too little for groups that are long enough");
     txn.commit().unwrap();
     drop(txn);
     drop(store);
