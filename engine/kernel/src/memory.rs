@@ -5,9 +5,11 @@
 
 use crate::error::{Code, Error, Result};
 
+mod raw;
 mod slab;
 
-pub use slab::{PageMemory, Slabs};
+pub use raw::PageMemory;
+pub use slab::Slabs;
 
 /// So many zeros, to be filled from a file.
 pub fn zeroed(bytes: usize, operation: &str) -> Result<Vec<u8>> {

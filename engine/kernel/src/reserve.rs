@@ -7,25 +7,18 @@
 //! then on changes are refused ([`ensure`]) until all pieces could be set aside once more; what brings
 //! transactions to their end goes on meanwhile.
 
-// An allocator cannot be written without. This one hands every call on as it came, at most twice.
-#![allow(unsafe_code)]
-
-use std::alloc::{GlobalAlloc, Layout};
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Code, Error, Result};
 
-/// So large is each piece; what is asked for without a way to refuse it is smaller.
+/// So large is each piece; what is asked for without a way to refuse it is smaller. The system has a
+/// piece of this size back as soon as it is given up.
 pub const PIECE: usize = 256 << 10;
 const PIECES: usize = 16;
-/// So large that the system has it back as soon as it is given up.
-const LAYOUT: Layout = match Layout::from_size_align(PIECE, 16) {
-    Ok(layout) => layout,
-    Err(_) => Layout::new::<u128>(),
-};
 
-static ASIDE: [AtomicPtr<u8>; PIECES] = [const { AtomicPtr::new(null_mut()) }; PIECES];
+/// Vectors without elements, for the memory that they have. Only ever tried: an allocator must not wait.
+static ASIDE: [Mutex<Vec<u8>>; PIECES] = [const { Mutex::new(Vec::new()) }; PIECES];
 static IS_LOW: AtomicBool = AtomicBool::new(false);
 
 /// An allocator that has pieces set aside, over the one that has the memory.
@@ -45,67 +38,27 @@ pub fn ensure(operation: &str) -> Result<()> {
 
 /// Sets aside what is lacking; false where there is no memory for it.
 pub fn set_aside() -> bool {
-    for place in &ASIDE {
-        if !place.load(Ordering::Acquire).is_null() {
-            continue;
-        }
-        let mut piece = Vec::<u128>::new();
-        if piece.try_reserve_exact(PIECE / size_of::<u128>()).is_err() {
+    // First, so that who needs a piece meanwhile is not overlooked.
+    IS_LOW.store(false, Ordering::SeqCst);
+    let is_whole = ASIDE.iter().all(|place| {
+        let Ok(mut piece) = place.try_lock() else { return true };
+        piece.capacity() > 0 || piece.try_reserve_exact(PIECE).is_ok()
+    });
+    if !is_whole {
+        IS_LOW.store(true, Ordering::SeqCst);
+    }
+    is_whole
+}
+
+/// Gives a piece back to the system; false where none is left.
+pub(crate) fn give_back() -> bool {
+    ASIDE.iter().any(|place| {
+        let Ok(mut piece) = place.try_lock() else { return false };
+        if piece.capacity() == 0 {
             return false;
         }
-        let piece = std::mem::ManuallyDrop::new(piece).as_mut_ptr().cast::<u8>();
-        let kept = place.compare_exchange(null_mut(), piece, Ordering::AcqRel, Ordering::Relaxed);
-        if kept.is_err() {
-            // SAFETY: it was made just now with this layout, and nobody else has seen it.
-            unsafe { std::alloc::dealloc(piece, LAYOUT) };
-        }
-    }
-    IS_LOW.store(false, Ordering::Relaxed);
-    true
-}
-
-impl<A: GlobalAlloc> Reserved<A> {
-    /// Asks once more for each piece that is given back, until there is an answer.
-    fn insist(&self, bytes: usize, mut ask: impl FnMut() -> *mut u8) -> *mut u8 {
-        if bytes >= PIECE {
-            return null_mut();
-        }
-        for place in &ASIDE {
-            let piece = place.swap(null_mut(), Ordering::AcqRel);
-            if piece.is_null() {
-                continue;
-            }
-            IS_LOW.store(true, Ordering::Relaxed);
-            // SAFETY: it was made by this allocator with this layout, and whoever swaps it out has it alone.
-            unsafe { self.0.dealloc(piece, LAYOUT) };
-            let at = ask();
-            if !at.is_null() {
-                return at;
-            }
-        }
-        null_mut()
-    }
-}
-
-// SAFETY: every answer is the one of the allocator below, to the very call that came.
-unsafe impl<A: GlobalAlloc> GlobalAlloc for Reserved<A> {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let ask = || unsafe { self.0.alloc(layout) };
-        let at = ask();
-        if at.is_null() { self.insist(layout.size(), ask) } else { at }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let ask = || unsafe { self.0.alloc_zeroed(layout) };
-        let at = ask();
-        if at.is_null() { self.insist(layout.size(), ask) } else { at }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // One that was refused leaves what there was.
-        let ask = || unsafe { self.0.realloc(at, layout, size) };
-        let moved = ask();
-        if moved.is_null() { self.insist(size, ask) } else { moved }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        unsafe { self.0.dealloc(at, layout) }
-    }
+        IS_LOW.store(true, Ordering::SeqCst);
+        drop(std::mem::take(&mut *piece));
+        true
+    })
 }

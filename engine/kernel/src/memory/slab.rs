@@ -5,133 +5,15 @@
 //! 4 KiB and 0.037 s in pages of 2 MiB; a read at random took 18.6 and 14.5 ns. Under a hypervisor that
 //! has to find the memory first the difference is several times as large.
 //!
-//! This is the one file with `unsafe` code: nothing in the standard library hands out parts of a piece
-//! of memory that are owned one by one, nor memory aligned for large pages that is not touched yet. What
-//! it relies on:
-//!
-//! - each part of a slab is given to one [`PageMemory`] only, for `Slabs` counts them off under a mutex,
-//!   and no part is given twice;
-//! - a slab is unmapped when the last part of it has gone, for each holds the slab;
-//! - memory that the system maps anonymously is zeros, and so is a valid `[u8]`.
-//!
 //! Where the system gives no such piece, or is not Linux, a page is memory like any other. So are the
 //! first few: a small database is not to take more memory than its pages.
-#![allow(unsafe_code)]
 
-use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
-
+use super::raw::{PageMemory, Slab};
 use crate::error::Result;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
 
-/// What the system keeps in one large page, and its alignment.
-const SLAB: usize = 2 << 20;
 /// So many bytes of a cache are taken one page at a time.
 const FIRST: usize = 4 << 20;
-
-/// The bytes of one page, owned alone, as a boxed slice is.
-pub struct PageMemory {
-    start: NonNull<u8>,
-    size: usize,
-    /// The slab it is a part of; none where it is a box of its own.
-    home: Option<Arc<Slab>>,
-}
-
-// SAFETY: the bytes belong to this value alone, as those of a box do; the slab is only counted.
-unsafe impl Send for PageMemory {}
-// SAFETY: as above; shared references only read.
-unsafe impl Sync for PageMemory {}
-
-impl From<Vec<u8>> for PageMemory {
-    fn from(bytes: Vec<u8>) -> PageMemory {
-        let bytes = Box::leak(bytes.into_boxed_slice());
-        PageMemory { size: bytes.len(), start: NonNull::from(bytes).cast(), home: None }
-    }
-}
-
-impl Clone for PageMemory {
-    fn clone(&self) -> PageMemory {
-        self.to_vec().into()
-    }
-}
-
-impl Deref for PageMemory {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `size` bytes from `start` on are initialised, and are there as long as this is.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.size) }
-    }
-}
-
-impl DerefMut for PageMemory {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and nobody else has them.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.size) }
-    }
-}
-
-impl Drop for PageMemory {
-    fn drop(&mut self) {
-        if self.home.is_none() {
-            let bytes = std::ptr::slice_from_raw_parts_mut(self.start.as_ptr(), self.size);
-            // SAFETY: without a slab it was made of a box, whose bytes nobody else has.
-            drop(unsafe { Box::from_raw(bytes) });
-        }
-    }
-}
-
-/// A mapping of [`SLAB`] bytes that begins at a multiple of as many.
-struct Slab {
-    start: NonNull<u8>,
-}
-
-// SAFETY: a slab is an address and a length; its bytes are used through its parts only.
-unsafe impl Send for Slab {}
-// SAFETY: as above.
-unsafe impl Sync for Slab {}
-
-#[cfg(target_os = "linux")]
-impl Slab {
-    /// None where the system gives none.
-    fn map() -> Option<Slab> {
-        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-        let (protection, most) = (ProtFlags::READ | ProtFlags::WRITE, 2 * SLAB);
-        // SAFETY: a new mapping at an address of the system's choice.
-        let mapped =
-            unsafe { mmap_anonymous(std::ptr::null_mut(), most, protection, MapFlags::PRIVATE) };
-        let mapped = mapped.ok()?.cast::<u8>();
-        let before = mapped.addr().next_multiple_of(SLAB) - mapped.addr();
-        // SAFETY: both ends, and the slab between them, lie in the mapping, which nobody has used.
-        let start = unsafe {
-            let (start, end) = (mapped.add(before), mapped.add(before + SLAB));
-            // What is not given back, or not made large, is memory all the same.
-            if before > 0 {
-                let _ = munmap(mapped.cast(), before);
-            }
-            let _ = munmap(end.cast(), SLAB - before);
-            let _ = madvise(start.cast(), SLAB, Advice::LinuxHugepage);
-            start
-        };
-        NonNull::new(start).map(|start| Slab { start })
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Slab {
-    fn map() -> Option<Slab> {
-        None
-    }
-}
-
-impl Drop for Slab {
-    fn drop(&mut self) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: the mapping is this slab's, and no part of it is left.
-        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), SLAB) };
-    }
-}
 
 /// Where the pages of one cache get their memory.
 #[derive(Default)]
@@ -141,8 +23,7 @@ pub struct Slabs {
 
 #[derive(Default)]
 struct State {
-    /// The newest slab, and how much of it is given out.
-    newest: Option<(Arc<Slab>, usize)>,
+    newest: Option<Slab>,
     /// Bytes that were given one page at a time.
     single: usize,
     /// The system had no slab to give.
@@ -160,23 +41,19 @@ impl Slabs {
 
     fn part(&self, size: usize) -> Option<PageMemory> {
         let mut state = self.state.lock();
-        if state.is_refused || size == 0 || !SLAB.is_multiple_of(size) {
+        if state.is_refused || !size.is_power_of_two() {
             return None;
         }
         if state.single < FIRST {
             state.single += size;
             return None;
         }
-        if state.newest.as_ref().is_none_or(|(_, used)| *used == SLAB) {
-            let slab = Slab::map();
-            state.is_refused = slab.is_none();
-            state.newest = slab.map(|slab| (Arc::new(slab), 0));
+        if let Some(part) = state.newest.as_mut().and_then(|slab| slab.part(size)) {
+            return Some(part);
         }
-        let (slab, used) = state.newest.as_mut()?;
-        // SAFETY: a slab has a multiple of `size` bytes, of which less than all are given out.
-        let start = unsafe { slab.start.add(*used) };
-        *used += size;
-        Some(PageMemory { start, size, home: Some(Arc::clone(slab)) })
+        state.newest = Slab::map();
+        state.is_refused = state.newest.is_none();
+        state.newest.as_mut()?.part(size)
     }
 }
 
@@ -186,6 +63,7 @@ mod tests {
     use super::*;
 
     const PAGE: usize = 8 << 10;
+    const SLAB: usize = 2 << 20;
     const SINGLE: usize = FIRST / PAGE;
 
     #[test]
@@ -194,8 +72,8 @@ mod tests {
         let mut pages: Vec<PageMemory> =
             (0..SINGLE + 2 * SLAB / PAGE + 3).map(|_| slabs.zeroed(PAGE).unwrap()).collect();
         assert!(pages.iter().all(|page| page.len() == PAGE && page.iter().all(|&byte| byte == 0)));
-        assert!(pages[..SINGLE].iter().all(|page| page.home.is_none()));
-        assert_eq!(pages[SINGLE..].iter().all(|page| page.home.is_some()), cfg!(target_os = "linux"));
+        assert!(pages[..SINGLE].iter().all(|page| !page.is_of_slab()));
+        assert_eq!(pages[SINGLE..].iter().all(|page| page.is_of_slab()), cfg!(target_os = "linux"));
         for (number, page) in pages.iter_mut().enumerate() {
             page.fill(number as u8);
             page[..8].copy_from_slice(&number.to_le_bytes());
@@ -215,13 +93,13 @@ mod tests {
     fn a_slab_goes_with_its_last_part() {
         let slabs = Slabs::default();
         let parts: Vec<PageMemory> = (0..SINGLE + 4).map(|_| slabs.zeroed(PAGE).unwrap()).collect();
-        let Some(slab) = parts[SINGLE].home.as_ref().map(Arc::downgrade) else { return };
+        let Some(holders) = parts[SINGLE].watch() else { return };
         drop(slabs);
-        assert_eq!(slab.strong_count(), 4);
+        assert_eq!(holders(), 4);
         let copy = parts[SINGLE].clone();
-        assert!(copy.home.is_none());
+        assert!(!copy.is_of_slab());
         drop(parts);
-        assert_eq!(slab.strong_count(), 0);
+        assert_eq!(holders(), 0);
         assert!(copy.iter().all(|&byte| byte == 0));
     }
 
