@@ -234,8 +234,10 @@ impl Error {
                 Code::DiskFull
             }
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::PermissionDenied,
-            // Of the system: nothing is known of the device.
-            ErrorKind::OutOfMemory => return Error::new(Code::OutOfMemory).with("operation", operation),
+            // Nothing is known of the device.
+            _ if crate::memory::lacks(error) => {
+                return Error::new(Code::OutOfMemory).with("operation", operation);
+            }
             _ => Code::IoError,
         };
         Error::new(code)

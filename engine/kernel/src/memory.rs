@@ -33,6 +33,12 @@ pub fn resize(memory: &mut Vec<u8>, bytes: usize, operation: &str) -> Result<()>
     Ok(())
 }
 
+/// True where the system, or the library that compresses, has told of a lack of memory: of nothing else.
+pub fn lacks(error: &std::io::Error) -> bool {
+    let is_told = || error.to_string().ends_with("not enough memory");
+    error.kind() == std::io::ErrorKind::OutOfMemory || is_told()
+}
+
 /// A copy of what may be long.
 pub fn copied(bytes: &[u8], operation: &str) -> Result<Vec<u8>> {
     let mut memory = Vec::new();
@@ -61,5 +67,10 @@ mod tests {
             assert_eq!(error.field("operation"), Some(&"read a file".into()));
         }
         assert_eq!(zeroed(3, "read a file").unwrap(), [0; 3]);
+        let told = zstd::zstd_safe::get_error_name((-64isize).cast_unsigned());
+        let error = Error::io("compress", "a file", &std::io::Error::other(told));
+        assert_eq!(error.code, Code::OutOfMemory, "{told}");
+        let error = Error::io("compress", "a file", &std::io::Error::other("corrupted"));
+        assert_eq!(error.code, Code::IoError);
     }
 }

@@ -28,7 +28,11 @@ fn wrap(error: Error) -> io::Error {
 
 /// The error of the kernel that an I/O error carries, or a new one.
 fn unwrap(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(otherwise)
+    let lacking = |error: io::Error| match crate::memory::lacks(&error) {
+        true => Error::io("decompress", "a backup", &error),
+        false => otherwise(error),
+    };
+    error.downcast::<Error>().unwrap_or_else(lacking)
 }
 
 /// Reads a file from its beginning, past the system's cache: for a proof it is best read from the medium.
