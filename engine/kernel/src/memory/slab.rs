@@ -36,6 +36,8 @@ impl Slabs {
         if let Some(part) = self.part(size) {
             return Ok(part);
         }
+        // What is set aside is not for a cache, which works with the pages that it has.
+        crate::reserve::ensure("hold a page")?;
         Ok(super::zeroed(size, "hold a page")?.into())
     }
 
