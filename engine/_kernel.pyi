@@ -140,7 +140,8 @@ def sniff_csv(path: str, sample_bytes: int = 1 << 20) -> dict[str, Any]:
 
 def describe_source(path: str) -> dict[str, Any]:
     """What an import would read. Keys: kind (sqlite|csv|jsonl), tables [{name, columns, rows
-    (or None), indexes, primary_key, without (list of things not carried over)}]."""
+    (or None), indexes, primary_key, without (list of things not carried over)}], without (things that
+    belong to no table and are not carried over: views, virtual tables)."""
 
 @final
 class Job:

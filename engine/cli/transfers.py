@@ -37,7 +37,8 @@ def import_source(args: argparse.Namespace, out: Output) -> int:
     plan = plan_import(args.source)
     _apply(plan, args)
     if args.plan:
-        out.result({"plan": plan.to_kernel()}, _plan_lines(plan))
+        out.result({"plan": plan.to_kernel(), "left_out": list(plan.without)}, _plan_lines(plan))
+        _tell_left_out(plan, out)
         return FINE
     with open_existing(args.path, out) as database:
         result = out.follow(database.tables.import_task(plan))
@@ -46,15 +47,22 @@ def import_source(args: argparse.Namespace, out: Output) -> int:
         "tables": [{"name": name, "rows": rows} for name, rows in result.tables],
         "rows": result.rows,
         "seconds": result.seconds,
+        "left_out": list(plan.without),
         "without": {table.target: list(table.without) for table in plan.chosen() if table.without},
     }
     lines = columns(list(result.tables), ("table", "rows"))
     lines.append(f"{counted(result.rows, 'row')} in {result.seconds:.2f} s ({rate:,.0f} per second).")
     out.result(value, lines)
+    _tell_left_out(plan, out)
+    return FINE
+
+
+def _tell_left_out(plan: ImportPlan, out: Output) -> None:
     for table in plan.chosen():
         for left_out in table.without:
             out.note(f"Not carried over from {table.source}: {left_out}")
-    return FINE
+    for left_out in plan.without:
+        out.note(f"Not carried over: {left_out}")
 
 
 def export(args: argparse.Namespace, out: Output) -> int:

@@ -52,6 +52,8 @@ class ImportPlan:
     header: bool = True
     sample: list[list[str]] = field(default_factory=list)
     """The first rows of a CSV file as they were read with these settings."""
+    without: tuple[str, ...] = ()
+    """What belongs to no table and is not carried over, in words: views, virtual tables."""
 
     def chosen(self) -> list[TablePlan]:
         """The tables that are to be imported."""
@@ -121,7 +123,8 @@ def plan_import(path: str | Path) -> ImportPlan:
     except OSError as error:
         raise from_exception(error, "read") from error
     described = bridge.describe_source(str(source))
-    plan = ImportPlan(source, described["kind"], [_table(raw) for raw in described["tables"]])
+    tables = [_table(raw) for raw in described["tables"]]
+    plan = ImportPlan(source, described["kind"], tables, without=tuple(described["without"]))
     if plan.kind == "csv":
         _add_csv(plan, bridge.sniff_csv(str(source)))
     return plan

@@ -52,6 +52,9 @@ class TablesImportForm(QWidget):
         nothing = button(self.tr("None"), lambda: self._tick(False), "quiet")
         layout = column(row(self._count, None, everything, nothing))
         layout.addWidget(self._tree, 1)
+        if plan.without:
+            words = self.tr("Not carried over: {what}").format(what=", ".join(plan.without))
+            layout.addWidget(label(words, "caption", wrap=True))
         self.setLayout(layout)
         self._say_count()
 

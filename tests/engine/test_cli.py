@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,20 @@ def test_a_recovery_of_a_database_in_use_offers_no_way_out_of_damage(path: Path,
     assert "failed" in out
     assert "Restore" not in err
     assert "damaged" not in err
+
+
+def test_what_an_import_leaves_out_is_told(path: Path, tmp_path: Path) -> None:
+    source = tmp_path / "names.sqlite"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript("CREATE TABLE t(a); INSERT INTO t VALUES (1); CREATE VIEW seen AS SELECT 1;")
+    out, err = holdfast("import", path, source, "--plan")
+    assert "Not carried over: view seen" in err
+    assert answer("import", path, source)["left_out"] == ["view seen"]
+    other = path.with_name("other.holdfast")
+    holdfast("create", other)
+    out, err = holdfast("import", other, source)
+    assert "1 rows" in out
+    assert "Not carried over: view seen" in err
 
 
 def test_a_damaged_control_file_gives_a_card(path: Path) -> None:

@@ -52,7 +52,9 @@ impl LockFile {
         let mut file = loop {
             match exclusive(&path) {
                 Ok(file) => break file,
-                Err(error) if !is_taken(&error) => return Err(Error::io("lock", PATH, &error)),
+                Err(error) if !is_taken(&error) => {
+                    return Err(Error::io("lock", &path.display().to_string(), &error));
+                }
                 Err(_) if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
                 Err(_) => return Err(Self::taken(directory)),
             }
@@ -60,7 +62,7 @@ impl LockFile {
         let text = json!({"pid": holder.pid, "host": holder.host, "since": holder.since}).to_string();
         file.set_len(0)
             .and_then(|()| file.write_all(text.as_bytes()))
-            .map_err(|error| Error::io("write", PATH, &error))?;
+            .map_err(|error| Error::io("write", &path.display().to_string(), &error))?;
         Ok(LockFile { file })
     }
 

@@ -19,15 +19,15 @@ use crate::txn::Isolation;
 #[pyfunction]
 pub fn describe_source<'py>(py: Python<'py>, path: &str) -> PyResult<Bound<'py, PyDict>> {
     let file = Path::new(path);
-    let (kind, described) = detached(py, || {
+    let (kind, described, without) = detached(py, || {
         let source = import::open_source(file, &Plan::default())?;
-        Ok((source.kind(), source.tables().to_vec()))
+        Ok((source.kind(), source.tables().to_vec(), source.without().to_vec()))
     })?;
     let tables = PyList::empty(py);
     for table in &described {
         tables.append(describe_table(py, table)?)?;
     }
-    Ok(dict!(py, { "kind": kind, "tables": tables }))
+    Ok(dict!(py, { "kind": kind, "tables": tables, "without": without }))
 }
 
 fn describe_table<'py>(py: Python<'py>, table: &SourceTable) -> PyResult<Bound<'py, PyAny>> {

@@ -29,6 +29,11 @@ pub trait Source {
 
     fn tables(&self) -> &[SourceTable];
 
+    /// What belongs to no table and is not carried over, in words: views, virtual tables.
+    fn without(&self) -> &[String] {
+        &[]
+    }
+
     /// How much there is to read, and in what unit: bytes or rows.
     fn total(&self) -> (u64, &'static str);
 

@@ -34,7 +34,7 @@ impl CsvSource {
         let columns = &self.tables[0].schema.columns;
         let line = record.position().map(::csv::Position::line);
         if record.len() != columns.len() {
-            let issue = format!("{} fields where {} are expected", record.len(), columns.len());
+            let issue = format!("fields: {}, expected: {}", record.len(), columns.len());
             let first = (record.len().min(columns.len()) + 1).to_string();
             return Err(bad_input(&self.file, line, Some(&first), issue));
         }

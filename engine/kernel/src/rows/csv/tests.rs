@@ -50,8 +50,8 @@ fn bad_input_names_file_line_and_column_but_no_value() {
     let columns = || vec![Column::new("id", ColumnType::Integer), Column::new("x", ColumnType::Text)];
     for (text, line, column, issue) in [
         ("id,x\n1,a\n\"2\n\",b\nsecret,c\n", 5, "id", "no integer"),
-        ("id,x\n1,a\n2\n", 3, "2", "1 fields where 2"),
-        ("id,x\n1,a,b\n", 2, "3", "3 fields where 2"),
+        ("id,x\n1,a\n2\n", 3, "2", "fields: 1, expected: 2"),
+        ("id,x\n1,a,b\n", 2, "3", "fields: 3, expected: 2"),
     ] {
         fs::write(&file, text).unwrap();
         let error = read(&file, Format::default(), columns()).unwrap_err();

@@ -30,11 +30,6 @@ impl SqliteSource {
         opened.check_unchanged()?;
         Ok(SqliteSource { file: file.to_owned(), opened, tables, without, done: 0 })
     }
-
-    /// What belongs to no table and is not carried over: views, virtual tables.
-    pub fn without(&self) -> &[String] {
-        &self.without
-    }
 }
 
 impl Source for SqliteSource {
@@ -44,6 +39,10 @@ impl Source for SqliteSource {
 
     fn tables(&self) -> &[SourceTable] {
         &self.tables
+    }
+
+    fn without(&self) -> &[String] {
+        &self.without
     }
 
     fn total(&self) -> (u64, &'static str) {
