@@ -219,7 +219,7 @@ def test_what_an_import_leaves_out_is_told(path: Path, tmp_path: Path) -> None:
     other = path.with_name("other.holdfast")
     holdfast("create", other)
     out, err = holdfast("import", other, source)
-    assert "1 rows" in out
+    assert "1 row in" in out
     assert "Not carried over: view seen" in err
 
 
