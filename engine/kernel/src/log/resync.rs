@@ -17,12 +17,23 @@ impl Log {
     /// An entry begins with its own position, so a byte string that says where it lies and has
     /// the right checksum is one.
     pub fn first_entry_from(&self, lsn: Lsn) -> Result<Option<Lsn>> {
-        self.core.first_entry_from(lsn.max(self.status().oldest))
+        let from = lsn.max(self.status().oldest);
+        self.core.first_from(from, |at, incarnation| self.core.is_entry(at, incarnation))
+    }
+
+    /// As [`Log::first_entry_from`], also of an entry that is not whole: it says where it lies.
+    pub fn first_sign_from(&self, lsn: Lsn) -> Result<Option<Lsn>> {
+        self.core.first_from(lsn.max(self.status().oldest), |_, _| Ok(true))
     }
 }
 
 impl Core {
-    fn first_entry_from(&self, lsn: Lsn) -> Result<Option<Lsn>> {
+    /// The first place from `lsn` on that says it is one, and that `counts`.
+    fn first_from(
+        &self,
+        lsn: Lsn,
+        counts: impl Fn(Lsn, Incarnation) -> Result<bool>,
+    ) -> Result<Option<Lsn>> {
         let mut window = vec![0; WINDOW];
         let mut at = lsn;
         while at.0 < self.written.load(Ordering::Acquire) {
@@ -34,7 +45,7 @@ impl Core {
             for offset in 0..starts {
                 let candidate = at.plus(offset as u64);
                 if record::peek_len(&window[offset..have], candidate).is_ok()
-                    && self.is_entry(candidate, incarnation)?
+                    && counts(candidate, incarnation)?
                 {
                     return Ok(Some(candidate));
                 }

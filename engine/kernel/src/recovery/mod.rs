@@ -25,6 +25,8 @@ mod cut;
 mod following;
 mod index;
 mod indexed;
+#[cfg(test)]
+mod kept_log_tests;
 mod lost_end;
 mod ondemand;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::txn::{CatalogueKind, Isolation};
 use crate::types::PageId;
 use crate::{backup, control};
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 fn impatient() -> StoreOptions {
     let mut options = options();
@@ -25,7 +25,7 @@ fn impatient() -> StoreOptions {
     options
 }
 
-fn open(disk: &Arc<MemoryDisk>) -> Store {
+pub(super) fn open(disk: &Arc<MemoryDisk>) -> Store {
     Store::open_on_demand(disk.clone(), &impatient(), &Progress::default()).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn finish(store: &Store) {
 }
 
 /// A power failure that leaves a transaction without its end, after a checkpoint or before it.
-fn with_a_loser(has_checkpoint: bool) -> Files {
+pub(super) fn with_a_loser(has_checkpoint: bool) -> Files {
     let disk = MemoryDisk::new(4);
     let store = Store::create(disk.clone(), &options()).unwrap();
     put(&store, 0..900);
@@ -426,34 +426,4 @@ fn ended(store: &Store) -> crate::store::RecoveryStanding {
         std::thread::yield_now();
     }
     store.recovery().unwrap()
-}
-
-#[test]
-fn kept_log_from_before_the_start_of_redo_is_read_behind_the_opening_and_its_damage_is_a_finding() {
-    let files = with_a_loser(true);
-    for is_damaged in [false, true] {
-        let disk = MemoryDisk::from_snapshot(1, &files);
-        let redo_lsn = control::Control::open(&*disk, OpenMode::Read).unwrap().data().redo_lsn;
-        if is_damaged {
-            let oldest = disk.list("wal").unwrap().into_iter().min().unwrap();
-            let file = disk.open(&format!("wal/{oldest}"), OpenMode::Write).unwrap();
-            let mut start = [0; 8];
-            file.read_at(&mut start, 40).unwrap();
-            let older = redo_lsn.0 - u64::from_le_bytes(start);
-            assert!(older > 4096, "{older}");
-            file.write_at(&[0xa5; 16], 512 + older / 4).unwrap();
-        }
-        let store = open(&disk);
-        // As a backup or a mirror does: else the checkpoint lets that log go.
-        store.checkpointer().pin();
-        store.finish_recovery(&Progress::default()).unwrap();
-        assert_eq!(store.recovery().unwrap().stage, "log");
-        store.check_recovery().unwrap();
-        let (recovery, found) = (store.recovery().unwrap(), store.recovery_check().unwrap());
-        assert_eq!((recovery.stage, recovery.problems), ("done", Some(usize::from(is_damaged))));
-        assert_eq!(recovery.segments.0, recovery.segments.1);
-        let codes: Vec<Code> = found.problems.iter().map(|problem| problem.code).collect();
-        let expected = if is_damaged { vec![Code::WalCorrupted] } else { Vec::new() };
-        assert_eq!((codes, found.ok), (expected, !is_damaged), "{found:?}");
-    }
 }

@@ -2,12 +2,13 @@
 //! mirrors. An opening reads none of them; whether they are whole is looked at behind it.
 //!
 //! Where an entry is damaged the reading goes on in the next segment. In the first segment, and after
-//! damage, it begins at the first whole entry, for one may have begun before. What a checkpoint lets
-//! go meanwhile needs nobody's look any more.
+//! damage, it begins at the first whole entry, for one may have begun before; one that is not whole is
+//! known by its beginning, which says where it lies. What a checkpoint lets go meanwhile needs nobody's
+//! look any more.
 
 use crate::disk::Disk;
 use crate::error::{Code, Error, Field, Result};
-use crate::log::segments;
+use crate::log::segments::{self, FIRST_LSN};
 use crate::recovery::Progress;
 use crate::sync::{AtomicU64, Ordering};
 use crate::txn::Shared;
@@ -83,6 +84,12 @@ impl OlderLog {
     ) -> std::result::Result<(), (Lsn, Error)> {
         let log = &shared.core.log;
         let first = log.first_entry_from(at).map_err(|error| (at, error))?.unwrap_or(self.redo_lsn);
+        let sign = log.first_sign_from(at).map_err(|error| (at, error))?.unwrap_or(first);
+        // Nothing was logged before it: an entry begins here, whatever its first bytes say.
+        let begun = if at == FIRST_LSN { at } else { sign };
+        if begun < first.min(self.redo_lsn) {
+            return Err((begun, segments::corrupted(begun, "the entry that begins there is not whole")));
+        }
         if first >= self.redo_lsn {
             return Ok(());
         }
