@@ -291,6 +291,12 @@ def _last_valid(directory: Path, settings: Config, job: bridge.Job) -> Fallback:
         try:
             kernel = bridge.begin_recovery(directory, settings, Ground.REHEARSAL, folder)
             cut = kernel.cut_log(job)
+            if cut["pages_beyond"]:
+                # Whether each of them can be rebuilt, only redo knows.
+                kernel.validate_log(job)
+                kernel.restore_doublewrite(job)
+                kernel.analyse(job)
+                kernel.redo(job)
         except HoldfastError as error:
             if job.cancelled:
                 raise

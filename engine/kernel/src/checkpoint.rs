@@ -338,6 +338,7 @@ impl Checkpointer {
                 let count = |txn: &Arc<TxnState>| (txn.id, txn.changes.load(Ordering::Relaxed));
                 changes.extend(early.iter().map(count));
             })?;
+        shared.core.images_since.store(begin.lsn.0, Ordering::Relaxed);
         // Read after the begin record: whatever was appended before it is in one of these.
         let active = shared.txns.active();
         let active = active.iter().filter(|txn| txn.status() == Status::Active);

@@ -1,6 +1,6 @@
 //! Pool, log and space map together: what trees and transactions are made on.
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -22,6 +22,9 @@ pub struct Core {
     /// After so many changes of a page its full image goes into the log, which bounds how far
     /// back the repair of one page has to read.
     pub image_every: u16,
+    /// The last checkpoint, or the opening: an inner page with an older image is logged in full with its
+    /// next change. So a log that is cut rebuilds it, also where it was written after the cut.
+    pub images_since: AtomicU64,
     /// Pages of trees split since the store was opened.
     pub splits: AtomicU64,
 }
@@ -139,12 +142,19 @@ impl Core {
         page.apply(change, entry)
     }
 
+    /// True where the page's last image in the log has become old.
+    pub fn needs_image(&self, page: &Page) -> bool {
+        let is_inner = page.level() > 0;
+        page.changes_since_image() >= self.image_every
+            || (is_inner && page.image_lsn().0 < self.images_since.load(Ordering::Relaxed))
+    }
+
     /// Logs the page in full where its last image has become old.
     ///
     /// Where the log has no room for it, the next change of the page tries again: a change that is
     /// made must not be told as failed, nor an undo be held up, for want of an image.
     pub fn renew_image(&self, page: &mut PageWrite<'_>) -> Result<()> {
-        if page.changes_since_image() < self.image_every {
+        if !self.needs_image(page) {
             return Ok(());
         }
         let image = page.to_image();

@@ -133,7 +133,10 @@ impl Taken<'_> {
             if last.is_some_and(|last| last >= key.as_bytes()) {
                 return Some(Brought::Unfit);
             }
-            self.courier.add(key.as_bytes(), value.as_bytes());
+            // Where there is no memory, the usual way says so.
+            if self.courier.add(key.as_bytes(), value.as_bytes()).is_err() {
+                return Some(Brought::Unfit);
+            }
             if self.courier.is_full() && !self.pass_on(py) {
                 return Some(Brought::Refused);
             }

@@ -8,6 +8,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyAny, PyBytes, PyTuple};
 
 use crate::error::Result;
+use crate::memory;
 use crate::txn::{Transaction, TreeRef};
 
 /// Pairs that are looked at together before they are copied.
@@ -16,6 +17,8 @@ pub const GATHERED: usize = 32;
 const MOST_RESERVED: usize = 1 << 20;
 /// Bytes that come from memory together.
 const LINE: usize = 64;
+/// What memory is asked for.
+const OPERATION: &str = "take pairs";
 /// So many pairs are worth a second thread to sort them.
 const WORTH_A_THREAD: usize = 100_000;
 
@@ -32,11 +35,15 @@ struct Taken {
 }
 
 impl Taken {
-    fn take(&mut self, key: Bound<'_, PyAny>, value: Bound<'_, PyAny>) {
+    fn take(&mut self, key: Bound<'_, PyAny>, value: Bound<'_, PyAny>) -> Result<()> {
         match bytes(key).and_then(|key| Ok((key, bytes(value)?))) {
-            Ok(pair) => self.pairs.push(pair),
+            Ok(pair) => {
+                memory::grow(&mut self.pairs, 1, OPERATION)?;
+                self.pairs.push(pair);
+            }
             Err(error) => drop(self.unfit.get_or_insert(error)),
         }
+        Ok(())
     }
 
     fn end(self) -> PyResult<Vec<Pair>> {
@@ -53,11 +60,11 @@ pub fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
         for key in source.call_method0("keys")?.try_iter()? {
             let key = key?;
             let value = source.get_item(&key)?;
-            taken.take(key, value);
+            taken.take(key, value)?;
         }
         return taken.end();
     }
-    taken.pairs.reserve(source.len().unwrap_or(0).min(MOST_RESERVED));
+    memory::reserve(&mut taken.pairs, source.len().unwrap_or(0).min(MOST_RESERVED), OPERATION)?;
     // Objects lie far from each other: some are taken together, then all of their halves, so that
     // the processor waits for the memory of many at once.
     let mut items = source.try_iter()?;
@@ -72,7 +79,7 @@ pub fn pairs_of(source: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
         for pair in whole.drain(..) {
             split.push(halves(&pair)?);
         }
-        split.drain(..).for_each(|(key, value)| taken.take(key, value));
+        split.drain(..).try_for_each(|(key, value)| taken.take(key, value))?;
     }
 }
 
@@ -94,7 +101,7 @@ fn bytes(object: Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
 
 /// Builds an empty tree of this transaction from pairs in any order; of equal keys the last counts.
 pub fn build(txn: &mut Transaction, at: TreeRef, pairs: &[Pair]) -> Result<()> {
-    let order = sorted(pairs);
+    let order = sorted(pairs)?;
     let bytes = pairs.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
     let filled = txn.fill_beside(at, (pairs.len(), bytes), &mut |push| {
         for begin in (0..order.len()).step_by(GATHERED) {
@@ -128,7 +135,7 @@ pub fn touch(bytes: &[u8]) -> u8 {
 
 /// The places of pairs in the order of their keys, then of the places. The first bytes in which
 /// keys may differ are kept beside each place: most comparisons need nothing else.
-fn sorted(pairs: &[Pair]) -> Vec<Rank> {
+fn sorted(pairs: &[Pair]) -> Result<Vec<Rank>> {
     let first: &[u8] = pairs.first().map_or(&[], |(key, _)| key);
     let shared = pairs.iter().fold(first.len(), |shared, (key, _)| {
         first[..shared].iter().zip(key.iter()).take_while(|(one, other)| one == other).count()
@@ -140,15 +147,19 @@ fn sorted(pairs: &[Pair]) -> Vec<Rank> {
         head[..length].copy_from_slice(&rest[..length]);
         u128::from_be_bytes(head)
     };
-    let mut order: Vec<Rank> =
-        pairs.iter().enumerate().map(|(place, (key, _))| (head(key), place)).collect();
+    let mut order: Vec<Rank> = Vec::new();
+    memory::reserve(&mut order, pairs.len(), OPERATION)?;
+    order.extend(pairs.iter().enumerate().map(|(place, (key, _))| (head(key), place)));
     let compare = |one: &Rank, other: &Rank| {
         let by_key = || pairs[one.1].0[shared..].cmp(&pairs[other.1].0[shared..]);
         one.0.cmp(&other.0).then_with(by_key).then(one.1.cmp(&other.1))
     };
-    if order.len() < WORTH_A_THREAD || order.is_sorted_by(|one, other| compare(one, other).is_lt()) {
+    let is_sorted = || order.is_sorted_by(|one, other| compare(one, other).is_lt());
+    // What a stable sort takes for itself, and has no way to be refused.
+    let has_room = || memory::reserve(&mut Vec::<Rank>::new(), order.len(), OPERATION).is_ok();
+    if order.len() < WORTH_A_THREAD || is_sorted() || !has_room() {
         order.sort_unstable_by(compare);
-        return order;
+        return Ok(order);
     }
     let (low, high) = order.split_at_mut(pairs.len() / 2);
     std::thread::scope(|scope| {
@@ -158,5 +169,5 @@ fn sorted(pairs: &[Pair]) -> Vec<Rank> {
     });
     // Stable sorting finds the two runs, and has only to merge them.
     order.sort_by(compare);
-    order
+    Ok(order)
 }

@@ -277,13 +277,25 @@ impl Opening {
         if let Some((_, error)) = report.damaged.iter().find(|(_, why)| why.code == Code::IoError) {
             return Err(error.clone());
         }
-        let diagnostics: Vec<String> =
-            report.damaged.iter().map(|(page, why)| format!("page {page}: {why}")).collect();
+        let diagnostics: Vec<String> = report
+            .damaged
+            .iter()
+            .map(|(page, why)| format!("page {page}: {}", why.code.name()))
+            .collect();
+        let description = match diagnostics.len() {
+            1 => "one page could not be redone".to_owned(),
+            count => format!("{count} pages could not be redone"),
+        };
         let suggestions = ["restore from backup and roll forward", "salvage what can be read"];
-        Err(Error::new(Code::InconsistentState)
-            .with("description", format!("{} pages could not be redone", diagnostics.len()))
+        let error = Error::new(Code::InconsistentState)
+            .with("description", description)
             .with("diagnostics", diagnostics)
-            .with("recovery_suggestions", suggestions.map(str::to_owned).to_vec()))
+            .with("recovery_suggestions", suggestions.map(str::to_owned).to_vec());
+        // What was wrong with the first of them is the cause, with its own words.
+        Err(match report.damaged.into_iter().next() {
+            Some((_, why)) => error.because(why),
+            None => error,
+        })
     }
 
     fn redo_with(&mut self, analysis: &Analysis, progress: &Progress) -> Result<RedoReport> {
@@ -447,6 +459,7 @@ pub fn build(
         core: Core {
             space: Space::new(Arc::clone(&pool)),
             pool,
+            images_since: AtomicU64::new(log.end().0),
             log,
             image_every: options.image_every,
             splits: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use super::tests::{all, key, options, tree};
 use super::*;
 use crate::buffer::{DOUBLEWRITE_PATH, DOUBLEWRITE_SLOTS};
 use crate::disk::memory::MemoryDisk;
+use crate::types::{Lsn, PageId};
 
 /// Few to a page.
 const ROWS: u64 = 2_000;
@@ -121,4 +122,42 @@ fn on_a_disk_that_is_nearly_full_checkpoints_come_sooner() {
     assert_eq!(due(None), (1 << 30, 1));
     assert_eq!(due(Some(1 << 30)), (128 << 20, 1));
     assert_eq!(due(Some(64 << 20)), (16 << 20, 2));
+}
+
+/// A cut of the log empties pages that were written after it; only an image before it brings one back.
+#[test]
+fn an_inner_page_is_logged_in_full_with_its_first_change_after_a_checkpoint_and_after_an_opening() {
+    let disk = MemoryDisk::new(7);
+    let store = Store::create(disk.clone(), &roomy(4096)).unwrap();
+    put(&store, 1);
+    let images = |store: &Store, since: Lsn| {
+        let pool = &store.shared().core.pool;
+        let inner = |id: &PageId| pool.read(*id).is_ok_and(|page| page.level() > 0);
+        let inner: Vec<PageId> = (3..pool.file_pages()).map(PageId).filter(inner).collect();
+        assert!(inner.len() > 1, "a tree of more than two levels");
+        let lsns = inner.into_iter().map(|id| {
+            let page = pool.read(id).unwrap();
+            (page.lsn() > since, page.image_lsn() > since)
+        });
+        lsns.filter(|(is_changed, _)| *is_changed).map(|(_, has_image)| has_image).collect::<Vec<_>>()
+    };
+    let grow = |store: &Store, from: u64| {
+        let mut txn = store.begin(Isolation::ReadCommitted, false).unwrap();
+        let at = tree(&mut txn, "t");
+        for i in from..from + 40 {
+            txn.put(at, &key(i), &[3; VALUE]).unwrap();
+        }
+        txn.commit().unwrap();
+    };
+    store.checkpoint().unwrap();
+    let since = store.checkpointer().status().lsn;
+    grow(&store, ROWS);
+    let told = images(&store, since);
+    assert!(!told.is_empty() && told.iter().all(|has_image| *has_image), "{told:?}");
+    store.close().unwrap();
+    let store = Store::open(disk, &roomy(4096)).unwrap();
+    let since = store.shared().core.log.end();
+    grow(&store, ROWS + 40);
+    let told = images(&store, since);
+    assert!(!told.is_empty() && told.iter().all(|has_image| *has_image), "{told:?}");
 }

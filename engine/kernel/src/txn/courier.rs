@@ -64,9 +64,9 @@ fn fresh() -> Records {
 
 impl Courier {
     /// Adds a record; its key must be above every earlier one. Waits for nobody: a batch that
-    /// [`Courier::is_full`] is to be passed on.
-    pub fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.push(key, value);
+    /// [`Courier::is_full`] is to be passed on. `OutOfMemory` where it finds no room.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.batch.push_long(key, value)
     }
 
     pub fn is_full(&self) -> bool {
@@ -177,7 +177,7 @@ impl Transaction {
         scope(|scope| {
             let building = builder(scope, build)?;
             let brought = bring(&mut |key, value| {
-                courier.add(key, value);
+                courier.add(key, value)?;
                 if courier.is_full() { courier.pass_on() } else { Ok(()) }
             });
             let brought = brought.and_then(|()| courier.end());

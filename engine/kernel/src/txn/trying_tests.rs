@@ -48,6 +48,27 @@ fn what_was_only_tried_is_committed_whole() {
     assert_eq!(after.count(at).unwrap(), 2);
 }
 
+/// A page of a small tree is changed for ever by changes that find nothing to wait for.
+#[test]
+fn a_leaf_whose_changes_are_only_tried_is_logged_in_full_as_often_as_any() {
+    let (_, store) = store(SyncMode::Off);
+    let every = store.shared().core.image_every;
+    let mut most = 0;
+    for number in 0..3 * u32::from(every) {
+        let mut txn = try_begin(&store, Isolation::ReadCommitted);
+        let at = txn.try_tree("t").unwrap();
+        let value = number.to_le_bytes();
+        match txn.try_put(at, b"a", &value) {
+            Some(put) => drop(put.unwrap()),
+            None => drop(txn.put(at, b"a", &value).unwrap()),
+        }
+        txn.commit().unwrap();
+        let root = store.shared().core.pool.read(at.root).unwrap();
+        most = most.max(root.changes_since_image());
+    }
+    assert_eq!(most, every);
+}
+
 #[test]
 fn a_commit_that_has_to_be_synced_is_not_only_tried() {
     let (_, store) = store(SyncMode::Durable);

@@ -287,6 +287,10 @@ impl Transaction {
         key: &[u8],
         new: Version<'_>,
     ) -> Result<Attempt> {
+        if L::IS_TRYING && self.shared.core.needs_image(leaf) {
+            // Who waits makes the change, and then the image: else a page would never get one.
+            return Ok(Attempt::Busy);
+        }
         let before = slot.ok().map(|slot| leaf.record(slot));
         let existed = before.as_ref().is_some_and(is_live);
         let old_chain = match &before {
