@@ -7,7 +7,7 @@ and the newest backup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +51,8 @@ class BackupOffer:
     """The newest backup, and how far the kept log brings it; times in Unix seconds."""
 
     taken_at: float
-    source: Path = field(default_factory=Path)
-    """What the kept log can be applied to: a folder of backups, or one of them. Empty where it joins none."""
+    source: Path | None = None
+    """What the kept log can be applied to: a folder of backups, or one of them. None where it joins none."""
     commits: int = 0
     """That the kept log adds."""
     reaches_at: float | None = None
@@ -60,7 +60,7 @@ class BackupOffer:
 
     @property
     def rolls_forward(self) -> bool:
-        return self.source != Path()
+        return self.source is not None
 
 
 def choices(

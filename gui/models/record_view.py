@@ -9,6 +9,9 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 
 from gui.models.records import RecordModel, RecordRole
 
+_LAST = 64
+"""The least width of the last column, which takes what the others leave."""
+
 
 class RecordView(QTableView):
     """Shows a `RecordModel`; whole lines are chosen."""
@@ -31,6 +34,7 @@ class RecordView(QTableView):
         self.verticalHeader().setDefaultSectionSize(30)
         across = self.horizontalHeader()
         across.setHighlightSections(False)
+        self.setColumnWidth(model.columnCount() - 1, _LAST)
         for place, width in enumerate(widths):
             self.setColumnWidth(place, width)
         across.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)

@@ -49,6 +49,7 @@ class Evidence(QWidget):
         line.addWidget(self._found, 2)
         line.addWidget(self._planned, 3)
         self.setLayout(line)
+        self._found.hide()
         self.show_reading()
 
     def show_indicators(self, indicators: Sequence[Indicator]) -> None:

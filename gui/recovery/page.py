@@ -255,7 +255,7 @@ class RecoveryPage(Page):
 
     def _show_choices(self, choices: tuple[Choice, ...]) -> None:
         self.header.set_subtitle(self.tr("Nothing is done before you choose"))
-        self.ways.show_choices(choices, rolls_forward=self.work.rolls_forward)
+        self.ways.show_choices(choices, roll_forward_from=self.work.roll_forward_from)
 
     def _show_chosen(self, choice: Choice | None) -> None:
         foot, path = self.foot, self.work.path
@@ -298,7 +298,7 @@ class RecoveryPage(Page):
             self.remedies.take_over()
         elif choice.kind is ChoiceKind.SALVAGE:
             work.salvage(self.ways.new_database())
-        elif work.rolls_forward != Path():
+        elif work.roll_forward_from is not None:
             work.roll_forward(self.ways.new_database())
         else:
             self._action.setEnabled(True)

@@ -24,7 +24,7 @@ class Past(QWidget):
         super().__init__(parent)
         self._empty = EmptyState("success", "", "")
         self.model = RecordModel(self._entry_fields(), lambda entry: entry.at, parent=self)
-        self.view = RecordView(self.model, self.tr("Earlier recoveries"), (148, 84, 76))
+        self.view = RecordView(self.model, self.tr("Earlier recoveries"), (152, 96, 72))
         self.stages = RecordModel(self._stage_fields(), lambda stage: stage.get("name"), parent=self)
         self._note = label("", "caption", wrap=True)
         self._summary = label("", "muted", wrap=True)
@@ -35,11 +35,11 @@ class Past(QWidget):
         detail = Card(self.tr("Twelve stages"))
         detail.add(self._summary)
         detail.body.addWidget(
-            RecordView(self.stages, self.tr("Stages of the chosen recovery"), (172, 60, 72, 92, 80)), 1
+            RecordView(self.stages, self.tr("Stages of the chosen recovery"), (172, 56, 72, 92, 84)), 1
         )
         inner = row(gap=Space.M)
-        inner.addWidget(listed, 2)
-        inner.addWidget(detail, 3)
+        inner.addWidget(listed, 5)
+        inner.addWidget(detail, 7)
         both = QWidget()
         both.setLayout(inner)
         self._stack = QStackedWidget()
@@ -141,7 +141,7 @@ class Past(QWidget):
     def _lost(self, entry: Entry) -> str:
         if entry.outcome not in ("succeeded", "warnings"):
             return "–"
-        return self.tr("see ledger") if entry.report.get("lost") else self.tr("nothing")
+        return self.tr("some") if entry.report.get("lost") else self.tr("none")
 
     def _stage_fields(self) -> tuple[Field, ...]:
         waits = {"disk": self.tr("disk"), "processor": self.tr("processor")}

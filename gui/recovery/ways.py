@@ -69,7 +69,7 @@ class Ways(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.cards: list[WayCard] = []
-        self.rolls_forward = Path()
+        self.roll_forward_from: Path | None = None
         self._database = Path()
         self._group = QButtonGroup(self)
         self._list = column(gap=Space.S)
@@ -93,16 +93,18 @@ class Ways(QWidget):
         """The costs are being found out."""
         self._show([])
         self._database = database
-        self.rolls_forward = Path()
+        self.roll_forward_from = None
         self._words.setText(
             self.tr("Reading log and pages, to say what each way would cost. Nothing is changed by this.")
         )
         self._words.show()
 
-    def show_choices(self, choices: Sequence[Choice], *, rolls_forward: Path | None = None) -> None:
-        """Show the ways; the recommended one is chosen. `rolls_forward`: the backups that are rolled forward
-        after their restore, if any."""
-        self.rolls_forward = rolls_forward or Path()
+    def show_choices(self, choices: Sequence[Choice], *, roll_forward_from: Path | None = None) -> None:
+        """Show the ways; the recommended one is chosen.
+
+        `roll_forward_from`: the backups that are rolled forward after their restore, if any.
+        """
+        self.roll_forward_from = roll_forward_from
         self._words.hide()
         self._show(choices)
         advised = next((card for card in self.cards if card.choice.is_advised), None)
@@ -141,7 +143,7 @@ class Ways(QWidget):
 
     @property
     def _is_rolled_forward(self) -> bool:
-        return self.rolls_forward != Path()
+        return self.roll_forward_from is not None
 
     def command_words(self) -> tuple[str | Path, ...]:
         """The command that does the same as the chosen way; empty where there is none."""
@@ -152,10 +154,10 @@ class Ways(QWidget):
             ChoiceKind.LAST_VALID: ("recover", database, "--fallback", "last-valid"),
             ChoiceKind.SALVAGE: ("recover", database, "--fallback", "salvage", "--to", self.new_database()),
         }
-        if self._is_rolled_forward:
+        if self.roll_forward_from is not None:
             commands[ChoiceKind.BACKUP] = (
                 "restore",
-                self.rolls_forward,
+                self.roll_forward_from,
                 self.new_database(),
                 "--to-end",
                 "--log",

@@ -71,8 +71,8 @@ class RecoveryWork(QObject):
         self.fallback = ""
         self.plan_hash = ""
         """Of the rehearsal that is to be carried out."""
-        self.rolls_forward = Path()
-        """What the kept log can bring forward: the backups, or one of them; empty for none."""
+        self.roll_forward_from: Path | None = None
+        """What the kept log can bring forward: the folder of backups, or one of them."""
         self._failed: dict[ChoiceKind, HoldfastError] = {}
         """The ways that were tried in vain, with what each ended with."""
         self._round = 0
@@ -202,8 +202,8 @@ class RecoveryWork(QObject):
 
     def roll_forward(self, target: Path) -> None:
         """Restore the newest backup into a new database, and apply the log that is kept."""
-        path, source = self.path, self.rolls_forward
-        if path is not None:
+        path, source = self.path, self.roll_forward_from
+        if path is not None and source is not None:
             self._run(
                 lambda: _roll_forward_task(source, path, target),
                 lambda done: self.restored.emit(*done),
@@ -267,7 +267,7 @@ class RecoveryWork(QObject):
     ) -> None:
         backup, task = found
         self._is_starting = False
-        self.rolls_forward = Path() if backup is None else backup.source
+        self.roll_forward_from = None if backup is None else backup.source
         this = self._round
         job = self.job = self._shell.jobs.start(task, self)
 
