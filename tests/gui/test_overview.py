@@ -87,7 +87,7 @@ def test_a_reason_whose_figure_changes_is_written_over_and_not_built_again(qtbot
     line = card._lines[0]
     card._list((deduction(99),))
     assert card._lines == [line], "a line that is built anew is blank for a moment, every second"
-    assert "99 %" in line._what.text()
+    assert "99\N{NO-BREAK SPACE}%" in line._what.text()
     card._list(())
     assert line.isHidden()
     assert not card._nothing.isHidden()
