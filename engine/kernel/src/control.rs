@@ -333,4 +333,32 @@ mod tests {
             assert_eq!(Control::read(&*disk).unwrap(), said);
         }
     }
+
+    fn file_of(bytes: &[u8]) -> std::sync::Arc<MemoryDisk> {
+        let disk = MemoryDisk::new(1);
+        disk.open(PATH, OpenMode::Create).unwrap().write_at(bytes, 0).unwrap();
+        disk
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_file_of_rubbish_is_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..6000)) {
+            proptest::prop_assert!(Control::read(&*file_of(&bytes)).is_err());
+        }
+
+        /// Rubbish that somebody has sealed is read as it is, or refused: what it says is judged where it is used.
+        #[test]
+        fn a_slot_of_rubbish_under_a_right_seal_is_no_panic(
+            inside in proptest::collection::vec(proptest::num::u8::ANY, HASH_AT - 8), is_known: bool,
+        ) {
+            let mut slot = [&MAGIC[..], &inside].concat();
+            if is_known {
+                slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
+            }
+            let hash = blake3::hash(&slot);
+            slot.extend_from_slice(&hash.as_bytes()[..16]);
+            let read = Control::read(&*file_of(&slot));
+            proptest::prop_assert!(is_known || read.is_err());
+        }
+    }
 }

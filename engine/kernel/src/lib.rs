@@ -28,6 +28,8 @@ pub mod recovery;
 pub mod repair;
 pub mod reserve;
 pub mod rows;
+#[cfg(test)]
+mod rubbish_tests;
 pub mod salvage;
 pub mod space;
 pub mod stats;
