@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QBrush, QColor, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QDialog, QFrame, QHeaderView, QLineEdit, QTreeWidget, QTreeWidgetItem, QWidget
 
-from gui.theme import Space, colors, icon
+from gui.theme import Space, colors, icon, known
 from gui.widgets import column, label, row, rule
 
 
@@ -38,7 +38,7 @@ class Actions(QObject):
         action.setObjectName(action_id)
         action.setShortcut(QKeySequence(shortcut))
         if icon_name:
-            action.setIcon(icon(icon_name))
+            action.setIcon(icon(known(icon_name)))
         action.triggered.connect(lambda _checked=False: handler())
         action.setEnabled(not needs_database)
         if needs_database:

@@ -8,10 +8,10 @@ from PySide6.QtWidgets import QFrame, QLabel, QProgressBar, QScrollArea, QWidget
 from engine.tasks import TaskProgress, TaskState
 from engine.types import Outcome
 from gui.tasks import Job, Jobs, error_card
-from gui.theme import Space, Tone, pixmap
+from gui.theme import IconName, Space, Tone, pixmap
 from gui.widgets import EmptyState, button, column, formats, label, row, rule, set_look, tool_button
 
-_OUTCOMES: dict[Outcome, tuple[str, Tone]] = {
+_OUTCOMES: dict[Outcome, tuple[IconName, Tone]] = {
     Outcome.SUCCEEDED: ("success", Tone.GOOD),
     Outcome.WARNINGS: ("warning", Tone.WARN),
     Outcome.FAILED: ("error", Tone.BAD),
@@ -103,7 +103,7 @@ class JobRow(QWidget):
             self._card = None
             self._why.show()
 
-    def _draw(self, drawing: str, tone: Tone) -> None:
+    def _draw(self, drawing: IconName, tone: Tone) -> None:
         self._picture.setPixmap(pixmap(drawing, 18, tone, self.devicePixelRatioF()))
 
 

@@ -14,7 +14,7 @@ from gui.actions import Actions
 from gui.session import Preferences
 from gui.tasks import Answer, EngineSession, Jobs, Worker
 from gui.tasks.error_slot import ErrorSlot
-from gui.theme import Space, ThemeManager
+from gui.theme import IconName, Space, ThemeManager
 from gui.widgets import PageHeader, column
 
 
@@ -90,7 +90,7 @@ class Page(QFrame):
     """
 
     page_id: ClassVar[str] = ""
-    icon_name: ClassVar[str] = ""
+    icon_name: ClassVar[IconName]
 
     def __init__(self, shell: Shell, title: str, subtitle: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -20,6 +20,8 @@ class Preferences:
         state = state_dir or platformdirs.user_state_path("Holdfast", appauthor=False)
         for directory in (config, state):
             directory.mkdir(parents=True, exist_ok=True)
+        self.samples = state / "samples"
+        """Where samples are made when somebody tries them."""
         self._config = QSettings(str(config / "settings.ini"), QSettings.Format.IniFormat)
         self._state = QSettings(str(state / "window.ini"), QSettings.Format.IniFormat)
 

@@ -6,7 +6,7 @@ from PySide6.QtCore import QCoreApplication
 
 from engine.types import Isolation, LockInfo, TransactionInfo
 from gui.models.records import Field
-from gui.theme import Tone
+from gui.theme import IconName, Tone
 from gui.widgets import formats
 
 LONG_S = 60.0
@@ -52,7 +52,7 @@ def _tone(info: TransactionInfo) -> Tone | None:
     return Tone.WARN if info.waiting_for is not None or info.age_s > LONG_S else None
 
 
-def _icon(info: TransactionInfo) -> str:
+def _icon(info: TransactionInfo) -> IconName:
     return "clock" if info.waiting_for is not None else "activity"
 
 

@@ -69,7 +69,7 @@ class RescueDialog(StepDialog):
         names = (self.tr("1 Look"), self.tr("2 Choose"), self.tr("3 Preview"), self.tr("4 Rescue"))
         errors = ErrorSlot(lambda action: action in ("retry", "wait"))
         super().__init__(self.title_words(), (*names, self.tr("5 Done")), _SHOWN, errors, parent)
-        self.resize(1060, 640)
+        self.resize_within(1060, 640)
         self.shell = shell
         self._held = _Holder(shell)
         self._job: Any = None

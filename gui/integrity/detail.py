@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from engine.errors import by_code
 from engine.integrity.findings import Finding, Priority
@@ -19,10 +19,13 @@ from gui.integrity.words import (
     rows_words,
 )
 from gui.theme import Space, Tone
-from gui.widgets import ConfirmBar, Pill, button, column, formats, label, row
+from gui.widgets import ConfirmBar, ElidedLabel, Pill, button, column, formats, label, row
 
 if TYPE_CHECKING:
     from engine.integrity.extent import Extent
+
+_LEAST_LINE = 120
+"""Pixels."""
 
 
 class FindingDetail(QFrame):
@@ -41,7 +44,8 @@ class FindingDetail(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "sunken")
         self.finding: Finding | None = None
-        self._title = label("", "section")
+        self._title = ElidedLabel("", "section", where=Qt.TextElideMode.ElideRight)
+        self._title.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self._priority = Pill()
         self._means = label("", "muted", wrap=True)
         self._lines: dict[str, QLabel] = {}
@@ -82,6 +86,8 @@ class FindingDetail(QFrame):
         }
         for line, (name, title) in enumerate(names.items()):
             self._lines[name] = label("", wrap=True)
+            # A name without a space in it cannot be wrapped; the page is no wider for it.
+            self._lines[name].setMinimumWidth(_LEAST_LINE)
             title_label = label(title, "caption")
             title_label.setBuddy(self._lines[name])
             self._titles[name] = title_label

@@ -218,7 +218,7 @@ class IntegrityPage(Page):
         worst = seen.findings[0].priority if seen.findings else None
         self._open.show_value(
             formats.count(len(seen.findings) + seen.left_out),
-            "" if worst is None else self.tr("the most urgent is {p}").format(p=worst),
+            "" if worst is None else self.tr("most urgent: {p}").format(p=worst),
             None if worst is None else PRIORITY_TONES[worst],
         )
         last = seen.losses[-1] if seen.losses else None

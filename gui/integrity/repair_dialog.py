@@ -57,7 +57,7 @@ class RepairDialog(StepDialog):
         )
         title = self.tr("Repair {name}").format(name=session.name)
         super().__init__(title, names, _SHOWN, ErrorSlot(), parent)
-        self.resize(980, 600)
+        self.resize_within(980, 600)
         self.shell = shell
         self._session = session
         self._plan: RepairPlan | None = None

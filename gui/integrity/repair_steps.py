@@ -15,7 +15,7 @@ from gui.backups.key_question import KeyQuestion
 from gui.integrity.words import PRIORITY_TONES, tr
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
-from gui.theme import Space, Tone
+from gui.theme import IconName, Space, Tone
 from gui.widgets import Step, Stepper, StepState, button, column, formats, label, row, set_look
 from gui.widgets.banner import Banner
 
@@ -296,7 +296,7 @@ def _outcome_steps(report: RepairReport, most: int = 10) -> list[Step]:
     return steps
 
 
-def _option_icon(option: Option) -> str:
+def _option_icon(option: Option) -> IconName:
     if option.is_chosen:
         return "success"
     return "cancelled" if option.why_not else "more"

@@ -9,7 +9,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
-from gui.theme import Tone, icon, tone_color
+from gui.theme import IconName, Tone, icon, tone_color
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
@@ -26,7 +26,7 @@ class Field:
     text: Callable[[Any], str]
     is_number: bool = False
     tone: Callable[[Any], Tone | None] | None = None
-    icon_name: Callable[[Any], str] | None = None
+    icon_name: Callable[[Any], IconName] | None = None
     tip: Callable[[Any], str] | None = None
 
 

@@ -7,12 +7,12 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from engine.types import Event
-from gui.theme import Tone, icon
+from gui.theme import IconName, Tone, icon
 from gui.widgets import Card, formats, label
 
 _KEPT = 100
 
-_LOOK: dict[str, tuple[str, Tone | str]] = {
+_LOOK: dict[str, tuple[IconName, Tone | str]] = {
     "checkpoint_finished": ("checkpoint", Tone.ACCENT),
     "deadlock": ("lock", Tone.BAD),
     "backup_finished": ("backups", Tone.GOOD),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QStackedWidget, QWidget
+from PySide6.QtWidgets import QWidget
 
 from engine.errors import Cancelled, HoldfastError, RecoveryNeeded, RecoveryPlanOutdated, from_exception
 from engine.recovery import history
@@ -21,6 +21,7 @@ from gui.recovery.evidence import Evidence
 from gui.recovery.failure import Failure
 from gui.recovery.foot import Foot
 from gui.recovery.ledger_file import ask_export, write_ledger
+from gui.recovery.parts import Parts
 from gui.recovery.past import Past
 from gui.recovery.proof import Proof, ProofOf
 from gui.recovery.remedies import Remedies
@@ -71,24 +72,10 @@ class RecoveryPage(Page):
         self._show_part(QUIET)
 
     def _build(self) -> None:
-        self._stack = QStackedWidget()
         parts = (self.past, self.evidence, self.theatre, self.proof, self.ways, self.failure, self.saved)
-        self._parts: tuple[QWidget, ...] = parts
-        for part in parts:
-            self._stack.addWidget(part)
-        upper = QFrame()
-        inside = column(self.errors, gap=Space.M)
-        inside.addWidget(self._stack, 1)
-        upper.setLayout(inside)
-        # The foot stays in view, however much there is to read above it.
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setWidget(upper)
-        self._area = area
-        for ground in (upper, area.viewport()):
-            ground.setAutoFillBackground(False)
+        self._parts = Parts(self.errors, *parts)
         inner = column(self.behind, gap=Space.M)
-        inner.addWidget(area, 1)
+        inner.addWidget(self._parts, 1)
         inner.addWidget(self.foot)
         self.body.addLayout(inner, 1)
 
@@ -199,7 +186,7 @@ class RecoveryPage(Page):
 
     def _show_signs(self, manager: Any) -> None:
         self._turns.add(partial(self.evidence.show_indicators, manager.indicators))
-        self._turns.add(partial(warm, self._parts, self._turns))
+        self._turns.add(partial(warm, self._parts.all, self._turns))
 
     def _show_plan(self, plan: RecoveryPlan) -> None:
         self.evidence.show_plan(plan)
@@ -486,16 +473,11 @@ class RecoveryPage(Page):
         return self.work.path or (self.session.path if self.session is not None else None)
 
     def _part(self) -> int:
-        return self._stack.currentIndex()
+        return self._parts.shown()
 
     def _show_part(self, part: int) -> None:
-        # Only the part in view may ask for room.
-        for place, widget in enumerate(self._parts):
-            policy = QSizePolicy.Policy.Preferred if place == part else QSizePolicy.Policy.Ignored
-            widget.setSizePolicy(policy, policy)
-        self._stack.setCurrentIndex(part)
+        self._parts.show_part(part)
         self.foot.command.show()
-        self._area.verticalScrollBar().setValue(0)
         self.foot.setVisible(part not in (QUIET, RUNNING))
         self.header.state.hide()
         if part == QUIET:

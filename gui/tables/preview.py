@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from gui.models import cells
 from gui.models.staged import Change, Kind, StagedEdits
-from gui.theme import Space, Tone, icon, tone_color
+from gui.theme import IconName, Space, Tone, icon, tone_color
 from gui.widgets import button, column, label, row
 
 SHOWN_CHANGES = 2000
@@ -74,11 +74,12 @@ class PreviewDialog(QDialog):
         return tree
 
     def _item(self, change: Change) -> QTreeWidgetItem:
-        words, drawing, tone = {
+        looks: dict[Kind, tuple[str, IconName, Tone]] = {
             Kind.INSERT: (self.tr("New row"), "plus", Tone.GOOD),
             Kind.UPDATE: (self.tr("Change row {key}"), "edit", Tone.WARN),
             Kind.DELETE: (self.tr("Delete row {key}"), "trash", Tone.BAD),
-        }[change.kind]
+        }
+        words, drawing, tone = looks[change.kind]
         key = ", ".join(cells.display(part) for part in change.key or ())
         item = QTreeWidgetItem([words.format(key=key)])
         item.setIcon(0, icon(drawing, tone))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QDialog, QStackedWidget, QWidget
 
 from gui.tasks.error_slot import ErrorSlot
@@ -40,6 +40,12 @@ class StepDialog(QDialog):
         self._shown = shown
         self._marks = [Pill(name) for name in names]
         self._stack = QStackedWidget()
+
+    def resize_within(self, width: int, height: int) -> None:
+        """Be so large, or as large as the window that it belongs to, where that is smaller."""
+        over = self.parentWidget()
+        size = QSize(width, height)
+        self.resize(size if over is None else size.boundedTo(over.window().size()))
 
     def lay_out(self, parts: Sequence[QWidget], back: Callable[[], object], go: Callable[[], object]) -> None:
         """Put the parts in their place, once."""

@@ -9,7 +9,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from gui.page import Page, Shell
-from gui.theme import Space, pixmap
+from gui.theme import IconName, Space, pixmap
 from gui.welcome.sample import SAMPLE_NAME, build_sample
 from gui.welcome.start import StartTile
 from gui.widgets import Card, ElidedLabel, clear, column, formats, label, row, tool_button
@@ -46,8 +46,8 @@ class WelcomePage(Page):
 
     def try_sample(self) -> None:
         """Make a database beside the person's others, filled with the sample."""
-        folder = self.shell.preferences.folder
-        answer = self.shell.run(lambda: (_free_place(folder, SAMPLE_NAME), build_sample()), self)
+        folder, samples = self.shell.preferences.folder, self.shell.preferences.samples
+        answer = self.shell.run(lambda: (_free_place(folder, SAMPLE_NAME), build_sample(samples)), self)
         answer.done(lambda made: self.shell.import_into(*made))
         answer.failed(lambda error: self.shell.show_error(error, self.tr("prepare the sample")))
 
@@ -75,7 +75,7 @@ class WelcomePage(Page):
         return hero
 
     def _tiles(self) -> QWidget:
-        tiles = (
+        tiles: tuple[tuple[IconName, str, str, str], ...] = (
             (
                 "plus",
                 self.tr("New database"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 
-from gui.theme import Space, pixmap
+from gui.theme import IconName, Space, pixmap
 from gui.widgets import column, label, row
 
 
 class StartTile(QPushButton):
     """A tile of the welcome page."""
 
-    def __init__(self, icon_name: str, title: str, text: str, parent: QWidget | None = None) -> None:
+    def __init__(self, icon_name: IconName, title: str, text: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._icon_name = icon_name
         self.setProperty("kind", "tile")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QFrame, QLabel, QWidget
 
-from gui.theme import Space, Tone, pixmap
+from gui.theme import IconName, Space, Tone, pixmap
 from gui.widgets.basics import column, label, row, set_look
 
-_PICTURES = {Tone.GOOD: "success", Tone.WARN: "warning", Tone.BAD: "error"}
+_PICTURES: dict[Tone, IconName] = {Tone.GOOD: "success", Tone.WARN: "warning", Tone.BAD: "error"}
 
 
 class Banner(QFrame):

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.theme import Space, Tone, icon
+from gui.theme import IconName, Space, Tone, icon
 
 Item = QWidget | QLayout | int | None
 """What a layout helper takes: a widget, a layout, a space in pixels, or None to stretch."""
@@ -56,13 +56,13 @@ def label(text: str = "", role: str = "", tone: Tone | None = None, wrap: bool =
 
 
 def button(
-    text: str, on_click: Callable[[], object] | None = None, kind: str = "", icon_name: str = ""
+    text: str, on_click: Callable[[], object] | None = None, kind: str = "", icon_name: IconName | None = None
 ) -> QPushButton:
     """A push button; `kind` is "primary", "danger", "quiet" or nothing."""
     made = QPushButton(text)
     if kind:
         made.setProperty("kind", kind)
-    if icon_name:
+    if icon_name is not None:
         paint = "on_accent" if kind in ("primary", "danger") else "text_muted"
         made.setIcon(icon(icon_name, paint, "accent" if kind in ("quiet", "nav") else paint))
         made.setIconSize(QSize(20, 16) if text else QSize(16, 16))
@@ -82,7 +82,7 @@ class _ToolButton(QToolButton):
             super().keyPressEvent(event)
 
 
-def tool_button(icon_name: str, name: str, on_click: Callable[[], object] | None = None) -> QToolButton:
+def tool_button(icon_name: IconName, name: str, on_click: Callable[[], object] | None = None) -> QToolButton:
     """A button that is only an icon; `name` is its tool tip and what a screen reader says."""
     made = _ToolButton()
     made.setIcon(icon(icon_name))

@@ -6,7 +6,7 @@ from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 
-from gui.theme import Space, pixmap
+from gui.theme import IconName, Space, pixmap
 from gui.widgets.basics import column, label, row
 
 _TEXT_WIDTH, _LEAST_WIDTH = 440, 240
@@ -16,7 +16,7 @@ class EmptyState(QWidget):
     """An icon, a line, a sentence, and the buttons that change the state of things."""
 
     def __init__(
-        self, icon_name: str, title: str, text: str, *buttons: QPushButton, parent: QWidget | None = None
+        self, icon_name: IconName, title: str, text: str, *buttons: QPushButton, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self._icon_name = icon_name

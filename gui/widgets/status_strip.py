@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
 from engine.health.checks import ABOUT_BACKUPS, ABOUT_SNAPSHOTS
 from engine.types import BackupStanding, RecoveryStanding, StoreStatus
-from gui.theme import Space, Tone, icon
+from gui.theme import IconName, Space, Tone, icon
 from gui.widgets import formats
 from gui.widgets.basics import button, label, row, set_look
 from gui.widgets.score_ring import tone_of_score
@@ -180,7 +180,7 @@ class StatusStrip(QFrame):
         made.setToolTip(name)
         return made
 
-    def _put(self, item: QPushButton, icon_name: str, text: str, tone: Tone | None) -> None:
+    def _put(self, item: QPushButton, icon_name: IconName, text: str, tone: Tone | None) -> None:
         look = (icon_name, str(tone))
         if item.text() != text:
             item.setText(text)

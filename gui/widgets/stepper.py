@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from gui.theme import Size, Space, Tone, colors, pixmap
+from gui.theme import IconName, Size, Space, Tone, colors, pixmap
 
 
 class StepState(StrEnum):
@@ -31,7 +31,7 @@ class Step:
     time: str = ""
 
 
-_LOOK: dict[StepState, tuple[str, Tone | str]] = {
+_LOOK: dict[StepState, tuple[IconName, Tone | str]] = {
     StepState.WAITING: ("more", "border_strong"),
     StepState.RUNNING: ("play", Tone.ACCENT),
     StepState.DONE: ("success", Tone.GOOD),

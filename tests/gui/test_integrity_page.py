@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PySide6.QtCore import Qt
 
 import engine
+from engine.integrity.findings import Checker, Finding, Priority
 from engine.integrity.page_map import PageMap, PageState
 from gui.integrity import IntegrityPage
 from gui.integrity.map import PageMapView
@@ -238,3 +240,20 @@ def test_a_large_map_is_painted_without_holding_up_the_interface(
         view.show_map(big)
         view.resize(1400, 900)
         qtbot.wait(200)
+
+
+@pytest.mark.parametrize("tree", ["beacons", "x" * 120, "a table of a very long name " * 5], ids=len)
+def test_a_finding_of_any_name_fits_into_the_smallest_window(
+    qtbot: Any, window: MainWindow, until: Until, path: Path, tree: str
+) -> None:
+    window.resize(window.minimumSize())
+    page = shown(qtbot, window, path)
+    until(lambda: page._seen is not None)
+    assert page._seen is not None
+    summary = f"the checksum of {'y' * 150} does not hold"
+    found = Finding(1, Priority.P0, -21, 1124, tree, summary, Checker.CHECK, 1.0, 9.0, rows=10_000_000)
+    page._show(replace(page._seen, findings=(found,)))
+    page.detail._tell("keys", "z" * 200)
+    page.detail._question()
+    until(lambda: page.detail.isVisible() and page.detail._confirm.isVisible())
+    assert page.minimumSizeHint().width() <= page.parentWidget().width()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog, QPushButton
 
 import engine
+from gui.tables.import_dialog import ImportDialog
+from gui.welcome.sample import build_sample
 from gui.welcome.start import StartTile
 from gui.widgets import ErrorCard
 
@@ -158,3 +162,30 @@ def test_the_enter_key_does_what_the_focused_button_says(qtbot, window):
 def test_the_window_fits_a_small_screen_with_its_frame(window):
     room = window.screen().availableGeometry()
     assert window.height() < room.height(), "the frame needs room too"
+
+
+def test_the_sample_is_one_file_however_often_it_is_tried(window, until, preferences, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *_names, **_more: made.append(1) or str(tmp_path))
+    for name in ("harbour", "harbour 2"):
+        window.actions_registry.get("database.sample").trigger()
+        until(lambda: window.findChild(ImportDialog) is not None)
+        dialog = window.findChild(ImportDialog)
+        until(dialog.go.isEnabled)
+        assert window.opening.session.path == tmp_path / f"{name}.holdfast"
+        dialog.close()
+        window.close_database()
+        until(lambda: window.opening.session is None and window.current_page_id() == "welcome")
+    assert [path.name for path in preferences.samples.iterdir()] == ["harbour.sqlite"]
+    assert not made, "no folder that somebody has to clear away"
+
+
+def test_a_sample_that_is_right_is_left_alone_and_one_that_was_altered_is_made_anew(tmp_path):
+    path = build_sample(tmp_path)
+    right = path.read_bytes()
+    os.utime(path, (1, 1))
+    assert build_sample(tmp_path) == path
+    assert path.stat().st_mtime == 1
+    path.write_bytes(right[:-1])
+    build_sample(tmp_path)
+    assert path.read_bytes() == right

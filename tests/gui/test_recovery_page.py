@@ -74,11 +74,11 @@ def test_a_killed_database_is_guided_back_to_all_that_was_committed(
         window.shell.open(crashed)
         until(lambda: page.work.plan is not None)
         assert window.current_page_id() == "recovery"
-        assert page._stack.currentIndex() == EVIDENCE
+        assert page._parts.shown() == EVIDENCE
         assert len(page.work.plan.losers) == 1
         assert window.opening.session is None
         page.start()
-        until(lambda: window.opening.session is not None and page._stack.currentIndex() == PROOF)
+        until(lambda: window.opening.session is not None and page._parts.shown() == PROOF)
     assert window.current_page_id() == "recovery"
     report = window.opening.session.database.recovery_report
     assert report.undo["transactions"] == 1
@@ -123,4 +123,4 @@ def test_a_database_that_was_closed_shows_that_nothing_is_needed(
     window.shell.create_requested.emit(tmp_path / "new.holdfast")
     until(lambda: window.opening.session is not None)
     window.show_page("recovery")
-    assert page._stack.currentIndex() == 0
+    assert page._parts.shown() == 0

@@ -26,6 +26,8 @@ from gui.actions import CommandPalette, match
 from gui.backups.restore_dialog import RestoreDialog
 from gui.error_dialog import ErrorDialog
 from gui.session import Preferences
+from gui.tasks.error_slot import ErrorSlot
+from gui.tasks.step_dialog import StepDialog
 from gui.theme import DARK, ThemeMode
 
 
@@ -163,3 +165,15 @@ def test_the_enter_key_does_what_a_dialog_is_for_and_never_its_opposite(qtbot, w
         assert [b.property("kind") for b in buttons] == ["primary"], dialog
         qtbot.keyClick(dialog, Qt.Key.Key_Escape)
         qtbot.waitUntil(lambda shown=dialog: not shiboken6.isValid(shown) or not shown.isVisible())
+
+
+def test_a_guide_is_no_larger_than_the_window_it_belongs_to(qtbot, window):
+    window.resize(window.minimumSize())
+    guide = StepDialog("Repair", ("1 List", "2 Advise"), {0: 0}, ErrorSlot(), window)
+    guide.lay_out([QWidget()], print, print)
+    guide.resize_within(1060, 640)
+    assert (guide.width(), guide.height()) == (window.width(), window.height())
+    window.resize(1400, 900)
+    guide.resize_within(1060, 640)
+    assert (guide.width(), guide.height()) == (1060, 640)
+    guide.close()

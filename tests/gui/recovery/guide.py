@@ -45,7 +45,7 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 def shown(page: RecoveryPage) -> int:
-    return page._stack.currentIndex()
+    return page._parts.shown()
 
 
 def is_idle(page: RecoveryPage, part: int) -> Callable[[], bool]:
