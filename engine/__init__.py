@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from engine import errors as errors
     from engine.config import Config as Config
     from engine.database import Database as Database
-    from engine.database import inspect as inspect
-    from engine.database import open_database as open
+    from engine.opening import inspect as inspect
+    from engine.opening import open_database as open
     from engine.types import Isolation as Isolation
 
 __all__ = ["Config", "Database", "Isolation", "errors", "inspect", "open"]
@@ -30,8 +30,8 @@ _PLACES = {
     "Database": ("engine.database", "Database"),
     "Isolation": ("engine.types", "Isolation"),
     "errors": ("engine.errors", None),
-    "inspect": ("engine.database", "inspect"),
-    "open": ("engine.database", "open_database"),
+    "inspect": ("engine.opening", "inspect"),
+    "open": ("engine.opening", "open_database"),
 }
 
 

@@ -303,11 +303,11 @@ class Config:
         _refuse(problems + config.problems(), "")
         return config
 
-    def backup_folder_of(self, directory: Path) -> Path:
-        """Where the backups of the database in `directory` go: as set, or beside it."""
+    def backup_folder_of(self, directory: Path, chosen: Path | None = None) -> Path:
+        """Where the backups of the database in `directory` go: as set, else `chosen`, else beside it."""
         if self.backup_folder:
             return Path(self.backup_folder).expanduser().absolute()
-        return directory.with_name(f"{directory.stem} backups")
+        return chosen or directory.with_name(f"{directory.stem} backups")
 
     @property
     def archive_place(self) -> Path | None:

@@ -285,18 +285,19 @@ class PartialRecoveryFailure(HoldfastError):
     @property
     def advice(self) -> Entry:
         """Where another attempt would end in the same way, what helps is what helps against its cause."""
-        cause = self.__cause__
-        if isinstance(cause, HoldfastError) and not cause.is_retryable():
-            return cause.advice
-        return self.entry
+        cause = self._lasting_cause()
+        return self.entry if cause is None else cause.advice
 
     @property
     def suggested_action(self) -> str:
         """That of its cause, where its own would end in the same way."""
+        cause = self._lasting_cause()
+        return super().suggested_action if cause is None else cause.suggested_action
+
+    def _lasting_cause(self) -> HoldfastError | None:
+        """Its cause, where that would stop another attempt too."""
         cause = self.__cause__
-        if isinstance(cause, HoldfastError) and not cause.is_retryable():
-            return cause.suggested_action
-        return super().suggested_action
+        return cause if isinstance(cause, HoldfastError) and not cause.is_retryable() else None
 
 
 class InconsistentState(HoldfastError):

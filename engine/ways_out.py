@@ -50,9 +50,7 @@ def folder_of_backups(path: Path, chosen: Path | None = None) -> Path:
         settings = load(path)
     except HoldfastError:
         settings = Config()
-    if chosen is not None and not settings.backup_folder:
-        return chosen
-    return settings.backup_folder_of(path)
+    return settings.backup_folder_of(path, chosen)
 
 
 def known_folders(path: Path, *more: Path) -> tuple[Path, ...]:

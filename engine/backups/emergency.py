@@ -383,7 +383,7 @@ def restore_emergency_task(
 
 def _recovered(place: Path, backup: EmergencyBackup, task: Task[Any]) -> EmergencyRestored:
     # Imported here: the database owns the backups.
-    from engine.database import recover_task
+    from engine.opening import recover_task
 
     task.stage("Recovering")
     try:

@@ -144,7 +144,7 @@ def _rehearse(
     path: Path, place: Path, task: Task[Rehearsal], began: float, key: BackupKey | None
 ) -> Rehearsal:
     # Imported here: the database owns the backups.
-    from engine.database import open_database
+    from engine.opening import open_database
 
     task.stage("Restoring into a scratch folder", step=2, steps=_STEPS)
     restored = task.carry(restore_task(path, place, key=key))
@@ -155,15 +155,15 @@ def _rehearse(
             worst = report.problems[0].detail
             raise RehearsalFailed(path=str(path), detail=f"the check of it found {worst}")
         task.stage("Counting rows", step=4, steps=_STEPS)
-        counted = _count(database, task)
+        found = _count(database, task)
         kept = history.count_kept(database)
     noted = _noted(path)
-    _compare(path, counted, kept, "its catalogue")
+    _compare(path, found, kept, "its catalogue")
     if noted is not None and noted.is_exact:
-        _compare(path, counted, noted, "the database at that time")
-    history.note_restored(path, counted)
+        _compare(path, found, noted, "the database at that time")
+    history.note_restored(path, found)
     return Rehearsal(
-        path, restored.end_lsn, report.pages, report.records, counted, noted, time.monotonic() - began
+        path, restored.end_lsn, report.pages, report.records, found, noted, time.monotonic() - began
     )
 
 
@@ -188,15 +188,15 @@ def _count(database: Database, task: Task[Any]) -> RowCounts:
     return RowCounts(tables, trees)
 
 
-def _compare(path: Path, counted: RowCounts, wanted: RowCounts, whose: str) -> None:
+def _compare(path: Path, found: RowCounts, wanted: RowCounts, whose: str) -> None:
     for kind, have, want in (
-        ("table", counted.tables, wanted.tables),
-        ("tree", counted.trees, wanted.trees),
+        ("table", found.tables, wanted.tables),
+        ("tree", found.trees, wanted.trees),
     ):
         for name in sorted({*have, *want}):
             if have.get(name) != want.get(name):
-                found, told = _rows(have.get(name)), _rows(want.get(name))
-                detail = f"the {kind} {name} has {found}, {whose} says {told}"
+                here, told = _rows(have.get(name)), _rows(want.get(name))
+                detail = f"the {kind} {name} has {here}, {whose} says {told}"
                 raise RehearsalFailed(path=str(path), detail=detail)
 
 

@@ -11,7 +11,7 @@ from engine import bridge
 from engine.backups.backup import newest
 from engine.backups.keys import BackupKey, key_of, pair_of
 from engine.backups.place import filling
-from engine.database import recover_task
+from engine.opening import recover_task
 from engine.tasks import Task
 
 if TYPE_CHECKING:

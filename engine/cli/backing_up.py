@@ -15,8 +15,8 @@ from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
-from engine.database import directory_of
 from engine.errors import BackupDamaged, InvalidArgument, RehearsalFailed
+from engine.opening import directory_of
 from engine.types import BackupInfo
 from engine.units import counted, format_size
 

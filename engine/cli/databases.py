@@ -12,9 +12,10 @@ from engine.cli.findings import findings_lines, told_findings
 from engine.cli.opening import add_verb, count_argument, open_as_it_is, open_existing, open_for_reading
 from engine.cli.output import FINE, PROBLEMS, Output, columns, pairs
 from engine.config import Config
-from engine.database import Database, inspect, open_database
+from engine.database import Database
 from engine.errors import ConfigInvalid, DatabaseExists, HoldfastError, InvalidArgument
 from engine.integrity.plan import advise_task
+from engine.opening import inspect, open_database
 from engine.recovery.report import indicator_json
 from engine.types import CheckReport, DatabaseInfo, DatabaseState, TableInfo
 from engine.units import counted, format_duration, format_size

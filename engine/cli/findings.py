@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cli.opening import add_verb, open_for_reading
 from engine.cli.output import FINE, PROBLEMS, Output, columns
-from engine.database import open_database
 from engine.errors import HoldfastError
 from engine.integrity.extent import Extent, extent_at_once, extent_task
 from engine.integrity.findings import Finding
+from engine.opening import open_database
 
 if TYPE_CHECKING:
     from engine.database import Database

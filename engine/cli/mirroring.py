@@ -12,12 +12,12 @@ from typing import Any
 from engine.cli import former
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output
-from engine.database import directory_of
 from engine.errors import HoldfastError, InvalidArgument
 from engine.mirrors import outlook as looking
 from engine.mirrors.failover import FailOver, fail_over_task
 from engine.mirrors.outlook import Proof, known_mirrors, verify_task
 from engine.mirrors.register import Heir, heirs
+from engine.opening import directory_of
 from engine.tasks import Task
 from engine.types import MirrorOutlook
 from engine.units import counted, format_size

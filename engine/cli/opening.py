@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engine.database import Database, inspect, open_database
+from engine.database import Database
+from engine.opening import inspect, open_database
 from engine.types import DatabaseState
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 from engine.cli.opening import add_verb
 from engine.cli.output import ERROR, FINE, Output, columns
-from engine.database import directory_of, inspect
 from engine.errors import Cancelled, DatabaseLocked, HoldfastError, InvalidArgument
+from engine.opening import directory_of, inspect
 from engine.recovery import history
 from engine.recovery.fallbacks import Fallback, FallbackKind, salvage_task
 from engine.recovery.manager import RecoveryManager

@@ -12,12 +12,13 @@ from engine.cli.findings import findings_lines, told_findings
 from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
-from engine.database import PAGE_FILE, Database, inspect
+from engine.database import Database
 from engine.integrity.checksums import verify_file_task
 from engine.integrity.plan import Elsewhere, RepairPlan, plan_task
 from engine.integrity.repair import RepairReport, rehearse_task, repair_task
 from engine.integrity.scrubber import scrub_task
 from engine.integrity.sweep import sweep_task
+from engine.opening import PAGE_FILE, inspect
 from engine.types import CheckReport
 from engine.units import counted, format_duration
 

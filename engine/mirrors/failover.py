@@ -42,7 +42,7 @@ def fail_over_task(
     already, and is recovered when it is opened.
     """
     # Imported here: the database owns its mirrors.
-    from engine.database import open_database
+    from engine.opening import open_database
 
     place = Path(mirror).expanduser().absolute()
     former = None if primary is None else Path(primary).expanduser().absolute()

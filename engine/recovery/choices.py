@@ -163,12 +163,12 @@ def _backup(offer: BackupOffer) -> Choice:
             is_possible=True,
         )
     reached = taken if offer.reaches_at is None else format_moment(offer.reaches_at)
-    commits = counted(offer.commits, "commit")
+    applied = counted(offer.commits, "commit is", "commits are")
     return Choice(
         ChoiceKind.BACKUP,
         f"Restore the backup of {taken} and roll forward",
-        f"The newest backup is rebuilt in a new directory, {commits} of the log that is kept "
-        f"are applied to it, and the result is checked in full. {stays}",
+        f"The newest backup is rebuilt in a new directory, {applied} applied to it from the log that "
+        f"is kept, and the result is checked in full. {stays}",
         f"What was committed after {reached}, where the log that can be used ends.",
         is_possible=True,
     )

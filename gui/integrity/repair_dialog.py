@@ -89,9 +89,9 @@ class RepairDialog(StepDialog):
         return ("--from", self._folder(), *words) if words else ()
 
     def _folder(self) -> Path:
-        path = self._session.path
-        chosen = self.shell.preferences.chosen_backup_folder(path)
-        return chosen or self._session.database.config.backup_folder_of(path)
+        path, settings = self._session.path, self._session.database.config
+        folder: Path = settings.backup_folder_of(path, self.shell.preferences.chosen_backup_folder(path))
+        return folder
 
     def _salvage(self) -> None:
         self.reject()

@@ -134,16 +134,12 @@ class Ways(QWidget):
             ChoiceKind.LAST_VALID: self.tr("Recover up to the last valid record"),
             ChoiceKind.READ_ONLY: self.tr("Open read-only"),
             ChoiceKind.BACKUP: self.tr("Restore and roll forward")
-            if self._is_rolled_forward
+            if self.roll_forward_from is not None
             else self.tr("Restore the backup…"),
             ChoiceKind.MIRROR: self.tr("Let the mirror take over…"),
             ChoiceKind.SALVAGE: self.tr("Salvage into a new database"),
         }
         return words[now.kind] if now is not None else ""
-
-    @property
-    def _is_rolled_forward(self) -> bool:
-        return self.roll_forward_from is not None
 
     def command_words(self) -> tuple[str | Path, ...]:
         """The command that does the same as the chosen way; empty where there is none."""
@@ -183,7 +179,7 @@ class Ways(QWidget):
             card.show_chosen(card.radio.isChecked())
         now = self.current()
         endings = {ChoiceKind.SALVAGE: "salvaged"}
-        if self._is_rolled_forward:
+        if self.roll_forward_from is not None:
             endings[ChoiceKind.BACKUP] = "restored"
         ending = endings.get(now.kind) if now is not None else None
         self._target.setVisible(ending is not None)

@@ -408,13 +408,13 @@ def folder_of_backups(database: Path, chosen: Path) -> Path:
 
 
 def _read_only_task(path: Path) -> Task[Any]:
-    from engine.database import open_read_only_task
+    from engine.opening import open_read_only_task
 
     return open_read_only_task(path)
 
 
 def _early_task(path: Path) -> Task[Any]:
-    from engine.database import open_early_task
+    from engine.opening import open_early_task
 
     return open_early_task(path)
 
@@ -426,6 +426,6 @@ def _salvage_task(path: Path, target: Path) -> Task[Any]:
 
 
 def _holder(path: Path) -> str | None:
-    from engine.database import inspect
+    from engine.opening import inspect
 
     return inspect(path).holder

@@ -22,8 +22,9 @@ from engine import catalogue
 from engine.backups.restore import restore_task
 from engine.config import Config
 from engine.data.importing import plan_import
-from engine.database import Database, recover_task
+from engine.database import Database
 from engine.errors import HoldfastError, from_exception
+from engine.opening import recover_task
 from engine.recovery.fallbacks import salvage_task
 from engine.tasks import Task
 from tests.crash.writer import Channel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import config, errors
-from engine.database import open_read_only_task
+from engine.opening import open_read_only_task
 from engine.recovery.choices import BackupOffer, ChoiceKind, choices, root_cause
 from engine.recovery.fallbacks import FallbackKind, offers
 from engine.recovery.manager import RecoveryManager

@@ -11,7 +11,7 @@ import pytest
 import engine
 from engine import bridge, errors
 from engine.cli.__main__ import main
-from engine.database import open_read_only_task
+from engine.opening import open_read_only_task
 from engine.recovery.fallbacks import FallbackKind, offers, salvage_task
 from engine.recovery.manager import RecoveryManager
 from engine.recovery.saving import salvage_open_task

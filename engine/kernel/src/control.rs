@@ -335,9 +335,7 @@ mod tests {
     }
 
     fn file_of(bytes: &[u8]) -> std::sync::Arc<MemoryDisk> {
-        let disk = MemoryDisk::new(1);
-        disk.open(PATH, OpenMode::Create).unwrap().write_at(bytes, 0).unwrap();
-        disk
+        MemoryDisk::from_snapshot(1, &[(PATH.to_owned(), bytes.to_vec())].into())
     }
 
     proptest::proptest! {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::buffer::{PageWrite, Pool};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::log::{Log, NewEntry, Op, Span};
 use crate::page::{Change, EntryMark, Page, Part, encode_image, encode_parts};
 use crate::space::Space;
@@ -142,8 +142,13 @@ impl Core {
         page.apply(change, entry)
     }
 
+    /// True where so much has been changed since the page's last image that somebody has to wait for a new one.
+    pub fn is_image_overdue(&self, page: &Page) -> bool {
+        page.changes_since_image() >= self.image_every.saturating_mul(2)
+    }
+
     /// True where the page's last image in the log has become old.
-    pub fn needs_image(&self, page: &Page) -> bool {
+    fn needs_image(&self, page: &Page) -> bool {
         let is_inner = page.level() > 0;
         page.changes_since_image() >= self.image_every
             || (is_inner && page.image_lsn().0 < self.images_since.load(Ordering::Relaxed))
@@ -154,6 +159,22 @@ impl Core {
     /// Where the log has no room for it, the next change of the page tries again: a change that is
     /// made must not be told as failed, nor an undo be held up, for want of an image.
     pub fn renew_image(&self, page: &mut PageWrite<'_>) -> Result<()> {
+        self.renew_image_by(page, |entry| self.log.append_if_room(entry))
+    }
+
+    /// As [`Core::renew_image`]; where something would have to be waited for, the next change tries again.
+    pub fn try_renew_image(&self, page: &mut PageWrite<'_>) -> Result<()> {
+        self.renew_image_by(page, |entry| match self.log.try_append(entry, |_| {}).transpose() {
+            Err(error) if error.code == Code::OutOfMemory => Ok(None),
+            appended => appended,
+        })
+    }
+
+    fn renew_image_by(
+        &self,
+        page: &mut PageWrite<'_>,
+        append: impl FnOnce(&NewEntry<'_>) -> Result<Option<Span>>,
+    ) -> Result<()> {
         if !self.needs_image(page) {
             return Ok(());
         }
@@ -163,7 +184,7 @@ impl Core {
         let author = Author::system(Op::Image);
         let span = BODY.with_borrow_mut(|body| {
             encode_parts(body, page.tree(), &[page.part(change)]);
-            self.log.append_if_room(&author.entry(&[body]))
+            append(&author.entry(&[body]))
         })?;
         span.map_or(Ok(()), |span| page.apply(&change, mark(author.txn, span)))
     }

@@ -7,6 +7,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 /// Whether changes are stopped, and what whoever tries is told.
 #[derive(Default)]
 pub struct Halt {
+    /// Whether there is a reason, for those who look at each change; changed under its mutex only.
     is_on: AtomicBool,
     why: Mutex<Option<Error>>,
 }
@@ -14,14 +15,16 @@ pub struct Halt {
 impl Halt {
     /// Stops changes from now on, and commits of what was changed before. The first reason stays.
     pub fn begin(&self, why: Error) {
-        self.why.lock().get_or_insert(why);
+        let mut reason = self.why.lock();
+        reason.get_or_insert(why);
         self.is_on.store(true, Ordering::SeqCst);
     }
 
     /// Takes changes again.
     pub fn lift(&self) {
+        let mut reason = self.why.lock();
+        *reason = None;
         self.is_on.store(false, Ordering::SeqCst);
-        *self.why.lock() = None;
     }
 
     pub fn is_on(&self) -> bool {
@@ -30,6 +33,6 @@ impl Halt {
 
     /// Why changes are stopped; `None` where they are not.
     pub fn why(&self) -> Option<Error> {
-        if self.is_on() { self.why.lock().clone() } else { None }
+        self.why.lock().clone()
     }
 }

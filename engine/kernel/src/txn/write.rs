@@ -287,8 +287,7 @@ impl Transaction {
         key: &[u8],
         new: Version<'_>,
     ) -> Result<Attempt> {
-        if L::IS_TRYING && self.shared.core.needs_image(leaf) {
-            // Who waits makes the change, and then the image: else a page would never get one.
+        if L::IS_TRYING && self.shared.core.is_image_overdue(leaf) {
             return Ok(Attempt::Busy);
         }
         let before = slot.ok().map(|slot| leaf.record(slot));
@@ -329,7 +328,9 @@ impl Transaction {
         let nothing = Old { version: Version { flags: 0, value: &[] }, stamp: Stamp::default() };
         let old = old.map(|_| nothing);
         leaf.apply(&Change::Put { slot, key, new, old }, entry)?;
-        if !L::IS_TRYING {
+        if L::IS_TRYING {
+            core.try_renew_image(leaf)?;
+        } else {
             core.renew_image(leaf)?;
         }
         let changes = self.state.changes.load(Ordering::Relaxed);
