@@ -10,10 +10,11 @@ from pathlib import Path
 
 from engine.backups.former import former_task
 from engine.backups.past import Past, TableDifference, difference_task
-from engine.backups.rescue import Choice, Conflicts, RescuedTable, rescue_preview_task, rescue_task
+from engine.backups.rescue import Conflicts
 from engine.cli.opening import open_existing
 from engine.cli.output import FINE, PROBLEMS, Output, columns
-from engine.cli.picking import add_key_argument, add_rows_argument, key_bytes, write_rows
+from engine.cli.picking import add_key_argument, add_rows_argument, write_rows
+from engine.cli.rescuing import bring_over
 from engine.database import Database
 from engine.errors import InvalidArgument, MirrorIncomplete
 
@@ -66,20 +67,12 @@ def rescue(args: argparse.Namespace, out: Output) -> int:
     """`mirror PATH rescue FORMER --table T [--key K]`"""
     if not args.table:
         raise InvalidArgument(argument="--table", issue="say which tables are to be brought over")
-    if (args.into or args.key) and len(args.table) > 1:
-        raise InvalidArgument(argument="--key and --into", issue="they need one --table")
-    conflicts = Conflicts(args.conflicts)
     with open_existing(args.path, out) as database, _former(args, database, out) as past:
-        keys = key_bytes(past, args.table[0], args.key) if args.key else None
-        choices = [Choice(name, keys, args.into) for name in args.table]
-        if args.preview:
-            counted = out.follow(rescue_preview_task(past, database, choices, conflicts))
-            value = {"rescued": False, "tables": [asdict(table) for table in counted]}
-            out.result(value, [*_rescued_lines(counted), "Nothing was written."])
-            return FINE
-        done = out.follow(rescue_task(past, database, choices, conflicts))
-    value = {"rescued": True, "tables": [asdict(table) for table in done.tables], "lsn": done.lsn}
-    out.result(value, [*_rescued_lines(done.tables), f"Committed in one transaction at LSN {done.lsn}."])
+        found = bring_over(args, past, database, out, "brought over")
+    if found is not None:
+        done, lines = found
+        value = {"rescued": True, "tables": [asdict(table) for table in done.tables], "lsn": done.lsn}
+        out.result(value, lines)
     return FINE
 
 
@@ -139,8 +132,3 @@ def _advice(args: argparse.Namespace, found: Sequence[TableDifference]) -> list[
         f"Bring over the rows that are only there: {mirror} rescue {args.mirror} {tables}",
         f"Then make it a mirror: {mirror} renew {args.mirror} --accept-loss",
     ]
-
-
-def _rescued_lines(tables: Sequence[RescuedTable]) -> list[str]:
-    rows = [(t.name, t.put_back, t.overwritten, t.removed, t.kept) for t in tables]
-    return columns(rows, ("table", "brought over", "overwritten", "removed", "left as they are"))

@@ -14,20 +14,14 @@ from engine.backups.line import TimeLine, commits_task, time_line_task
 from engine.backups.named import NamedPoint
 from engine.backups.past import Past, TableDifference, difference_task, past_task
 from engine.backups.point import AT_END
-from engine.backups.rescue import (
-    Choice,
-    Conflicts,
-    RescuedTable,
-    rescue_preview_task,
-    rescue_task,
-)
+from engine.backups.rescue import Conflicts
 from engine.cli.keys import add_key_arguments, key_from
 from engine.cli.opening import add_verb, open_existing
 from engine.cli.output import FINE, Output, columns
-from engine.cli.picking import add_key_argument, add_rows_argument, key_bytes, write_rows
+from engine.cli.picking import add_key_argument, add_rows_argument, write_rows
 from engine.cli.pointing import add_point_arguments, point_of, reached_lines, reached_value
+from engine.cli.rescuing import bring_over
 from engine.database import Database
-from engine.errors import InvalidArgument
 from engine.units import counted
 
 _SHOWN = 40
@@ -175,40 +169,21 @@ def _difference_words(found: Sequence[TableDifference]) -> list[str]:
 
 def rescue(args: argparse.Namespace, out: Output) -> int:
     """`rescue PATH --table T`"""
-    if (args.key or args.into) and len(args.table) > 1:
-        raise InvalidArgument(argument="--key and --into", issue="they need one --table")
-    conflicts = Conflicts(args.conflicts)
     with open_existing(args.path, out) as database, _past(args, database, out) as past:
-        keys = key_bytes(past, args.table[0], args.key) if args.key else None
-        choices = [Choice(name, keys, args.into) for name in args.table]
-        if args.preview:
-            tables = out.follow(rescue_preview_task(past, database, choices, conflicts))
-            value = {"rescued": False, "tables": [asdict(table) for table in tables]}
-            out.result(value, [*_rescued_words(tables), "Nothing was written."])
-            return FINE
-        done = out.follow(rescue_task(past, database, choices, conflicts))
+        found = bring_over(args, past, database, out, "put back")
+    if found is None:
+        return FINE
+    done, lines = found
     before = done.before
-    lines = [
-        *_rescued_words(done.tables),
-        f"Committed in one transaction at LSN {done.lsn}.",
-        f"To go back on it, rescue from --to-name {before.name!r} with --conflicts exact.",
-    ]
     value = {
         "rescued": True,
         "tables": [asdict(table) for table in done.tables],
         "lsn": done.lsn,
         "before": asdict(before),
     }
-    out.result(value, lines)
+    way_back = f"To go back on it, rescue from --to-name {before.name!r} with --conflicts exact."
+    out.result(value, [*lines, way_back])
     return FINE
-
-
-def _rescued_words(tables: Sequence[RescuedTable]) -> list[str]:
-    rows = [
-        (t.name + (" (new)" if t.is_new else ""), t.put_back, t.overwritten, t.removed, t.kept)
-        for t in tables
-    ]
-    return columns(rows, ("table", "put back", "overwritten", "removed", "left as they are"))
 
 
 def _folder(args: argparse.Namespace, database: Database) -> Path:
