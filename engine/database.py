@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from engine import bridge
+from engine.alerts.service import Alerts
 from engine.backups.backup import Backups
 from engine.backups.keeper import BackupKeeper
 from engine.backups.named import NamedPoints
@@ -103,6 +104,7 @@ class Database:
         self.guard = MirrorGuard(self)
         self.health = Health(self)
         self.integrity = Integrity(self)
+        self.alerts = Alerts(self)
         self._closing = threading.Lock()
         self._closed = False
         self._aborted = 0
@@ -115,6 +117,7 @@ class Database:
         self.integrity.scrubber.start()
         if config.mirror_fail_over == "automatic":
             self.guard.start()
+        self.alerts.start()
         self.mirrors.note()
         _OPEN.add(self)
 
@@ -265,6 +268,7 @@ class Database:
             if self._closed:
                 return self._aborted
             self._closed = True
+            self.alerts.close()
             self.keeper.close()
             self.snapshot_keeper.close()
             self.guard.stop()

@@ -91,6 +91,12 @@ class BackupKeeper(Keeper[BackupInfo]):
                 has_archive_gap=memory.archive_gap_lsn > 0,
             )
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the folders were looked at since the database was opened."""
+        with self._lock:
+            return self._looked is not None
+
     def failure(self) -> HoldfastError | None:
         """Why the schedule's last backup failed; None where it did not."""
         with self._lock:

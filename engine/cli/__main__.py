@@ -32,6 +32,7 @@ GROUPS = (
     "mirroring",
     "past",
     "snapshotting",
+    "alerting",
 )
 
 # Run as a program, this module is called __main__, which the log file would not take.

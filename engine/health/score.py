@@ -56,6 +56,8 @@ class Deduction:
     fix: str
     action: str = "none"
     """What a button could do, in the words of the error catalogue: "settings", "reopen", ..."""
+    subject: str = ""
+    """What it is about, where there may be several: the directory of a mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,22 +404,23 @@ def _archive(evidence: Evidence) -> Iterator[Deduction]:
 
 
 def _mirrors(evidence: Evidence) -> Iterator[Deduction]:
+    place = Component.REPLICATION
     for mirror in evidence.mirrors:
         name, lag = Path(mirror.path).name, format_duration(mirror.lag_s)
         fix = "See on the Mirrors page what to do about it."
         if mirror.phase in (MirrorPhase.LOST, MirrorPhase.REFUSED):
             reason = f"The mirror {name} is lost, for {lag}: {mirror.error.rstrip('.')}"
             points = 20 if mirror.lag_s < 3600 else 30
-            yield Deduction("mirror_lost", Component.REPLICATION, points, reason, fix, "mirrors")
+            yield Deduction("mirror_lost", place, points, reason, fix, "mirrors", mirror.path)
         elif mirror.phase is MirrorPhase.COPYING:
             reason = f"The mirror {name} is being copied: it could not take over yet"
-            yield Deduction("mirror_copying", Component.REPLICATION, 5, reason, "Wait until it is complete.")
+            yield Deduction("mirror_copying", place, 5, reason, "Wait until it is complete.")
         elif mirror.synchronous and not mirror.in_step and mirror.phase is MirrorPhase.FOLLOWING:
             reason = f"Commits do not wait for the synchronous mirror {name}: it did not answer in time"
-            yield Deduction("mirror_out_of_step", Component.REPLICATION, 10, reason, fix, "mirrors")
+            yield Deduction("mirror_out_of_step", place, 10, reason, fix, "mirrors", mirror.path)
         elif mirror.lag_s > 60:
             reason = f"The mirror {name} lags by {format_size(mirror.lag_bytes)}, for {lag}"
-            yield Deduction("mirror_lag", Component.REPLICATION, 10, reason, fix, "mirrors")
+            yield Deduction("mirror_lag", place, 10, reason, fix, "mirrors", mirror.path)
 
 
 def _cache(evidence: Evidence) -> Iterator[Deduction]:

@@ -1,0 +1,1 @@
+"""What a person has to be told of: alerts that are raised, answered, escalated and cleared."""
