@@ -127,9 +127,7 @@ def test_a_database_that_is_open_elsewhere_can_be_answered_for(unproved: Path, r
 
 
 def failed(error: HoldfastError) -> RecoveryReport:
-    report = RecoveryReport(indicators=(), stages=())
-    report.outcome, report.error = Outcome.FAILED, error
-    return report
+    return RecoveryReport(indicators=(), stages=(), outcome=Outcome.FAILED, error=error)
 
 
 def test_a_recovery_that_failed_is_told_of_a_database_that_is_not_opened(
