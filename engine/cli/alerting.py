@@ -16,8 +16,8 @@ from engine.alerts.service import Alerts, silence, this_account
 from engine.cli.opening import add_verb, open_for_reading, seconds_argument
 from engine.cli.output import FINE, PROBLEMS, Output
 from engine.config import Config, load
-from engine.database import directory_of, inspect
 from engine.errors import HoldfastError, InvalidArgument
+from engine.opening import directory_of, inspect
 from engine.recovery import history
 from engine.types import DatabaseInfo, DatabaseState
 from engine.units import counted, format_duration, format_moment
