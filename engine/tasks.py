@@ -57,7 +57,7 @@ class TaskProgress:
     total: float
     """0 where it is not known."""
     unit: str
-    """bytes | rows | pages | records | empty"""
+    """bytes | rows | pages | records | % of work that is counted in several | empty"""
     rate: float
     """Units per second, of the last ten seconds."""
     elapsed_s: float

@@ -80,7 +80,7 @@ class JobRow(QWidget):
             return f"{text}: {'; '.join(self.job.task.warnings)}"
         if progress.outcome is Outcome.FAILED and self.job.task.error is not None:
             return f"{text}: {self.job.task.error.title}"
-        if progress.outcome is None and progress.rate > 0 and progress.unit:
+        if progress.outcome is None and progress.rate > 0 and progress.unit not in ("", "%"):
             return f"{text} · {formats.rate(progress.rate, progress.unit)}"
         return text
 

@@ -202,7 +202,10 @@ def _unreached_lines(plan: RepairPlan) -> list[str]:
     if not plan.without_source:
         return []
     pages = ", ".join(map(str, plan.without_source))
-    lines = [f"Nothing reaches back far enough for pages {pages}: restore a backup, or salvage what is left."]
+    noun = "page" if len(plan.without_source) == 1 else "pages"
+    lines = [
+        f"Nothing reaches back far enough for {noun} {pages}: restore a backup, or salvage what is left."
+    ]
     reasons = dict.fromkeys(plan.unhelped.values())
     lines += [f"Looked at: {why}." for why in reasons]
     return [*lines, *(f"Not looked into: {place}: {why}." for place, why in plan.locked.items())]

@@ -282,7 +282,7 @@ class BackupDialog(WorkDialog):
             Tone.GOOD,
             self.tr("Backed up and proved") if kept.is_proved else self.tr("Backed up and checksummed"),
             self.tr("It holds everything that was committed before log position {lsn}.").format(
-                lsn=kept.info.end_lsn
+                lsn=formats.count(kept.info.end_lsn)
             ),
         )
         self._show_kept(kept)

@@ -162,7 +162,9 @@ class EmergencyRestoreDialog(WorkDialog):
         self.has_succeeded()
         self.accepts.hide()
         if done.problem is None:
-            words = self.tr("The recovery brought it to log position {lsn}.").format(lsn=done.end_lsn)
+            words = self.tr("The recovery brought it to log position {lsn}.").format(
+                lsn=formats.count(done.end_lsn)
+            )
             self.banner.say(Tone.GOOD, self.tr("Restored, recovered and checked"), words)
         else:
             words = self.tr("Its files are there, and opening it shows the ways out: {why}")

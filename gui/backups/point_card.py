@@ -44,6 +44,7 @@ class PointCard(Card):
         )
         self.rows = RecordModel(fields, lambda line: line[0], limit=500, parent=self)
         self.list = RecordView(self.rows, self.tr("Rows then and now"), (100, 66, 66))
+        self.list.fit_numbers()
         # As high as there is room for; what it holds is scrolled, not the page.
         self.list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self.list.setMinimumHeight(94)

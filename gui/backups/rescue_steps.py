@@ -53,6 +53,7 @@ class ChooseStep(QWidget):
         self._after: bytes | None = None
         self.tables = RecordModel(_table_fields(), lambda t: t.name, limit=2000, parent=self)
         self.table_view = RecordView(self.tables, self.tr("Tables then and now"), (100, 74, 74, 54, 54, 48))
+        self.table_view.fit_numbers()
         self.table_view.record_chosen.connect(self._show_table)
         self.rows = RecordModel(self._row_fields(), lambda r: r.key_bytes, limit=_MOST_ROWS, parent=self)
         self.row_view = RecordView(self.rows, self.tr("Rows that differ"), (84, 110, 180))

@@ -21,6 +21,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from gui.backups.axis import moments_before
 from gui.backups.line_paint import (
     BAND,
     RADIUS,
@@ -408,20 +409,20 @@ class BackupTimeLine(QWidget):
             painter.setPen(QPen(tone_color(Tone.NEUTRAL), 1.5, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(self._band().right(), line - BAND), QPointF(right, line - BAND))
         painter.setPen(QColor(now.text_faint))
-        steps = 4 if self.width() > 520 else 2
-        for place in range(steps + 1):
-            at = begin + (end - begin) * place / steps
+        for at, words in self._named_moments(begin, end):
             x = self._x(at)
             painter.drawLine(QPointF(x, line - 1), QPointF(x, line + 3))
-            words = formats.clock(at) if is_zoomed else formats.ago(at, self._now)
-            if place == steps and not is_zoomed:
-                words = self.tr("now")
             box = QRectF(x - 60, line + 4, 120, _FOOT - 4)
-            if place == 0:
-                box.moveLeft(4)
-                painter.drawText(box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, words)
-            else:
-                painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
+            box.moveLeft(max(box.left(), 4 - 60 + painter.fontMetrics().horizontalAdvance(words) / 2))
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
+
+    def _named_moments(self, begin: float, end: float) -> list[tuple[float, str]]:
+        """What the axis names: round moments before now; while it is zoomed, times of day."""
+        steps = 4 if self.width() > 520 else 2
+        if self._view is None:
+            return [(end - before, words) for before, words in moments_before(end - begin, steps + 1)]
+        moments = [begin + (end - begin) * place / steps for place in range(steps + 1)]
+        return [(at, formats.clock(at)) for at in moments]
 
     def _draw_chosen(self, painter: QPainter, points: Sequence[QPointF]) -> None:
         painter.setPen(QPen(tone_color(Tone.ACCENT), 2))

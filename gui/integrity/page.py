@@ -209,10 +209,8 @@ class IntegrityPage(Page):
             self._when.show_value(formats.ago(check.at), formats.moment(check.at))
             self._records.show_value(
                 formats.count(check.records),
-                self.tr("{pages} pages in {s}, {rate}").format(
-                    pages=formats.count(check.pages),
-                    s=formats.duration(check.seconds),
-                    rate=formats.rate(rate, "bytes"),
+                self.tr("{pages} pages, {rate}").format(
+                    pages=formats.count(check.pages), rate=formats.rate(rate, "bytes")
                 ),
             )
         worst = seen.findings[0].priority if seen.findings else None

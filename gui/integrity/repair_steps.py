@@ -133,7 +133,7 @@ class AdviceStep(QWidget):
             return
         option = line[1]
         if option.is_chosen:
-            words = self.tr("Taken by the plan. Can it be undone? {undo}")
+            words = self.tr("Taken by the plan. If it is to be undone: {undo}")
         elif option.why_not:
             words = self.tr("Not now: {why}. Can it be undone? {undo}")
         else:

@@ -47,6 +47,7 @@ class FailBackDialog(QDialog):
         self.go.setDefault(True)
         self.go.setEnabled(False)
         self.keep.hide()
+        self._close = button(self.tr("Close"), self.close)
         self.save = button(self.tr("What only it holds…"), self.save_rows, "", "search")
         self.renew = button(self.tr("Make it a mirror anew…"), self.ask_renew, "", "refresh")
         self.save.hide()
@@ -69,10 +70,12 @@ class FailBackDialog(QDialog):
             gap=Space.M,
         )
         whole.addStretch(1)
-        buttons = (self.save, self.renew, self.keep, button(self.tr("Close"), self.close), self.go)
+        buttons = (self.save, self.renew, self.keep, self._close, self.go)
         whole.addLayout(row(None, *buttons))
         whole.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
         self.setLayout(whole)
+        # Not the copying of the command, which comes first: the Enter key is to do no such thing here.
+        self._close.setFocus()
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self.refresh)

@@ -221,7 +221,11 @@ class MirrorsPage(Page):
 
     def _has_mended(self, pages: int) -> None:
         if pages:
-            words = self.tr("{pages} damaged pages of the mirror were replaced from the database")
+            words = (
+                self.tr("One damaged page of the mirror was replaced from the database")
+                if pages == 1
+                else self.tr("{pages} damaged pages of the mirror were replaced from the database")
+            )
             self.shell.tell(words.format(pages=formats.count(pages)))
         else:
             self.shell.tell(self.tr("Every page of the mirror is whole"))

@@ -12,6 +12,8 @@ from gui.models.records import RecordModel, RecordRole
 _LAST = 64
 """The least width of the last column, which takes what the others leave."""
 
+_LEAST_NUMBER = 46
+
 
 class RecordView(QTableView):
     """Shows a `RecordModel`; whole lines are chosen."""
@@ -40,6 +42,17 @@ class RecordView(QTableView):
         across.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         across.setStretchLastSection(True)
         self.selectionModel().currentChanged.connect(self._tell)
+
+    def fit_numbers(self) -> None:
+        """Columns of numbers are as wide as what is in view of them; the first takes what they leave."""
+        across = self.horizontalHeader()
+        # Only lines in view are measured.
+        across.setResizeContentsPrecision(0)
+        across.setStretchLastSection(False)
+        across.setMinimumSectionSize(_LEAST_NUMBER)
+        for place in range(1, self.model().columnCount()):
+            across.setSectionResizeMode(place, QHeaderView.ResizeMode.ResizeToContents)
+        across.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
 
     def current(self) -> Any | None:
         """The record of the current line."""

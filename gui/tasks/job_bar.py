@@ -89,6 +89,9 @@ def _words(progress: TaskProgress) -> str:
 def _figures(progress: TaskProgress) -> str:
     if not progress.done or progress.outcome is not None:
         return ""
+    if progress.unit == "%":
+        # Of work whose parts are counted in different units: a share of it has no pace to tell.
+        return f"{progress.done:.0f} %"
     is_bytes = progress.unit == "bytes"
     shown = formats.size if is_bytes else formats.count
     unit = "" if is_bytes else f" {progress.unit}"

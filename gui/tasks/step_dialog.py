@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDialog, QStackedWidget, QWidget
 
 from gui.tasks.error_slot import ErrorSlot
@@ -65,6 +66,13 @@ class StepDialog(QDialog):
         whole.addWidget(self.command)
         whole.addLayout(row(self.back, None, self.close_button, self.go))
         self.setLayout(whole)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        focused = self.focusWidget()
+        if focused is None or self.command.isAncestorOf(focused):
+            # Where a step has nothing else to use, the Enter key is not to copy the command.
+            self.close_button.setFocus()
 
     def turn_to(self, step: int) -> None:
         """Bring a step into view, and mark how far the guide has come."""

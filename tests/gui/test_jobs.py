@@ -8,7 +8,7 @@ import pytest
 import shiboken6
 
 from engine.errors import Cancelled, DiskFull
-from engine.tasks import Task
+from engine.tasks import Task, TaskProgress, TaskState
 from engine.types import Outcome
 from gui.jobs_panel import JobsPanel
 from gui.tasks import Jobs
@@ -108,3 +108,24 @@ def test_a_bar_that_is_gone_hears_no_more_of_its_job(qtbot, jobs):
     proceed.set()
     end(qtbot, job)
     assert job.progress.outcome is Outcome.SUCCEEDED
+
+
+def test_a_share_of_mixed_work_is_told_as_a_share_and_without_a_pace(qtbot, theme):
+    progress = TaskProgress(
+        name="Copy",
+        state=TaskState.RUNNING,
+        outcome=None,
+        stage="copy",
+        step=0,
+        steps=0,
+        done=35.4,
+        total=100.0,
+        unit="%",
+        rate=61.1,
+        elapsed_s=1.0,
+        remaining_s=1.0,
+    )
+    bar = JobBar()
+    qtbot.addWidget(bar)
+    bar._show(progress)
+    assert bar._figures.text() == "35 %"

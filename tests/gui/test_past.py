@@ -15,6 +15,7 @@ from engine.backups.history import RowCounts
 from engine.backups.line import Bin, Commit, Stretch, TimeLine
 from engine.errors import UniqueViolation
 from gui.backups import BackupsPage
+from gui.backups.axis import moments_before
 from gui.backups.moments import Moments, StopKind
 from gui.backups.point_dialog import PointDialog
 from gui.backups.rescue_dialog import CHOOSE, DONE, PREVIEW, RescueDialog
@@ -323,3 +324,15 @@ def test_moments_without_a_line_are_the_backups_alone() -> None:
     assert Moments().stops == ()
     assert Moments().nearest(5.0) is None
     assert Moments().gaps() == ()
+
+
+@pytest.mark.parametrize("most", [3, 5])
+def test_the_axis_names_round_moments_none_of_them_twice(most: int) -> None:
+    for span in (1.0, 7.0, 60.0, 61.0, 96.0, 119.0, 200.0, 3599.0, 5000.0, 90_000.0, 1e6, 4e7, 1e10):
+        named = moments_before(span, most)
+        assert 1 < len(named) <= most, span
+        assert named[0] == (0, "now")
+        assert all(0 < at <= span for at, _words in named[1:])
+        assert len({words for _at, words in named}) == len(named)
+    assert moments_before(96.0, 5) == [(0, "now"), (30, "30 s ago"), (60, "60 s ago"), (90, "90 s ago")]
+    assert moments_before(2 * 86400.0, 3)[1:] == [(86400, "1 day ago"), (172800, "2 days ago")]

@@ -27,3 +27,17 @@ def test_more_records_than_anyone_reads_are_counted_not_shown() -> None:
     model.show([(str(n), n) for n in range(25)])
     assert model.rowCount() == 10
     assert model.hidden == 15
+
+
+def test_numbers_are_shown_whole_however_large_they_are(qtbot: QtBot) -> None:
+    model = RecordModel(FIELDS, lambda r: r[0])
+    view = RecordView(model, "list", (100,))
+    qtbot.addWidget(view)
+    view.fit_numbers()
+    view.resize(300, 200)
+    view.show()
+    qtbot.waitExposed(view)
+    model.show([("a", 123_456_789_012)])
+    needed = view.fontMetrics().horizontalAdvance("123456789012")
+    qtbot.waitUntil(lambda: view.columnWidth(1) > needed)
+    assert sum(view.columnWidth(place) for place in (0, 1)) <= view.viewport().width()

@@ -177,3 +177,14 @@ def test_a_guide_is_no_larger_than_the_window_it_belongs_to(qtbot, window):
     guide.resize_within(1060, 640)
     assert (guide.width(), guide.height()) == (1060, 640)
     guide.close()
+
+
+def test_the_enter_key_does_not_copy_the_command_of_a_guide_that_only_works(qtbot, window):
+    guide = StepDialog("Repair", ("1 List", "2 Advise"), {0: 0}, ErrorSlot(), window)
+    guide.lay_out([QWidget()], print, print)
+    guide.go.hide()
+    guide.back.hide()
+    guide.open()
+    qtbot.waitExposed(guide)
+    qtbot.waitUntil(lambda: guide.focusWidget() is guide.close_button)
+    guide.close()
