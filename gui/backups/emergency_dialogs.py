@@ -163,7 +163,7 @@ class EmergencyRestoreDialog(WorkDialog):
         self.accepts.hide()
         if done.problem is None:
             words = self.tr("The recovery brought it to log position {lsn}.").format(
-                lsn=formats.count(done.end_lsn)
+                lsn=formats.count(done.end_lsn or 0)
             )
             self.banner.say(Tone.GOOD, self.tr("Restored, recovered and checked"), words)
         else:
