@@ -352,6 +352,10 @@ class PointNotReached(HoldfastError):
     code = -91
 
 
+class BackupNotFound(HoldfastError):
+    code = -99
+
+
 class BackupIncomplete(HoldfastError):
     code = -92
 

@@ -82,8 +82,12 @@ def newest_backup(path: Path, folders: Iterable[Path]) -> BackupInfo | None:
     control file can be read. A folder that cannot be read has none.
     """
     identity = _identity(path)
-    found = [info for folder in folders for info, of in _in(folder) if not identity or of in ("", identity)]
-    return max(found, key=lambda info: info.taken_at, default=None)
+    found = [
+        next((info for info, of in _in(folder) if not identity or of in ("", identity)), None)
+        for folder in folders
+    ]
+    # Within a folder they are in order, whatever the clock said; between folders only the clock can tell.
+    return max((info for info in found if info is not None), key=lambda info: info.taken_at, default=None)
 
 
 def source_of(backup: BackupInfo) -> Path:
@@ -94,7 +98,7 @@ def source_of(backup: BackupInfo) -> Path:
 
 
 def _in(folder: Path) -> list[tuple[BackupInfo, str]]:
-    """Every backup in a folder, with the identity of its database; empty where that is not known."""
+    """Every backup in a folder, newest first, with the identity of its database; empty if unknown."""
     try:
         return [(kept.info, kept.database) for kept in kept_backups(folder)]
     except HoldfastError:

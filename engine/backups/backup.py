@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine import bridge
 from engine.backups.claim import UNFINISHED, claimed, unfinished_of
-from engine.backups.history import RECORD_ENDING, kept_backup, kept_backups, noted
+from engine.backups.history import MANIFEST, RECORD_ENDING, kept_backup, kept_backups, noted
 from engine.backups.keys import BackupKey, key_file, key_of, pair_of
+from engine.backups.reading import being_read
 from engine.errors import (
     BackupDamaged,
     BackupLocked,
+    BackupNotFound,
     DiskFull,
     IncrementRefused,
     InvalidArgument,
@@ -224,8 +226,8 @@ def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
 def newest(target: str | Path) -> Path:
     """The directory of the newest backup in a chain, or `target` itself where it is a backup.
 
-    Raises `IoError` (-10) where there is no such directory, `BackupDamaged` (-62) where it
-    holds only what was not finished.
+    Raises `IoError` (-10) where there is no such directory, `BackupNotFound` (-99) where it holds
+    none, or only what was not finished.
     """
     found = list_backups(target)
     if found:
@@ -233,21 +235,31 @@ def newest(target: str | Path) -> Path:
     path = Path(target).expanduser().absolute()
     if not path.is_dir():
         raise IoError(operation="read", path=str(path), os_error="there is no such directory")
+    if kept_backup(path) is not None or _has_lost_its_manifest(path):
+        return path
     if any(entry.suffix == UNFINISHED for entry in path.iterdir()):
-        raise BackupDamaged(path=str(path), detail="it holds only a backup that was not finished")
-    return path
+        raise BackupNotFound(path=str(path), detail="it holds only one that was not finished")
+    raise BackupNotFound(path=str(path))
+
+
+def _has_lost_its_manifest(path: Path) -> bool:
+    """Whether a directory was a backup: its parts are there, and what they are is not."""
+    return any((path / part).exists() for part in (MANIFEST, "pages.zst"))
 
 
 def verify_task(target: str | Path, key: BackupKey | None = None) -> Task[BackupInfo]:
     """Check the newest backup in a chain (or the one in `target`) without restoring it.
 
-    Start the task, or run it. Raises `BackupDamaged` (-62) that names the file, and `BackupLocked`
-    (-93) where it is encrypted, and neither `key` nor the key file noted with it opens it.
+    Start the task, or run it. Raises `BackupDamaged` (-62) that names the file, `BackupNotFound` (-99)
+    where there is none, and `BackupLocked` (-93) where it is encrypted, and neither `key` nor the key file
+    noted with it opens it.
     """
 
     def work(task: Task[BackupInfo]) -> BackupInfo:
-        path = newest(target)
-        info = _info(path, _verify(path, task, pair_of(key_of(path, key))), verified_at=time.time())
+        with being_read(newest(target).parent):
+            path = newest(target)
+            proof = _verify(path, task, pair_of(key_of(path, key)))
+        info = _info(path, proof, verified_at=time.time())
         if _record_path(path).exists():
             known = kept_backup(path)
             if known is not None:

@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import socket
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +34,9 @@ _UNFINISHED_S = 7 * 86_400.0
 """A backup that was cut off longer ago is begun anew."""
 _NAMELESS_S = 3600.0
 """A claim that names no holder, of this age, is nobody's."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SMALL_FILES = (f"{CLAIM}.*", ".*.backup.json.*", ".*.proof.json.*")
+"""What the small files of a folder are called until they are whole."""
 
 
 @contextmanager
@@ -39,13 +44,13 @@ def claimed(chain: Path) -> Iterator[None]:
     """Hold the folder `chain` for one writer; it is made where it is missing.
 
     What a killed writer left unfinished goes first. Raises `BackupTargetInUse` (-66), and what the
-    file system says.
+    file system says. Others may read what is whole meanwhile.
     """
     claim = chain / CLAIM
     try:
         chain.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not take_claim(claim):
-            raise BackupTargetInUse(path=str(chain))
+            raise BackupTargetInUse(path=str(chain), use="another backup goes there at this moment")
     except OSError as error:
         raise from_exception(error, "write the backup to") from error
     try:
@@ -61,32 +66,99 @@ def claimed(chain: Path) -> Iterator[None]:
 def take_claim(claim: Path) -> bool:
     """Write the file that says that this process holds something; False where another one does, that runs."""
     for _ in range(2):
-        try:
-            with claim.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(_holder(os.getpid())))
+        if _written(claim):
             return True
-        except FileExistsError:
-            if not _is_abandoned(claim):
-                break
-            claim.unlink(missing_ok=True)
+        if not _is_cleared(claim):
+            break
     return False
 
 
-def _holder(pid: int) -> dict[str, object]:
-    # A process id comes again; together with its start it does not.
-    return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
-
-
-def _is_abandoned(claim: Path) -> bool:
+def _written(claim: Path) -> bool:
+    """Make the claim, unless there is one."""
+    text = json.dumps(holder_of(os.getpid()))
+    handle, name = tempfile.mkstemp(prefix=f"{claim.name}.", dir=claim.parent)
+    whole = Path(name)
     try:
-        told = json.loads(claim.read_text("utf-8"))
-        if told["host"] != socket.gethostname():
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # It has its words before it has its name: a claim of nobody would hold the place for long.
+        os.link(whole, claim)
+    except FileExistsError:
+        return False
+    except (OSError, NotImplementedError):
+        if claim.exists():
             return False
-        return bool(_holder(int(told["pid"])) != told)
+        # Not every file system has links.
+        return _written_in_place(claim, text)
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
+
+
+def _written_in_place(claim: Path, text: str) -> bool:
+    try:
+        with claim.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_cleared(claim: Path) -> bool:
+    """Take away a claim whose holder no longer runs; False where it stands."""
+    try:
+        text = claim.read_bytes()
+        if not _is_abandoned(claim, text):
+            return False
+        aside = claim.with_name(f"{claim.name}.{os.getpid()}-{threading.get_ident()}")
+        claim.rename(aside)
+        is_the_same = aside.read_bytes() == text
+        if not is_the_same:
+            # Another one was faster, and this is its claim.
+            with suppress(OSError):
+                os.link(aside, claim)
+        aside.unlink(missing_ok=True)
+    except FileNotFoundError:
+        # It was given back, or cleared away by another one.
+        return True
+    return is_the_same
+
+
+def holder_of(pid: int) -> dict[str, object]:
+    """Who a running process is, on this machine and since its start, whatever is done to the clock.
+
+    Raises `psutil.NoSuchProcess` where there is none of that number.
+    """
+    started, boot = psutil.Process(pid).create_time(), ""
+    if psutil.LINUX:
+        # It counts from the start of the machine there, and is told by the clock of now: once that is set,
+        # every process that runs would be taken for another one.
+        started = round(started - psutil.boot_time(), 2)
+        with suppress(OSError):
+            boot = _BOOT_ID.read_text("ascii").strip()
+    # A process id comes again; together with its start it does not.
+    return {"host": socket.gethostname(), "pid": pid, "started": started, "boot": boot}
+
+
+def is_gone(told: Mapping[str, object]) -> bool:
+    """Whether the holder that a file names ran on this machine and runs no more.
+
+    Raises `LookupError`, `TypeError` or `ValueError` where it names none.
+    """
+    if told["host"] != socket.gethostname():
+        return False
+    try:
+        return holder_of(int(str(told["pid"]))) != dict(told)
     except psutil.NoSuchProcess:
         return True
-    except (ValueError, TypeError, LookupError):
-        return time.time() - claim.stat().st_mtime > _NAMELESS_S
+
+
+def _is_abandoned(claim: Path, text: bytes) -> bool:
+    try:
+        return is_gone(json.loads(text))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        # Whichever way the clock was set meanwhile.
+        return abs(time.time() - claim.stat().st_mtime) > _NAMELESS_S
     except (OSError, psutil.Error):
         return False
 
@@ -104,6 +176,12 @@ def _sweep(chain: Path) -> None:
         for left in chain.glob(f"*{ending}"):
             if ending == REMOVING or not _is_fresh(left):
                 shutil.rmtree(left, ignore_errors=True)
+    for pattern in _SMALL_FILES:
+        for left in chain.glob(pattern):
+            # One that is being written is younger.
+            with suppress(OSError):
+                if abs(time.time() - left.stat().st_mtime) > _NAMELESS_S:
+                    left.unlink()
 
 
 def _is_fresh(left: Path) -> bool:
@@ -112,4 +190,4 @@ def _is_fresh(left: Path) -> bool:
         newest = max(path.stat().st_mtime for name in _JOURNALS if (path := left / name).exists())
     except (OSError, ValueError):
         return False
-    return bool(unfinished_of(left)) and time.time() - newest < _UNFINISHED_S
+    return bool(unfinished_of(left)) and abs(time.time() - newest) < _UNFINISHED_S

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,12 @@ def kept_backups(folder: str | Path) -> tuple[KeptBackup, ...]:
     except OSError as error:
         raise from_exception(error, "read") from error
     found = [kept for entry in entries if (kept := kept_backup(entry)) is not None]
-    return tuple(sorted(found, key=_order, reverse=True))
+    return tuple(newest_first(found))
+
+
+def newest_first(backups: Iterable[KeptBackup]) -> list[KeptBackup]:
+    """Backups of one folder by the order in which they were taken, whatever the clock said then."""
+    return sorted(backups, key=_order, reverse=True)
 
 
 def _order(kept: KeptBackup) -> tuple[int, float, int]:

@@ -119,7 +119,7 @@ class BackupKeeper(Keeper[BackupInfo]):
                 continue
             if found is not None:
                 with self._lock:
-                    self._remember().note(folder, found)
+                    self._remember().note(folder, found, self._clock())
             if found:
                 self._database.points.spread(folder)
         with self._lock:
@@ -223,8 +223,10 @@ class BackupKeeper(Keeper[BackupInfo]):
             self.look()
         with self._lock:
             memory = self._remember()
-            if max(memory.attempted_at, memory.scheduled_since) > now:
-                # The clock was set back. Counted from now, the schedule neither storms nor falls silent.
+            if max(memory.attempted_at, memory.scheduled_since, memory.since) > now:
+                # The clock was set back. Counted from now, the schedule neither storms nor falls silent,
+                # and health does not wait for the time that it was before.
+                memory.since = min(memory.since, now)
                 memory.attempted_at = min(memory.attempted_at, now)
                 memory.scheduled_since = min(memory.scheduled_since, now)
                 self._keep()

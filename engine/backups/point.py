@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine import bridge
-from engine.backups.backup import list_backups
+from engine.backups.backup import list_backups, newest
 from engine.backups.history import kept_backups
 from engine.backups.keys import BackupKey, key_of, pair_of
 from engine.backups.named import point_named
+from engine.backups.reading import being_read
 from engine.backups.restore import RestoreResult, rebuild
 from engine.errors import InvalidArgument
 from engine.tasks import Task
@@ -159,15 +160,16 @@ def _restore_point(
     task.use(job)
     given = [str(Path(log).expanduser().absolute()) for log in logs]
     target = None if place is None else str(place)
-    return bridge.restore_point(
-        str(chain),
-        target,
-        point.kind,
-        point.value,
-        [*given, *_noted_logs(chain)],
-        job,
-        key=pair_of(key_of(chain, key)),
-    )
+    with being_read(newest(chain).parent):
+        return bridge.restore_point(
+            str(chain),
+            target,
+            point.kind,
+            point.value,
+            [*given, *_noted_logs(chain)],
+            job,
+            key=pair_of(key_of(chain, key)),
+        )
 
 
 def _noted_logs(chain: Path) -> list[str]:

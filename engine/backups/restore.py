@@ -11,6 +11,7 @@ from engine import bridge
 from engine.backups.backup import newest
 from engine.backups.keys import BackupKey, key_of, pair_of
 from engine.backups.place import filling
+from engine.backups.reading import being_read
 from engine.opening import recover_task
 from engine.tasks import Task
 
@@ -40,17 +41,18 @@ def restore_task(
     `source` is a chain (its newest backup is taken) or one backup. What was copied is brought
     to the backup's end by a recovery, which also checks it in full. Cancel and failure leave
     `target` as it was. An encrypted one needs `key`, or the key file that is noted with it. Raises
-    `TargetNotEmpty` (-63), `BackupDamaged` (-62), `BackupLocked` (-93), and what recovery raises.
+    `TargetNotEmpty` (-63), `BackupNotFound` (-99), `BackupDamaged` (-62), `BackupLocked` (-93), and what
+    recovery raises.
     """
     place = Path(target).expanduser().absolute()
 
     def work(task: Task[RestoreResult]) -> RestoreResult:
-        path = newest(source)
-
         def copy() -> tuple[Path, dict[str, Any]]:
             job = bridge.Job()
             task.use(job)
-            return path, bridge.restore_backup(str(path), str(place), job, key=pair_of(key_of(path, key)))
+            with being_read(newest(source).parent):
+                path = newest(source)
+                return path, bridge.restore_backup(str(path), str(place), job, key=pair_of(key_of(path, key)))
 
         return rebuild(place, task, copy)
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.backups.claim import REMOVING, claimed
-from engine.backups.history import KeptBackup, files_of, kept_backups
+from engine.backups.history import KeptBackup, files_of, kept_backups, newest_first
+from engine.backups.reading import is_being_read
 from engine.config import Config
-from engine.errors import BackupDamaged, from_exception
+from engine.errors import BackupNotFound, BackupTargetInUse, from_exception
 from engine.tasks import Task
 from engine.types import BackupOrigin, ProofStep
 
@@ -64,30 +65,30 @@ def retention_plan(
 
 
 def _plan(backups: Sequence[KeptBackup], config: Config) -> RetentionPlan:
-    newest_first = sorted(backups, key=lambda backup: backup.info.taken_at, reverse=True)
-    reasons: dict[str, list[str]] = {backup.name: [] for backup in newest_first}
-    for backup in newest_first:
+    ordered = newest_first(backups)
+    reasons: dict[str, list[str]] = {backup.name: [] for backup in ordered}
+    for backup in ordered:
         reasons[backup.name] += _above_all_rules(backup)
-    for backup in newest_first[: config.keep_last_backups]:
+    for backup in ordered[: config.keep_last_backups]:
         reasons[backup.name].append(f"among the last {config.keep_last_backups}")
     for count, period, word in (
         (config.keep_daily_backups, "%Y-%m-%d", "day"),
         (config.keep_weekly_backups, "%G-W%V", "week"),
         (config.keep_monthly_backups, "%Y-%m", "month"),
     ):
-        for name in _newest_of_each(newest_first, period, count):
+        for name in _newest_of_each(ordered, period, count):
             reasons[name].append(f"the newest of its {word}")
     for step, word in (
         (ProofStep.QUERIED, "the last that was proved"),
         (ProofStep.CHECKSUMMED, "the last that is known whole"),
     ):
-        last = next((b for b in newest_first if b.at(step) is not None and b.setback is None), None)
+        last = next((b for b in ordered if b.at(step) is not None and b.setback is None), None)
         if last is not None:
             reasons[last.name].append(word)
-    _keep_parents(newest_first, reasons)
+    _keep_parents(ordered, reasons)
     return RetentionPlan(
-        tuple(Kept(b, tuple(reasons[b.name])) for b in newest_first if reasons[b.name]),
-        tuple(b for b in newest_first if not reasons[b.name]),
+        tuple(Kept(b, tuple(reasons[b.name])) for b in ordered if reasons[b.name]),
+        tuple(b for b in ordered if not reasons[b.name]),
     )
 
 
@@ -96,7 +97,8 @@ def prune_task(folder: str | Path, config: Config, database: str) -> Task[Pruned
 
     Start the task, or run it.
     The plan is made again under the folder's claim, so that what has become needed meanwhile stays.
-    Raises `BackupTargetInUse` (-66) while a backup is written there.
+    Raises `BackupTargetInUse` (-66) while a backup is written there. While one is read there, nothing is
+    removed, and the task says so.
     """
     chain = Path(folder).expanduser().absolute()
 
@@ -105,6 +107,9 @@ def prune_task(folder: str | Path, config: Config, database: str) -> Task[Pruned
             return Pruned((), 0)
         with claimed(chain):
             plan = retention_plan(kept_backups(chain), config, database)
+            if plan.removed and is_being_read(chain):
+                task.warn("No backup was removed: one of this folder is being read.")
+                return Pruned((), 0)
             return _remove(plan.removed, task)
 
     return Task("Remove old backups", work)
@@ -113,7 +118,8 @@ def prune_task(folder: str | Path, config: Config, database: str) -> Task[Pruned
 def remove_task(backup: str | Path) -> Task[Pruned]:
     """Remove one backup that a person has chosen; start the task, or run it.
 
-    Raises `BackupDamaged` (-62) where it is none; increments that continue it go with it.
+    Increments that continue it go with it. Raises `BackupNotFound` (-99) where it is none, and
+    `BackupTargetInUse` (-66) while a backup is read or written there.
     """
     path = Path(backup).expanduser().absolute()
 
@@ -121,7 +127,9 @@ def remove_task(backup: str | Path) -> Task[Pruned]:
         with claimed(path.parent):
             there = kept_backups(path.parent)
             if not any(kept.name == path.name for kept in there):
-                raise BackupDamaged(path=str(path), detail="it holds no backup")
+                raise BackupNotFound(path=str(path))
+            if is_being_read(path.parent):
+                raise BackupTargetInUse(path=str(path.parent), use="a backup in it is being read")
             return _remove(with_increments(path.name, there), task)
 
     return Task("Remove backup", work)

@@ -34,6 +34,11 @@ class Seen:
 
     taken_at: float = 0.0
     proved_at: float = 0.0
+    """Never later than the clock was when they were seen first: one that was set back since would count for
+    as long as it was wrong."""
+    taken_told: float = 0.0
+    proved_told: float = 0.0
+    """What the backups say themselves."""
 
 
 @dataclass(slots=True)
@@ -54,8 +59,8 @@ class Memory:
     archive_gap_lsn: int = 0
     """Up to here log is missing in the archive, and no backup is newer; 0 for none."""
 
-    def note(self, folder: Path, backups: tuple[KeptBackup, ...]) -> None:
-        """A folder was looked at and holds these backups."""
+    def note(self, folder: Path, backups: tuple[KeptBackup, ...], now: float) -> None:
+        """A folder was looked at, at the time `now`, and holds these backups, newest first."""
         if any(backup.info.end_lsn >= self.archive_gap_lsn for backup in backups):
             # Every moment after it can be restored again.
             self.archive_gap_lsn = 0
@@ -63,9 +68,14 @@ class Memory:
         known = self.folders.pop(name, None)
         if known is None and not backups:
             return
+        taken = next((backup.info.taken_at for backup in backups), 0.0)
+        proved = next((backup.info.taken_at for backup in backups if backup.is_proved), 0.0)
+        known = known or Seen()
         self.folders[name] = Seen(
-            max((backup.info.taken_at for backup in backups), default=0.0),
-            max((backup.info.taken_at for backup in backups if backup.is_proved), default=0.0),
+            _counted_from(taken, now, known.taken_told, known.taken_at),
+            _counted_from(proved, now, known.proved_told, known.proved_at),
+            taken,
+            proved,
         )
         while len(self.folders) > _MOST_FOLDERS:
             del self.folders[next(iter(self.folders))]
@@ -106,11 +116,20 @@ def write_memory(directory: Path, memory: Memory) -> None:
         write_atomically(directory / FILE_NAME, json.dumps(asdict(memory), indent=1))
 
 
+def _counted_from(told: float, now: float, told_before: float, before: float) -> float:
+    """The moment from which a backup's age is counted."""
+    if told <= now:
+        return told
+    return min(before, now) if told == told_before else now
+
+
+def _seen(raw: Mapping[str, Any]) -> Seen:
+    taken, proved = _moment(raw["taken_at"]), _moment(raw["proved_at"])
+    return Seen(taken, proved, _moment(raw.get("taken_told", taken)), _moment(raw.get("proved_told", proved)))
+
+
 def _read(raw: Mapping[str, Any]) -> Memory:
-    folders = {
-        str(name): Seen(_moment(seen["taken_at"]), _moment(seen["proved_at"]))
-        for name, seen in raw["folders"].items()
-    }
+    folders = {str(name): _seen(seen) for name, seen in raw["folders"].items()}
     failure = raw["failure"]
     if failure is not None:
         failure = {"code": int(failure["code"]), "fields": dict(failure["fields"])}

@@ -57,6 +57,8 @@ class BackupOffer:
     """That the kept log adds."""
     reaches_at: float | None = None
     """The time of the last of them."""
+    why_alone: str = ""
+    """Why no kept log is applied to it, as a sentence; empty where one is."""
 
     @property
     def rolls_forward(self) -> bool:
@@ -159,7 +161,7 @@ def _backup(offer: BackupOffer) -> Choice:
             ChoiceKind.BACKUP,
             f"Restore the backup of {taken}",
             f"The newest backup is rebuilt in a new directory and checked in full. {stays}",
-            f"Everything that was committed after {taken}.",
+            f"Everything that was committed after {taken}. {offer.why_alone}".strip(),
             is_possible=True,
         )
     reached = taken if offer.reaches_at is None else format_moment(offer.reaches_at)

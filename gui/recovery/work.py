@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
-from engine.errors import Cancelled, HoldfastError, from_exception
+from engine.errors import BackupLocked, Cancelled, HoldfastError, from_exception
 from engine.recovery.choices import BackupOffer, ChoiceKind, choices
 from engine.tasks import Task
 from gui.page import Shell
@@ -380,9 +380,16 @@ def _backup_offer(database: Path, chosen: Path) -> BackupOffer | None:
     source = source_of(info)
     try:
         reached = preview_task(source, AT_END, [database]).run()
-    except HoldfastError:
+    except BackupLocked:
+        flag = "--passphrase" if info.encryption == "passphrase" else "--key-file FILE"
+        why = (
+            "It is encrypted: only with its key can the log that is kept be applied to it. This command "
+            f'does: holdfast restore "{source}" NEW --to-end --log "{database}" {flag}'
+        )
+        return BackupOffer(info.taken_at, why_alone=why)
+    except HoldfastError as error:
         # The kept log does not join the backup: the backup alone can still be restored.
-        return BackupOffer(info.taken_at)
+        return BackupOffer(info.taken_at, why_alone=f"No log is applied to it: {error.message}")
     return BackupOffer(info.taken_at, source, reached.commits, reached.committed_at)
 
 

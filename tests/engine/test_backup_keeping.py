@@ -376,7 +376,7 @@ def test_a_backup_is_removed_with_its_small_files_and_nothing_else(
     assert remove_task(first.path).run().names == (Path(first.path).name,)
     assert [kept.info.path for kept in kept_backups(tmp_path / "chain")] == [second.path]
     assert not [path for path in (tmp_path / "chain").iterdir() if Path(first.path).name in path.name]
-    with pytest.raises(errors.BackupDamaged):
+    with pytest.raises(errors.BackupNotFound):
         remove_task(tmp_path / "chain" / "letters").run()
 
 

@@ -139,5 +139,5 @@ def test_places_that_make_no_sense_are_refused(database: Database, tmp_path: Pat
     with pytest.raises(errors.IoError):
         verify_task(tmp_path / "nothing").run()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(errors.BackupDamaged):
+    with pytest.raises(errors.BackupNotFound):
         verify_task(tmp_path / "empty").run()

@@ -142,3 +142,10 @@ def test_a_backup_that_the_kept_log_brings_forward_says_how_far() -> None:
         way for way in choices(None, None, (), backup=BackupOffer(1.0)) if way.kind is ChoiceKind.BACKUP
     )
     assert way.cost != plain.cost
+
+
+def test_a_backup_to_which_no_log_is_applied_says_why() -> None:
+    offer = BackupOffer(1.0, why_alone="It is encrypted.")
+    way = next(way for way in choices(None, None, (), backup=offer) if way.kind is ChoiceKind.BACKUP)
+    assert way.cost.endswith("It is encrypted.")
+    assert "roll forward" not in way.title

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QPushButton
 import engine
 from engine import bridge, errors
 from engine.backups.backup import list_backups
+from engine.backups.keys import passphrase
 from engine.recovery import history, stages
 from engine.recovery.choices import ChoiceKind
 from gui.backups.emergency_dialogs import EmergencyDialog
@@ -179,6 +180,27 @@ def test_a_backup_is_rolled_forward_with_the_log_that_is_kept(
     with database.transaction(read_only=True) as txn:
         assert txn.tree("t")[b"after the backup"] == b"1"
         assert len(txn.tree("t")) == 1001
+
+
+def test_a_backup_that_needs_a_key_says_why_no_log_is_applied_and_how_it_is(
+    window: MainWindow, page: RecoveryPage, tmp_path: Path, until: Until
+) -> None:
+    path = tmp_path / "locked.holdfast"
+    folder = window.preferences.backup_folder(path)
+    with engine.open(path) as database, database.transaction() as txn:
+        txn.tree("t")[b"key"] = b"value"
+    with engine.open(path) as database:
+        database.backups.full_task(folder, key=passphrase("a long walk in the hills")).run()
+    (path / ".clean_shutdown").unlink()
+    guide(window, page, path, until)
+    page.show_ways()
+    until(lambda: bool(page.ways.cards))
+    page.ways.choose(ChoiceKind.BACKUP)
+    way = page.ways.current()
+    assert way is not None
+    assert "roll forward" not in way.title
+    assert "It is encrypted" in way.cost
+    assert f'holdfast restore "{folder}" NEW --to-end --log "{path}" --passphrase' in way.cost
 
 
 def test_a_damaged_log_says_what_is_lost_and_advises_the_last_valid_record(
