@@ -85,7 +85,7 @@ class AdviceStep(QWidget):
             Field(tr("Takes"), lambda line: _takes(line[1]), True),
         )
         self.model = RecordModel(fields, lambda line: (line[0].id, line[1].source), limit=2000, parent=self)
-        self.view = RecordView(self.model, self.tr("Sources, best first"), (190, 190, 230, 200))
+        self.view = RecordView(self.model, self.tr("Sources, best first"), (216, 180, 220, 200))
         self.view.record_chosen.connect(self._show_line)
         self._words = label("", "", wrap=True)
         self._words.setMinimumHeight(38)
@@ -135,7 +135,7 @@ class AdviceStep(QWidget):
         if option.is_chosen:
             words = self.tr("Taken by the plan. If it is to be undone: {undo}")
         elif option.why_not:
-            words = self.tr("Not now: {why}. Can it be undone? {undo}")
+            words = self.tr("Not now: {why}.")
         else:
             words = self.tr("Possible, if nothing above it is. Can it be undone? {undo}")
         self._words.setText(words.format(undo=option.undo, why=option.why_not))
@@ -268,7 +268,12 @@ def plan_steps(plan: RepairPlan, most: int = 8) -> list[Step]:
         shown.append(Step(tr("And {n} more").format(n=formats.count(more))))
     if plan.without_source:
         pages = ", ".join(formats.count(page) for page in plan.without_source[:most])
-        detail = tr("pages {pages}: nothing here reaches back far enough").format(pages=pages)
+        words = (
+            tr("page {pages}: nothing here reaches back far enough")
+            if len(plan.without_source) == 1
+            else tr("pages {pages}: nothing here reaches back far enough")
+        )
+        detail = words.format(pages=pages)
         shown.append(Step(tr("Left as it is"), StepState.SKIPPED, detail))
     if plan.others:
         detail = tr("findings that are not about one page or an index: {n}").format(n=plan.others)

@@ -105,7 +105,7 @@ def words(event: Event) -> str:
     sentence = _SENTENCES.get(event.kind)
     try:
         if sentence is not None:
-            shown = {name: _figure(name, value) for name, value in event.fields.items()}
+            shown = {name: _told(name, value) for name, value in event.fields.items()}
             return QCoreApplication.translate("events", sentence).format(**shown)
     except KeyError:
         # A newer engine may tell it with other fields.
@@ -115,7 +115,7 @@ def words(event: Event) -> str:
 
 
 _SENTENCES = {
-    "checkpoint_finished": "Checkpoint: {pages} pages in {seconds}",
+    "checkpoint_finished": "Checkpoint: {pages} in {seconds}",
     "deadlock": "Deadlock: transaction {victim} was rolled back ({policy})",
     "backup_finished": "Backup taken: {bytes}",
     "snapshot_taken": "Snapshot taken: {name}",
@@ -124,24 +124,24 @@ _SENTENCES = {
     "snapshot_given_up": "The snapshot {name} was given up ({code}): {reason}",
     "import_finished": "Import: {rows}",
     "export_finished": "Export: {rows}",
-    "check_finished": "Check: {problems} problems, {seconds}",
+    "check_finished": "Check: {problems}, {seconds}",
     "log_held": "Transaction {txn} holds {bytes} of log for its {what}, the limit is {limit}: {action}",
     "page_repaired": "Page {page} was damaged and is repaired, from: {source}",
     "page_set_apart": "Page {page} is damaged and set apart",
     "finding_opened": "Integrity: a finding about page {page}",
     "finding_closed": "Integrity: finding {finding} is closed: {outcome}",
     "repair_finished": "Repair: {repaired} repaired, {failed} not",
-    "pages_given_back": "{pages} pages that nothing led to were given back",
-    "scrub_round_finished": "Background check: {pages} pages covered",
+    "pages_given_back": "Given back, as nothing led there: {pages}",
+    "scrub_round_finished": "Background check: {pages} covered",
     "writes_resumed": "Changes are taken again: what stopped them is repaired or closed",
     "writes_halted": "All changes are stopped: {where} could not be repaired",
     "moment_marked": "This moment is named “{name}”",
     "moment_removed": "No moment is named “{name}” any more",
     "rows_rescued": "Rescued from the past: {rows}",
-    "recovery_opened": "Opened before its recovery is through: {pages} pages and {losers} unfinished "
-    "transactions left, from {log_bytes} of log",
-    "recovery_completed": "Recovery complete after {seconds}: {pages} pages, {losers} transactions undone",
-    "recovery_checked": "Checked after the recovery: {problems} problems, {seconds}",
+    "recovery_opened": "Opened before its recovery is through: {pages} and {losers} left, from "
+    "{log_bytes} of log",
+    "recovery_completed": "Recovery complete after {seconds}: {pages}; undone: {losers}",
+    "recovery_checked": "Checked after the recovery: {problems}, {seconds}",
     "background_error": "The engine reports: {error}",
     "backup_failed": "The scheduled backup failed ({code}): {message}",
     "backup_not_remembered": "The backup is whole, but no increment can be added to it: {error}",
@@ -154,18 +154,35 @@ _SENTENCES = {
     "mirror_lost": "The mirror {path} cannot be reached ({code}): {error}",
     "mirror_needs_copy": "The mirror {path} needs a new copy: {error}",
     "mirror_copy_started": "The mirror {path} is copied",
-    "mirror_copied": "The mirror {path} is copied: {pages} pages in {seconds}",
+    "mirror_copied": "The mirror {path} is copied: {pages} in {seconds}",
     "mirror_mended": "Damaged pages of the mirror {path} were replaced: {pages}",
     "mirror_log_mended": "The damaged log of the mirror {path} came again: {bytes}",
     "mirror_redo_failed": "A mirror cannot apply the log that it has: {error}",
     "failed_over": "The mirror {path} has taken over, after {seconds}",
     "fail_over_failed": "No mirror could take over ({code}): {message}",
-    "events_missed": "{count} events were too many to show",
+    "events_missed": "Too many to show: {count}",
 }
 
 
 def _picture(event: Event) -> QIcon:
     return icon(*_LOOK.get(event.kind, ("info", "text_faint")))
+
+
+def _told(name: str, value: object) -> str:
+    """A figure as a sentence has it: what is counted is named, and one of it is one."""
+    if name in _COUNTED and isinstance(value, int | float):
+        one, many = _COUNTED[name]
+        counted = QCoreApplication.translate("events", one if round(value) == 1 else many)
+        return counted.format(n=formats.count(value))
+    return _figure(name, value)
+
+
+_COUNTED = {
+    "pages": ("1 page", "{n} pages"),
+    "problems": ("1 problem", "{n} problems"),
+    "losers": ("1 unfinished transaction", "{n} unfinished transactions"),
+    "count": ("1 event", "{n} events"),
+}
 
 
 def _figure(name: str, value: object) -> str:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QFrame, QPushButton, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QPushButton, QSizePolicy, QWidget
 
 from engine.health.checks import ABOUT_BACKUPS, ABOUT_SNAPSHOTS
 from engine.types import BackupStanding, RecoveryStanding, StoreStatus
 from gui.theme import IconName, Space, Tone, icon
 from gui.widgets import formats
-from gui.widgets.basics import button, label, row, set_look
+from gui.widgets.basics import ElidedLabel, button, row, set_look
 from gui.widgets.score_ring import tone_of_score
 
 STALE_S = 3.0
 _TOLD_MS = 6000
+_GAP = 2
 
 
 class StatusStrip(QFrame):
@@ -32,6 +34,8 @@ class StatusStrip(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "strip")
         self.setFixedHeight(30)
+        # The window is as narrow as somebody wants it: the strip makes do.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._sampled_at = 0.0
         self._state = self._item(self.tr("State of the engine"), "overview")
         self._health = self._item(self.tr("Health score"), "overview")
@@ -40,21 +44,16 @@ class StatusStrip(QFrame):
         self._waiters = self._item(self.tr("Transactions that wait"), "activity")
         self._backup = self._item(self.tr("Last backup"), "backups")
         self._snapshot = self._item(self.tr("Snapshots"), "backups")
-        self._told = label("", "caption")
+        # What is told for a moment gives way to how things are.
+        self._told = ElidedLabel("", "caption", where=Qt.TextElideMode.ElideRight)
+        self._told.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._jobs = button("", self.jobs_requested.emit, "status")
         self._jobs.setAccessibleName(self.tr("Jobs"))
         self._items = (self._state, self._health, self._log, self._oldest, self._waiters, self._backup)
-        self.setLayout(
-            row(
-                *self._items,
-                self._snapshot,
-                None,
-                self._told,
-                self._jobs,
-                margin=(Space.S, 0, Space.S, 0),
-                gap=2,
-            )
-        )
+        line = row(*self._items, self._snapshot, margin=(Space.S, 0, Space.S, 0), gap=_GAP)
+        line.addWidget(self._told, 1)
+        line.addWidget(self._jobs)
+        self.setLayout(line)
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
         self._quiet.timeout.connect(lambda: self._told.setText(""))
@@ -67,7 +66,7 @@ class StatusStrip(QFrame):
     def show_nothing(self) -> None:
         """No database is open, and what was told of the last one is over."""
         self._age.stop()
-        self._told.clear()
+        self._told.setText("")
         for item in (*self._items[1:], self._snapshot):
             item.hide()
         self._put(self._state, "database", self.tr("No database open"), None)
@@ -83,7 +82,7 @@ class StatusStrip(QFrame):
         self._sampled_at = at
         if not self._age.isActive():
             self._age.start()
-        for item in self._items:
+        for item in (*self._items[:2], self._backup):
             item.show()
         self._show_state(status)
         if score is None:
@@ -102,6 +101,7 @@ class StatusStrip(QFrame):
         self._put(self._oldest, "clock", text, Tone.WARN if active and age > 60 else None)
         waits = self.tr("{n} waiting").format(n=status.waiters)
         self._put(self._waiters, "lock", waits, Tone.WARN if status.waiters else None)
+        self._make_room()
 
     def show_backups(self, standing: BackupStanding, troubles: Collection[str]) -> None:
         """How well the database is backed up; `troubles` are the names of what health deducts for."""
@@ -168,6 +168,23 @@ class StatusStrip(QFrame):
         if standing.stage == "undo":
             return self.tr("Recovering: transactions left: {n}").format(n=standing.losers_left)
         return self.tr("Recovered, being checked") if standing.is_through else self.tr("Recovered")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if not self._backup.isHidden():
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Show what is only to be known as far as there is room: what somebody has to see comes first."""
+        yielding = (self._oldest, self._waiters, self._log)
+        calm = [item for item in yielding if not item.property("tone")]
+        others = (*self._items, self._snapshot, self._jobs)
+        first = [item for item in others if item not in calm and (item in yielding or not item.isHidden())]
+        room = self.width() - 2 * Space.S - sum(item.sizeHint().width() + _GAP for item in first)
+        for item in yielding:
+            if item in calm:
+                room -= item.sizeHint().width() + _GAP
+            item.setVisible(item not in calm or room >= 0)
 
     def _check_age(self) -> None:
         age = time.time() - self._sampled_at

@@ -31,8 +31,13 @@ from gui.overview.health import HealthCard
         ),
         (
             Event("recovery_completed", 0, {"pages": 1310, "losers": 2, "applied": 9, "seconds": 2.0}),
-            "Recovery complete after 2.00 s: 1,310 pages, 2 transactions undone",
+            "Recovery complete after 2.00 s: 1,310 pages; undone: 2 unfinished transactions",
         ),
+        (
+            Event("check_finished", 0, {"ok": False, "problems": 1, "seconds": 0.026}),
+            "Check: 1 problem, 26 ms",
+        ),
+        (Event("pages_given_back", 0, {"pages": 1}), "Given back, as nothing led there: 1 page"),
         (Event("something_new", 0, {"bytes": 2048}), "Something new: bytes 2.00 KiB"),
         (Event("deadlock", 0, {}), "Deadlock"),
     ],

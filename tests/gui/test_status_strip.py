@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PySide6.QtWidgets import QWidget
 
 from engine.types import BackupStanding, RecoveryStanding
+from gui.theme import Tone
 from gui.widgets.status_strip import StatusStrip
 
 
@@ -74,3 +77,57 @@ def test_snapshots_are_in_the_strip_only_where_something_is_wrong_with_them(qtbo
     assert pages == ["backups"]
     strip.show_snapshots(set())
     assert strip._snapshot.isHidden()
+
+
+@pytest.fixture
+def crowded(qtbot: Any, theme: Any) -> Iterator[StatusStrip]:
+    """A strip with much to tell, of which three figures are only to be known, in ample room."""
+    place = QWidget()
+    qtbot.addWidget(place)
+    strip = StatusStrip(place)
+    for item in (*strip._items, strip._snapshot):
+        item.show()
+    strip._put(strip._state, "stop", "Changes stopped by damage", Tone.BAD)
+    strip._put(strip._health, "health", "Health 40", Tone.BAD)
+    strip._put(strip._log, "log", "Log 1,023 MiB", None)
+    strip._put(strip._oldest, "clock", "No transaction", None)
+    strip._put(strip._waiters, "lock", "0 waiting", None)
+    strip._put(strip._backup, "backups", "Log waits for its archive", Tone.WARN)
+    strip._put(strip._snapshot, "clock", "Snapshot given up", Tone.BAD)
+    strip.show_jobs(3, 0.42)
+    strip._told.setText("The mirror was recovered beside itself, and is whole")
+    strip.resize(3000, 30)
+    place.show()
+    qtbot.waitExposed(place)
+    yield strip
+    place.hide()
+
+
+def needed(strip: StatusStrip) -> int:
+    """Pixels that all of it takes, but for what is told for a moment."""
+    return sum(item.sizeHint().width() + 2 for item in (*strip._items, strip._snapshot, strip._jobs))
+
+
+def test_what_somebody_has_to_see_is_told_whole_where_there_is_little_room(qtbot, crowded):
+    strip = crowded
+    strip.resize(needed(strip) - 20, 30)
+    shown = (strip._state, strip._health, strip._backup, strip._snapshot, strip._jobs)
+    qtbot.waitUntil(strip._log.isHidden)
+    qtbot.waitUntil(lambda: all(item.width() >= item.sizeHint().width() for item in shown))
+    assert not any(item.isHidden() for item in shown)
+
+
+def test_a_figure_that_gave_way_comes_back_with_the_room(qtbot, crowded):
+    strip = crowded
+    strip.resize(needed(strip) - 200, 30)
+    qtbot.waitUntil(lambda: strip._log.isHidden() and strip._waiters.isHidden())
+    strip.resize(3000, 30)
+    qtbot.waitUntil(lambda: not any(item.isHidden() for item in strip._items))
+
+
+def test_who_waits_is_told_even_where_there_is_little_room(qtbot, crowded):
+    strip = crowded
+    strip._put(strip._waiters, "lock", "12 waiting", Tone.WARN)
+    strip.resize(needed(strip) - 300, 30)
+    qtbot.waitUntil(strip._log.isHidden)
+    assert not strip._waiters.isHidden()
