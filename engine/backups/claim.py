@@ -35,6 +35,8 @@ _UNFINISHED_S = 7 * 86_400.0
 _NAMELESS_S = 3600.0
 """A claim that names no holder, of this age, is nobody's."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TICKS = 19
+"""Its place in /proc/PID/stat, behind the name of the program."""
 _SMALL_FILES = (f"{CLAIM}.*", ".*.backup.json.*", ".*.proof.json.*")
 """What the small files of a folder are called until they are whole."""
 
@@ -129,15 +131,29 @@ def holder_of(pid: int) -> dict[str, object]:
 
     Raises `psutil.NoSuchProcess` where there is none of that number.
     """
-    started, boot = psutil.Process(pid).create_time(), ""
+    boot = ""
     if psutil.LINUX:
-        # It counts from the start of the machine there, and is told by the clock of now: once that is set,
-        # every process that runs would be taken for another one.
-        started = round(started - psutil.boot_time(), 2)
         with suppress(OSError):
             boot = _BOOT_ID.read_text("ascii").strip()
     # A process id comes again; together with its start it does not.
-    return {"host": socket.gethostname(), "pid": pid, "started": started, "boot": boot}
+    return {"host": socket.gethostname(), "pid": pid, "started": _start_of(pid), "boot": boot}
+
+
+def _start_of(pid: int) -> float:
+    """When a process started; on Linux in the ticks of the machine since its own start.
+
+    There a time of the calendar is made of these by the clock of now: once that is set, or drifts over a
+    second, a process that runs would be taken for another one.
+    """
+    process = psutil.Process(pid)
+    if not psutil.LINUX:
+        return float(process.create_time())
+    try:
+        # The name of the program comes before, in brackets, and may hold anything.
+        _, _, told = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(pid) from error
+    return float(told.split()[_START_TICKS])
 
 
 def is_gone(told: Mapping[str, object]) -> bool:

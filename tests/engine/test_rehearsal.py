@@ -14,7 +14,7 @@ import pytest
 
 from engine import errors
 from engine.backups.backup import list_backups
-from engine.backups.claim import CLAIM, claimed
+from engine.backups.claim import CLAIM, claimed, holder_of, is_gone
 from engine.backups.history import KeptBackup, RowCounts, kept_backup, kept_backups, noted, write_proof
 from engine.backups.rehearsal import checksum_task, rehearse_task, room_needed
 from engine.backups.restore import restore_task
@@ -258,6 +258,13 @@ def test_a_backup_that_was_killed_does_not_block_the_next(
     assert sorted(path.name for path in chain.iterdir()) == sorted(
         Path(info.path).name + ending for ending in ("", ".backup.json", ".proof.json")
     )
+
+
+def test_a_holder_is_the_same_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = holder_of(os.getpid())
+    for place in ("psutil.boot_time", "psutil._psplatform.boot_time"):
+        monkeypatch.setattr(place, lambda: 1.0)
+    assert not is_gone(told)
 
 
 def test_the_claim_of_another_machine_is_respected(database: Database, tmp_path: Path) -> None:
