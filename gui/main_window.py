@@ -12,6 +12,8 @@ from PySide6.QtWidgets import QDialog, QMainWindow, QSplitter, QStackedWidget, Q
 
 from engine.errors import HoldfastError
 from gui.actions import Actions, CommandPalette
+from gui.alerts import AlertNotice
+from gui.alerts.words import TONES
 from gui.error_dialog import ErrorDialog
 from gui.jobs_panel import JobsPanel
 from gui.menus import add_window_actions, ask_restore, build_menus
@@ -23,12 +25,13 @@ from gui.pages import database_pages
 from gui.session import Preferences
 from gui.settings import SettingsPage
 from gui.tasks import EngineSession, Jobs, Sample
-from gui.theme import ThemeManager
+from gui.theme import ThemeManager, Tone
 from gui.welcome import WelcomePage
 from gui.widgets import ConfirmBar, StatusStrip, column, row
 from gui.widgets.busy import BusyPage
 
 if TYPE_CHECKING:
+    from engine.alerts.alert import Alert
     from engine.mirrors.register import Heir
 
 _FRAME = QSize(16, 48)
@@ -41,6 +44,8 @@ _BACKUP_ACTIONS = {
     "snapshots": "snapshots.show",
 }
 """What a card suggests, and the action that does it on the page of backups."""
+_PAGE_ACTIONS = {"repair": "integrity", "mirrors": "mirrors", "activity": "activity"}
+"""What a card or an alert suggests, and the page where it is done."""
 _WITHOUT_DATABASE = ("welcome", "settings", "recovery")
 
 
@@ -127,6 +132,7 @@ class MainWindow(QMainWindow):
         self.jobs_panel = JobsPanel(self.jobs)
         self.jobs_panel.hide()
         self._question = ConfirmBar()
+        self.notice = AlertNotice()
         self._busy = BusyPage()
         self._stack = QStackedWidget()
         self._stack.addWidget(self._busy)
@@ -136,7 +142,7 @@ class MainWindow(QMainWindow):
         split.setStretchFactor(0, 1)
         split.setCollapsible(0, False)
         split.setHandleWidth(1)
-        right = column(self._question, gap=0)
+        right = column(self._question, self.notice, gap=0)
         right.addWidget(split, 1)
         upper = row(self.navigation, gap=0)
         upper.addLayout(right, 1)
@@ -159,7 +165,7 @@ class MainWindow(QMainWindow):
 
     def _dress(self) -> None:
         """Each part has the style sheet for itself, so that a change of theme comes in small steps."""
-        chrome = (self.menuBar(), self.navigation, self._question, self._busy, self.jobs_panel)
+        chrome = (self.menuBar(), self.navigation, self._question, self.notice, self._busy, self.jobs_panel)
         for part in (*chrome, self.status_strip, *self._frames.values()):
             self.shell.theme.dress(part)
 
@@ -190,6 +196,10 @@ class MainWindow(QMainWindow):
         self.jobs.changed.connect(self._close_when_idle)
         self.jobs.changed.connect(self._answer_itself)
         self._question.confirmed.connect(self._close_for_good)
+        self.notice.page_requested.connect(self.show_page)
+        alerts = self.pages["alerts"]
+        alerts.waiting_changed.connect(self._count_alerts)  # type: ignore[attr-defined]
+        alerts.told.connect(self.notice.add_alerts)  # type: ignore[attr-defined]
 
     def _restore(self) -> None:
         screen = QGuiApplication.primaryScreen()
@@ -291,11 +301,17 @@ class MainWindow(QMainWindow):
         first = running[0].progress if running else None
         self.status_strip.show_jobs(len(running), None if first is None else first.share)
 
+    def _count_alerts(self, waiting: Sequence[Alert]) -> None:
+        """Say at the navigation how many alerts wait, in the colour of the gravest."""
+        tone = TONES[waiting[0].severity] if waiting else Tone.NEUTRAL
+        self.navigation.show_count("alerts", len(waiting), tone)
+        self.notice.keep(waiting)
+
     def _can_do(self, action: str) -> bool:
         """Whether the button of an error's card would do something now."""
         if action in ("choose_another", "restore_backup", "settings"):
             return True
-        if action in ("reopen", "repair", *_BACKUP_ACTIONS):
+        if action in ("reopen", "checkpoint", *_PAGE_ACTIONS, *_BACKUP_ACTIONS):
             return self.opening.session is not None
         return action in ("retry", "wait") and self.opening.tried is not None
 
@@ -314,8 +330,11 @@ class MainWindow(QMainWindow):
             self.show_page("backups")
             if _BACKUP_ACTIONS[action]:
                 self.actions_registry.get(_BACKUP_ACTIONS[action]).trigger()
-        elif action == "repair":
-            self.show_page("integrity")
+        elif action in _PAGE_ACTIONS:
+            self.show_page(_PAGE_ACTIONS[action])
+        elif action == "checkpoint" and session is not None:
+            self.show_page("log")
+            self.actions_registry.get("log.checkpoint").trigger()
         elif action == "reopen" and session is not None:
             self.opening.open(session.path)
         elif action in ("retry", "wait"):

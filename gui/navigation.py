@@ -6,8 +6,8 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPushButton, QWidget
 
 from gui.page import Page
-from gui.theme import Space, icon, pixmap
-from gui.widgets import ElidedLabel, button, column, row, rule
+from gui.theme import Space, Tone, icon, pixmap
+from gui.widgets import ElidedLabel, Pill, button, column, row, rule
 
 _WIDE, _NARROW = 208, 74
 
@@ -24,6 +24,9 @@ class Navigation(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "sidebar")
         self._buttons: dict[str, QPushButton] = {}
+        self._titles: dict[str, str] = {}
+        self._counts: dict[str, Pill] = {}
+        self._waiting: dict[str, int] = {}
         self._is_narrow = False
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
@@ -60,16 +63,37 @@ class Navigation(QFrame):
         made.setIcon(icon(page.icon_name, "text_muted", "accent"))
         made.setCheckable(True)
         made.setCursor(Qt.CursorShape.ArrowCursor)
-        made.setAccessibleName(page.title)
+        made.setObjectName(page.page_id)
+        self._titles[page.page_id] = page.title
         self._dress(made)
         self._group.addButton(made)
         self._buttons[page.page_id] = made
         (self._feet if at_foot else self._pages).addWidget(made)
 
     def _dress(self, made: QPushButton) -> None:
-        title = made.accessibleName()
+        page_id = made.objectName()
+        title, count = self._titles[page_id], self._waiting.get(page_id, 0)
+        told = self.tr("{page}: {n} waiting").format(page=title, n=count) if count else title
         made.setText("" if self._is_narrow else title)
-        made.setToolTip(title if self._is_narrow else "")
+        made.setAccessibleName(told)
+        made.setToolTip(told if self._is_narrow or count else "")
+
+    def show_count(self, page_id: str, count: int, tone: Tone) -> None:
+        """Say beside a page how much there waits for somebody; nothing where nothing does."""
+        made = self._buttons[page_id]
+        if page_id not in self._counts:
+            self._counts[page_id] = self._add_count(made)
+        self._counts[page_id].show_state(str(count), tone)
+        self._counts[page_id].setVisible(count > 0)
+        self._waiting[page_id] = count
+        self._dress(made)
+
+    @staticmethod
+    def _add_count(made: QPushButton) -> Pill:
+        shown = Pill()
+        shown.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        made.setLayout(row(None, shown, margin=(0, 0, Space.XS, 0)))
+        return shown
 
     def show_page(self, page_id: str) -> None:
         """Mark the page that is in view."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gui.activity.page import ActivityPage
+from gui.alerts import AlertsPage
 from gui.backups import BackupsPage
 from gui.integrity import IntegrityPage
 from gui.log import LogPage
@@ -24,5 +25,6 @@ def database_pages(shell: Shell) -> list[Page]:
         IntegrityPage,
         BackupsPage,
         MirrorsPage,
+        AlertsPage,
     )
     return [kind(shell) for kind in kinds]

@@ -54,6 +54,10 @@ _LOOK: dict[str, tuple[IconName, Tone | str]] = {
     "mirror_redo_failed": ("copy", Tone.BAD),
     "failed_over": ("copy", Tone.WARN),
     "fail_over_failed": ("copy", Tone.BAD),
+    "alert_raised": ("alerts", Tone.BAD),
+    "alert_escalated": ("alerts", Tone.BAD),
+    "alert_cleared": ("alerts", Tone.GOOD),
+    "alert_summary": ("alerts", Tone.NEUTRAL),
     "recovery_opened": ("recovery", Tone.WARN),
     "recovery_completed": ("recovery", Tone.GOOD),
     "recovery_checked": ("integrity", Tone.ACCENT),
@@ -64,6 +68,7 @@ _SILENT = (
     "backups_changed",
     "mirrors_changed",
     "scheduled_backup_began",
+    "alerts_changed",
 )
 
 
@@ -160,6 +165,10 @@ _SENTENCES = {
     "mirror_redo_failed": "A mirror cannot apply the log that it has: {error}",
     "failed_over": "The mirror {path} has taken over, after {seconds}",
     "fail_over_failed": "No mirror could take over ({code}): {message}",
+    "alert_raised": "Alert ({severity}): {summary}",
+    "alert_escalated": "Alert ({severity}), escalated to level {level}: {summary}",
+    "alert_cleared": "Alert over: {summary}",
+    "alert_summary": "Alerts of low severity that nobody has answered: {count}",
     "events_missed": "Too many to show: {count}",
 }
 

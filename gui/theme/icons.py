@@ -22,6 +22,7 @@ Paint = Tone | str
 
 IconName = Literal[
     "activity",
+    "alerts",
     "arrow-right",
     "backups",
     "bolt",
