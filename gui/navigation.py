@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPushButton, QWidget
 
 from gui.page import Page
 from gui.theme import Space, Tone, icon, pixmap
-from gui.widgets import ElidedLabel, Pill, button, column, row, rule
+from gui.widgets import ElidedLabel, Pill, button, column, row, rule, set_look
 
 _WIDE, _NARROW = 208, 74
 
@@ -75,6 +75,8 @@ class Navigation(QFrame):
         title, count = self._titles[page_id], self._waiting.get(page_id, 0)
         told = self.tr("{page}: {n} waiting").format(page=title, n=count) if count else title
         made.setText("" if self._is_narrow else title)
+        if page_id in self._counts:
+            set_look(self._counts[page_id], fit="narrow" if self._is_narrow else "")
         made.setAccessibleName(told)
         made.setToolTip(told if self._is_narrow or count else "")
 
@@ -92,7 +94,7 @@ class Navigation(QFrame):
     def _add_count(made: QPushButton) -> Pill:
         shown = Pill()
         shown.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        made.setLayout(row(None, shown, margin=(0, 0, Space.XS, 0)))
+        made.setLayout(row(None, shown, margin=(0, 0, 2, 0)))
         return shown
 
     def show_page(self, page_id: str) -> None:

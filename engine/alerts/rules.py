@@ -13,7 +13,7 @@ from engine.errors import HoldfastError, StoreFailed, WritesHalted
 from engine.health.report import HealthReport
 from engine.health.score import Deduction
 from engine.types import IntegrityStanding, Severity
-from engine.units import format_moment
+from engine.units import counted, format_moment
 
 _AHEAD_S = 300.0
 """So far ahead of the clock no backup is dated by a machine whose clock merely drifts."""
@@ -47,6 +47,8 @@ class _Telling:
     impact: Callable[[Seen], Impact] = lambda _seen: Impact.NONE
     after_s: float = 0.0
     code: Callable[[Seen], int | None] = lambda _seen: None
+    summary: Callable[[Seen], str] | None = None
+    """In the place of the reason of the deduction."""
 
     def severity(self, points: int) -> Severity:
         return next((severity for least, severity in self.steps if points >= least), self.steps[-1][1])
@@ -55,6 +57,15 @@ class _Telling:
 def _damage_share(seen: Seen) -> Impact:
     """As many operations meet damage as pages are damaged: the best that is known of them."""
     return impact_of_share(seen.integrity.urgent / max(1, seen.report.status.pages))
+
+
+def _damage_words(seen: Seen) -> str:
+    return f"Damage was found: {counted(seen.integrity.urgent, 'finding is', 'findings are')} open."
+
+
+def _index_words(seen: Seen) -> str:
+    damaged = counted(seen.integrity.indexes, "index does", "indexes do")
+    return f"{damaged} not hold what the tables say."
 
 
 def _waiting_share(seen: Seen) -> Impact:
@@ -87,10 +98,21 @@ _TOLD = {
     "mirror_out_of_step": _Telling(_CHECK, "mirrors", ((0, _MEDIUM),), _MIRROR),
     "mirror_lag": _Telling(_CHECK, "mirrors", ((0, _MEDIUM),), _MIRROR),
     "damage": _Telling(
-        _DAMAGE, "data", ((0, _CRITICAL),), "data-corruption", _damage_share, 0.0, lambda s: s.damage_code
+        _DAMAGE,
+        "data",
+        ((0, _CRITICAL),),
+        "data-corruption",
+        _damage_share,
+        code=lambda seen: seen.damage_code,
+        summary=_damage_words,
     ),
     "damaged_index": _Telling(
-        _DAMAGE, "indexes", ((0, _HIGH),), "data-corruption", lambda _seen: Impact.MINOR
+        _DAMAGE,
+        "indexes",
+        ((0, _HIGH),),
+        "data-corruption",
+        lambda _seen: Impact.MINOR,
+        summary=_index_words,
     ),
     "low_disk": _Telling(_RESOURCE, "disk", ((55, _CRITICAL), (25, _HIGH), (0, _MEDIUM)), "disk-full"),
     "low_memory": _Telling(_RESOURCE, "memory", ((30, _HIGH), (0, _MEDIUM)), _SHORT, after_s=60.0),
@@ -135,7 +157,7 @@ def _condition(deduction: Deduction, told: _Telling, seen: Seen) -> Condition:
         severity=told.severity(deduction.points),
         component=told.component,
         impact=told.impact(seen),
-        summary=f"{deduction.reason}.",
+        summary=f"{deduction.reason}." if told.summary is None else told.summary(seen),
         recommended_action=deduction.fix,
         action=_ACTIONS.get(deduction.name, deduction.action),
         runbook=told.runbook,

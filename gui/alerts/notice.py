@@ -62,6 +62,6 @@ class AlertNotice(QFrame):
         self._picture.setPixmap(pixmap(picture(gravest.severity), 18, tone, self.devicePixelRatioF()))
         words = gravest.summary
         if more:
-            words = self.tr("{words} And others: {n}.").format(words=words, n=more)
+            words = self.tr("{words} And {n} more.").format(words=words, n=more)
         self._words.setText(words)
         self.setAccessibleName(self.tr("Alert: {words}").format(words=words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QStackedWidget, QWidget
+from PySide6.QtWidgets import QComboBox, QSizePolicy, QStackedWidget, QWidget
 
 from engine.alerts.alert import Alert, AlertState, NewsKind
 from engine.alerts.service import AlertsView
@@ -67,9 +67,11 @@ class AlertsPage(Page):
         self.header.add_action(button(self.tr("Look now"), self.look, "", "refresh"))
         self.errors = self.make_errors(self.refresh)
         self.model = RecordModel(alert_fields(), lambda line: line[0].id, limit=500, parent=self)
-        self.view = RecordView(self.model, self.tr("Alerts"), (110, 110, 100, 120))
+        self.view = RecordView(self.model, self.tr("Alerts"), (100, 130, 96, 110))
         self.view.record_chosen.connect(self._show_chosen)
+        # A few lines are enough: what stands below them is not to be pushed out of a small window.
         self.view.setMinimumHeight(96)
+        self.view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self.detail = AlertDetail(shell.can_do)
         self._seen: AlertsView | None = None
         self._news: set[int] = set()
@@ -261,6 +263,11 @@ class AlertsPage(Page):
             self.detail.show_alert(*line)
 
     # What a person asks for
+
+    def line_about(self, component: str) -> int | None:
+        """Where the list shows an alert of this component; None where it shows none."""
+        lines = ((n, self.model.record(n)) for n in range(self.model.rowCount()))
+        return next((n for n, line in lines if line is not None and line[0].component == component), None)
 
     def acknowledge_chosen(self) -> None:
         """The person looks after the alert that the list shows."""

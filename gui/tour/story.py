@@ -47,6 +47,7 @@ class Story:
         yield from self._mirror()
         yield from self._check()
         yield from self._damage()
+        yield from self._alerts()
         yield from self._repair()
         yield from self._crash()
         yield from self._recover()
@@ -222,6 +223,17 @@ class Story:
         yield Until("the finding", lambda: shown.model.rowCount() == 1 and not shown.map_card.is_looking)
         yield Pause(0.8)
         self._stage.picture("damage", "The damage, found: which page, which tree, and where on the map")
+
+    def _alerts(self) -> Script:
+        page: Any = self._window.pages["alerts"]
+        self._window.show_page("alerts")
+        yield Until("the alert", lambda: page.line_about("data") is not None)
+        page.view.choose_line(page.line_about("data"))
+        yield Pause(0.8)
+        self._stage.picture("alerts", "Somebody is told: how grave it is, and what to do")
+        page.acknowledge_chosen()
+        yield Until("the answer", lambda: not page.detail.acknowledge.isVisible())
+        self._window.show_page("integrity")
 
     def _repair(self) -> Script:
         shown: Any = self._window.pages["integrity"]

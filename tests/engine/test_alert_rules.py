@@ -108,6 +108,7 @@ def test_damage_is_critical_and_its_impact_is_the_share_of_pages() -> None:
     damaged = only(found(integrity=replace(SOUND, urgent=2), damage_code=-21))
     assert (damaged.type, damaged.severity) == (AlertType.DATA_CORRUPTION, Severity.CRITICAL)
     assert (damaged.impact, damaged.code, damaged.action) == (Impact.MINOR, -21, "repair")
+    assert damaged.summary == "Damage was found: 2 findings are open."
     assert only(found(integrity=replace(SOUND, urgent=200))).impact is Impact.CRITICAL
     index = only(found(integrity=replace(SOUND, indexes=1)))
     assert (index.severity, index.runbook) == (Severity.HIGH, "data-corruption")
@@ -427,7 +428,7 @@ def test_whoever_attends_has_the_alerts_looked_after_from_then_on(
         )
         finding = db.integrity.findings()[0]
         db.integrity.dismiss(finding.id, "it was made up")
-        assert wait_for(events, came, lambda e: e.kind == "alert_cleared" and "damage" in e.fields["summary"])
+        assert wait_for(events, came, lambda e: e.kind == "alert_cleared" and "Damage" in e.fields["summary"])
 
 
 def test_a_script_that_opens_a_database_for_a_moment_has_no_part_in_it(unproved: Path) -> None:
