@@ -7,9 +7,10 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QPushButton, QWidget
 
 from gui.page import Page
 from gui.theme import Space, Tone, icon, pixmap
-from gui.widgets import ElidedLabel, Pill, button, column, row, rule, set_look
+from gui.widgets import ElidedLabel, Pill, button, column, row, rule
 
 _WIDE, _NARROW = 208, 74
+_COUNT, _COUNT_BESIDE_ICON = 28, 18
 
 
 class Navigation(QFrame):
@@ -76,7 +77,7 @@ class Navigation(QFrame):
         told = self.tr("{page}: {n} waiting").format(page=title, n=count) if count else title
         made.setText("" if self._is_narrow else title)
         if page_id in self._counts:
-            set_look(self._counts[page_id], fit="narrow" if self._is_narrow else "")
+            self._counts[page_id].setFixedWidth(_COUNT_BESIDE_ICON if self._is_narrow else _COUNT)
         made.setAccessibleName(told)
         made.setToolTip(told if self._is_narrow or count else "")
 
@@ -94,6 +95,8 @@ class Navigation(QFrame):
     def _add_count(made: QPushButton) -> Pill:
         shown = Pill()
         shown.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        shown.setProperty("fit", "narrow")
+        shown.setAlignment(Qt.AlignmentFlag.AlignCenter)
         made.setLayout(row(None, shown, margin=(0, 0, 2, 0)))
         return shown
 
