@@ -213,6 +213,9 @@ def _info_lines(found: DatabaseInfo, value: dict[str, Any]) -> list[str]:
     if found.recovery is not None:
         noted = datetime.fromtimestamp(float(found.recovery["at"])).astimezone()
         lines += pairs({"Recovery": f"{found.recovery['words']} (at {noted:%H:%M:%S})"})
+    if found.state is DatabaseState.DAMAGED:
+        lines.append("- Damaged: its control file, which says where recovery begins, cannot be read.")
+        lines.append(f'  The ways out, with what each costs: holdfast recover "{found.path}" --fallbacks')
     lines += [f"- {indicator['title']}: {indicator['detail']}" for indicator in value["indicators"]]
     if value["tables"]:
         lines += ["", *columns([(t["name"], t["rows"]) for t in value["tables"]], ("table", "rows"))]

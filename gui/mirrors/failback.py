@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 from engine.errors import Cancelled
 from engine.types import MirrorInfo, MirrorPhase
 from gui.mirrors.former import FormerDialog
-from gui.mirrors.words import lag_word, state_tone, state_word
+from gui.mirrors.words import lag_word, reason_words, state_tone, state_word
 from gui.page import Shell
 from gui.tasks import EngineSession
 from gui.tasks.error_slot import ErrorSlot
@@ -119,7 +119,7 @@ class FailBackDialog(QDialog):
                 "at what that is, row by row, and bring over what you need; then make it a mirror anew."
             ).format(reason=info.error)
         if info.phase is MirrorPhase.LOST:
-            return self.tr("{reason} It goes on by itself when it is there again.").format(reason=info.error)
+            return reason_words(info)
         if not info.is_level:
             return self.tr("It catches up; it lacks {lag}.").format(lag=lag_word(info))
         return self.tr(

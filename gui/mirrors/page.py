@@ -13,7 +13,16 @@ from engine.types import Event, MirrorInfo, MirrorOutlook, MirrorPhase
 from gui.actions import Actions
 from gui.mirrors.dialogs import AddMirrorDialog
 from gui.mirrors.failback import FailBackDialog
-from gui.mirrors.words import kind_word, lag_word, loss_words, since_word, state_tone, state_word, tr
+from gui.mirrors.words import (
+    kind_word,
+    lag_word,
+    loss_words,
+    reason_words,
+    since_word,
+    state_tone,
+    state_word,
+    tr,
+)
 from gui.models.record_view import RecordView
 from gui.models.records import Field, RecordModel
 from gui.page import Page, Shell
@@ -184,7 +193,7 @@ class MirrorsPage(Page):
         for part in (self.prove, self.mend, self.take_over, self.remove):
             part.setEnabled(info is not None)
         self.settle.setVisible(info is not None and info.phase is MirrorPhase.REFUSED)
-        self._reason.setText("" if info is None else info.error)
+        self._reason.setText("" if info is None else reason_words(info))
         self._reason.setVisible(info is not None and bool(info.error))
 
     def _hear(self, events: list[Event]) -> None:

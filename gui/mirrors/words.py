@@ -6,6 +6,7 @@ from datetime import datetime
 
 from PySide6.QtCore import QCoreApplication
 
+from engine.errors import DiskFull
 from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
 from gui.theme import Tone
 from gui.widgets import formats
@@ -39,6 +40,15 @@ def state_tone(info: MirrorInfo) -> Tone:
     if info.phase is not MirrorPhase.FOLLOWING or info.lag_s > 60:
         return Tone.WARN
     return Tone.GOOD
+
+
+def reason_words(info: MirrorInfo) -> str:
+    """Why it does not follow, and what brings it back; empty where it follows."""
+    if info.phase is not MirrorPhase.LOST or not info.error:
+        return info.error
+    if info.error_code == DiskFull.code:
+        return tr("{reason} It goes on by itself once there is room on its disk.").format(reason=info.error)
+    return tr("{reason} It goes on by itself when it is there again.").format(reason=info.error)
 
 
 def kind_word(info: MirrorInfo) -> str:

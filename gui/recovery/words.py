@@ -154,16 +154,19 @@ def outcome_text(report: RecoveryReport) -> str:
     """How it ended, in a sentence."""
     redone = int(report.redo.get("applied", 0))
     undone = int(report.undo.get("transactions", 0))
-    sentence = (
-        tr("{records} changes were applied again, one unfinished transaction was undone, in {time}.")
+    time = formats.duration(report.seconds)
+    if not redone and not undone:
+        return tr("Nothing had to be applied again or undone; it took {time}.").format(time=time)
+    applied = tr("one change was applied again") if redone == 1 else tr("{n} changes were applied again")
+    taken_back = (
+        tr("one unfinished transaction was undone")
         if undone == 1
-        else tr(
-            "{records} changes were applied again, {undone} unfinished transactions were undone, in {time}."
-        )
+        else tr("{n} unfinished transactions were undone")
     )
-    return sentence.format(
-        records=formats.count(redone), undone=formats.count(undone), time=formats.duration(report.seconds)
-    )
+    parts = [applied.format(n=formats.count(redone))] if redone else []
+    parts += [taken_back.format(n=formats.count(undone))] if undone else []
+    text = tr("{what}, in {time}.").format(what=", ".join(parts), time=time)
+    return text[:1].upper() + text[1:]
 
 
 _LOSES = (RecoveryImpossible, WalCorrupted, InconsistentState, RecoveryVerificationFailed)

@@ -47,6 +47,14 @@ class CsvImportForm(QWidget):
         self._separator = self._choices([f"{words}  {sign.strip()}" for sign, words in SEPARATORS.items()])
         self._encoding = self._choices(list(ENCODINGS))
         self._header = QCheckBox(self.tr("The first line names the columns"))
+        self._keyless = label(
+            self.tr(
+                "No column is part of the key: rows stay in the order they come, and cannot be filtered by a "
+                "value."
+            ),
+            "caption",
+            wrap=True,
+        )
         self._note = label("", "caption", wrap=True)
         self._grid = QTableWidget()
         self._grid.setAccessibleName(self.tr("Columns and first rows"))
@@ -85,8 +93,15 @@ class CsvImportForm(QWidget):
         )
         layout = column(first, label(words, "muted", wrap=True), gap=Space.M)
         layout.addWidget(self._grid, 1)
+        layout.addWidget(self._keyless)
         layout.addWidget(self._note)
         self.setLayout(layout)
+        self.plan_changed.connect(self._show_keyless)
+        self._show_keyless()
+
+    def _show_keyless(self) -> None:
+        """Say what a table without a key cannot do, before it is made."""
+        self._keyless.setVisible(not self._table.primary_key)
 
     def _show_settings(self) -> None:
         plan = self._plan

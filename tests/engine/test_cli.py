@@ -226,6 +226,9 @@ def test_what_an_import_leaves_out_is_told(path: Path, tmp_path: Path) -> None:
 def test_a_damaged_control_file_gives_a_card(path: Path) -> None:
     (path / "control").write_bytes(b"\xa5" * (path / "control").stat().st_size)
     assert answer("info", path)["state"] == "damaged"
+    told, _err = holdfast("info", path)
+    assert "control file" in told
+    assert "--fallbacks" in told
     assert answer("get", path, "t", "k", status=3)["error"]["code"] < 0
     error = answer("recover", path, status=3)["error"]
     assert -83 <= error["code"] <= -70

@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PySide6.QtWidgets import QCheckBox
 
 from gui.main_window import MainWindow
 from gui.tables.export_dialog import ExportDialog
+from gui.tables.import_csv import KEY_LINE, CsvImportForm
 from gui.tables.import_dialog import ImportDialog
 from gui.tables.page import TablesPage
 
@@ -88,3 +90,22 @@ def test_sqlite_goes_in_and_comes_out_the_same(page: TablesPage, tmp_path: Path,
         for table in ("item", "note"):
             query = f"SELECT * FROM {table} ORDER BY 1"
             assert after.execute(query).fetchall() == before.execute(query).fetchall()
+
+
+def test_what_a_table_without_a_key_cannot_do_is_said_before_it_is_made(
+    page: TablesPage, tmp_path: Path, until: Until
+) -> None:
+    source = tmp_path / "harbour.csv"
+    source.write_text("id;name\n1;a\n2;b\n", "utf-8")
+    dialog = page.import_file(source)
+    assert dialog is not None
+    until(dialog.go.isEnabled)
+    form = dialog._form
+    assert isinstance(form, CsvImportForm)
+    until(lambda: form._grid.cellWidget(KEY_LINE, 0) is not None)
+    assert not form._keyless.isHidden()
+    box = form._grid.cellWidget(KEY_LINE, 0)
+    key = box if isinstance(box, QCheckBox) else box.findChild(QCheckBox)
+    key.setChecked(True)
+    assert form._keyless.isHidden()
+    dialog.close()

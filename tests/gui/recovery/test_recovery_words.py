@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gui.recovery.words import metrics_text
+from engine.recovery.report import RecoveryReport
+from gui.recovery.words import metrics_text, outcome_text
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,17 @@ from gui.recovery.words import metrics_text
 )
 def test_the_figures_of_a_stage_are_read_as_they_are_said(metrics: dict[str, Any], words: str) -> None:
     assert metrics_text(metrics) == words
+
+
+@pytest.mark.parametrize(
+    ("applied", "undone", "words"),
+    [
+        (0, 0, "Nothing had to be applied again or undone; it took 570 ms."),
+        (1, 0, "One change was applied again, in 570 ms."),
+        (0, 1, "One unfinished transaction was undone, in 570 ms."),
+        (1149, 2, "1,149 changes were applied again, 2 unfinished transactions were undone, in 570 ms."),
+    ],
+)
+def test_what_a_recovery_has_done_is_said_as_people_say_it(applied: int, undone: int, words: str) -> None:
+    report = RecoveryReport((), (), seconds=0.57, redo={"applied": applied}, undo={"transactions": undone})
+    assert outcome_text(report) == words
