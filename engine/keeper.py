@@ -108,14 +108,8 @@ class Keeper(ABC, Generic[T]):
         return min(max(due - self._clock(), self._settling_s(), 0.0), _LONGEST_WAIT_S)
 
     def _save(self, values: dict[str, Any]) -> Config:
-        """Write changed settings into `reliability.toml`; returns those that are to be in force.
-
-        Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
-        """
-        database = self._database
-        changed = database.config.changed(**values)
-        configuration.save(database.path, configuration.load(database.path).changed(**values))
-        return changed
+        """As `save_settings`, of its database."""
+        return save_settings(self._database, values)
 
     def _begin(self, task: Task[T]) -> bool:
         """From now on `task` is what the schedule runs; False where the keeper is being closed."""
@@ -155,3 +149,13 @@ class Keeper(ABC, Generic[T]):
             if not self._over.is_set() and wait > 0:
                 self._wake.wait(wait)
             self._wake.clear()
+
+
+def save_settings(database: Database, values: dict[str, Any]) -> Config:
+    """Write changed settings into `reliability.toml`; returns those that are to be in force.
+
+    Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
+    """
+    changed = database.config.changed(**values)
+    configuration.save(database.path, configuration.load(database.path).changed(**values))
+    return changed

@@ -86,14 +86,14 @@ class History:
     def read(self) -> Ledger:
         """What is kept; a ledger of the caller's own."""
         with self._lock, ExitStack() as stack:
-            kept, _connection = self._loaded(stack, "ro")
+            kept, _connection = self._loaded(stack, is_changing=False)
             return kept
 
     @contextmanager
     def changing(self) -> Iterator[Ledger]:
         """What is kept, to be changed in the block; written at its end, unless that raises."""
         with self._lock, ExitStack() as stack:
-            kept, connection = self._loaded(stack, "rw" if self._may_write else "ro")
+            kept, connection = self._loaded(stack, is_changing=self._may_write)
             before = _copy(kept)
             yield kept
             if not self._may_write:
@@ -103,20 +103,21 @@ class History:
 
     # The file
 
-    def _loaded(self, stack: ExitStack, mode: str) -> tuple[Ledger, sqlite3.Connection | None]:
+    def _loaded(self, stack: ExitStack, *, is_changing: bool) -> tuple[Ledger, sqlite3.Connection | None]:
         """What is kept, and the connection that holds the file for us until the stack ends.
 
         None for the connection where there is no file yet, or it cannot be used.
         """
         import sqlite3  # Not with the engine: most who open a database never meet an alert.
 
-        if self._unsaved is not None and mode == "ro":
+        if self._unsaved is not None and not is_changing:
             return _copy(self._unsaved), None
         connection = None
         self._is_unread = False
         try:
             if self.path.exists():
-                connection = _connected(self.path, mode)
+                # One that only reads may have to roll back what a program that was killed had begun.
+                connection = _connected(self.path, self._may_write, is_changing)
                 kept = _read(connection)
                 stack.callback(connection.close)
                 return kept if self._unsaved is None else _copy(self._unsaved), connection
@@ -153,7 +154,7 @@ class History:
                 _put_all(connection, kept)
             else:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-                with closing(_connected(self.path, "rw")) as made:
+                with closing(_connected(self.path, True, True)) as made:
                     _put_all(made, kept)
         except (OSError, sqlite3.Error) as error:
             self._complain(f"The history of alerts could not be written: {error}.")
@@ -167,14 +168,14 @@ class History:
             _log.warning("%s", words)
 
 
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection; one that may write holds the file until it is closed or has committed."""
+def _connected(path: Path, may_write: bool, is_changing: bool) -> sqlite3.Connection:
+    """A connection; one that is to change the file holds it until it is closed or has committed."""
     import sqlite3
 
-    uri = f"{path.as_uri()}?mode={mode}"
+    uri = f"{path.as_uri()}?mode={'rw' if may_write else 'ro'}"
     made = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        made.execute("BEGIN IMMEDIATE" if mode == "rw" else "BEGIN")
+        made.execute("BEGIN IMMEDIATE" if is_changing else "BEGIN")
     except BaseException:
         made.close()
         raise

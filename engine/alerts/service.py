@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.alerts import rules
 from engine.alerts.alert import Alert, AlertState, AlertType, News, Silence
@@ -21,6 +21,7 @@ from engine.alerts.board import Board, state_of
 from engine.alerts.channels import Desktop, LogFile, Router, log_file
 from engine.alerts.escalation import Policy
 from engine.errors import HoldfastError, InvalidArgument, StoreClosed
+from engine.keeper import save_settings
 
 if TYPE_CHECKING:
     from engine.database import Database
@@ -167,6 +168,13 @@ class Alerts:
         made = silence(self.board, which, seconds)
         self._database.events.publish(CHANGED, alert=which if isinstance(which, int) else None)
         return made
+
+    def change(self, **values: Any) -> None:
+        """Change settings of alerts in `reliability.toml`, in force at once.
+
+        Raises `ConfigInvalid` that names every wrong value; nothing is changed then.
+        """
+        self._database.config = save_settings(self._database, values)
 
     def _see(self) -> rules.Seen:
         database = self._database

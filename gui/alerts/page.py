@@ -24,7 +24,7 @@ from gui.widgets import Card, EmptyState, StatTile, button, column, formats, lab
 _LOOK_MS = 5000
 _TELLS = "alert"
 """How the kinds of the events begin that tell of alerts."""
-_GRAVE = (Severity.CRITICAL.value, Severity.HIGH.value)
+_GRAVE = (Severity.CRITICAL, Severity.HIGH)
 _NEWS = (NewsKind.RAISED.value, NewsKind.ESCALATED.value)
 
 Line = tuple[Alert, AlertState]
@@ -186,13 +186,16 @@ class AlertsPage(Page):
     def _show(self, seen: AlertsView) -> None:
         if self.session is None:
             return
-        self._seen = seen
+        is_first, self._seen = self._seen is None, seen
         unanswered = seen.unanswered
         self._show_tiles(seen, unanswered)
         self._show_note(seen)
         self._show_list()
         self.waiting_changed.emit(unanswered)
-        news, self._news = [alert for alert in unanswered if alert.id in self._news], set()
+        # Of a database that was just opened, what was told of before is told here too.
+        news = [a for a in unanswered if a.id in self._news or (is_first and a.severity in _GRAVE)]
+        # What was heard of after this view was taken comes with the next.
+        self._news -= {alert.id for alert in (*seen.alerts, *seen.cleared)}
         if news:
             self.told.emit(news)
 

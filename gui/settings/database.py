@@ -43,9 +43,15 @@ SHOWN = {
         "keep_weekly_backups",
         "keep_monthly_backups",
     ),
+    Section.ALERTS: (
+        "escalation_timeout",
+        "max_escalation_level",
+        "enable_summary_alerts",
+        "summary_alert_schedule",
+    ),
 }
 """What `engine.bridge.store_options` hands to the kernel of a database that exists, and what is in
-force at once: all of the section of backups."""
+force at once: all of the sections of backups and alerts."""
 
 
 class DatabaseSettings(Card):
@@ -55,7 +61,10 @@ class DatabaseSettings(Card):
         super().__init__(self.tr("This database"), parent=parent)
         self.body.setSpacing(Space.M)
         self.hint.setText(
-            self.tr("kept in its reliability.toml; backups follow at once, the rest when it is opened next")
+            self.tr(
+                "kept in its reliability.toml; backups and alerts follow at once, the rest when it is "
+                "opened next"
+            )
         )
         self._shell = shell
         self._session: EngineSession | None = None
@@ -121,6 +130,7 @@ class DatabaseSettings(Card):
             save(database.path, config)
             # What the kernel does not take at its opening is in force now.
             database.keeper.change(**{name: getattr(config, name) for name in SHOWN[Section.BACKUPS]})
+            database.alerts.change(**{name: getattr(config, name) for name in SHOWN[Section.ALERTS]})
             return config
 
         answer = self._session.run(work, self, channel="files")

@@ -21,9 +21,9 @@ from engine.alerts.channels import Channel, Desktop, LogFile, Router, log_file, 
 from engine.backups.rehearsal import rehearse_task
 from engine.backups.standing import Memory, write_memory
 from engine.catalogue import runbook
-from engine.config import Config
+from engine.config import Config, load
 from engine.database import Database
-from engine.errors import InvalidArgument, MirrorNotReached
+from engine.errors import ConfigInvalid, InvalidArgument, MirrorNotReached
 from engine.health.checks import checks
 from engine.health.report import HealthReport
 from engine.health.score import Evidence, score
@@ -371,6 +371,15 @@ def test_alerts_are_told_as_events_and_answers_too(unproved: Path) -> None:
 def test_a_type_that_there_is_not_cannot_be_silenced(unproved: Path) -> None:
     with engine.open(unproved) as db, pytest.raises(InvalidArgument, match="long_transaction"):
         db.alerts.silence("everything", 60.0)
+
+
+def test_settings_of_alerts_are_in_force_at_once_and_kept(unproved: Path) -> None:
+    with engine.open(unproved) as db:
+        db.alerts.change(escalation_timeout="1 min", max_escalation_level=7)
+        assert (db.config.escalation_timeout, db.config.max_escalation_level) == (60.0, 7)
+        with pytest.raises(ConfigInvalid):
+            db.alerts.change(max_escalation_level=99)
+    assert load(unproved).max_escalation_level == 7
 
 
 def test_a_health_check_that_fails_is_an_alert_and_clears_nothing(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -403,6 +406,29 @@ def test_a_history_that_holds_what_nobody_wrote_is_put_aside(watch: Watch, spoil
     assert watch.only().key == "no_proved_backup"
     assert len(list(watch.directory.glob(f"{FILE_NAME}.damaged-*"))) == 1
     assert "begun anew" in watch.board.history.note
+
+
+KILLED_WHILE_WRITING = """
+    import os, sqlite3, sys
+
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN IMMEDIATE")
+    for number in range(200):
+        connection.execute("INSERT INTO silences VALUES (?, 0, 1)", (f"{number}" + "x" * 5000,))
+    connection.execute("DELETE FROM alerts")
+    os._exit(9)
+"""
+
+
+def test_a_program_that_is_killed_while_it_writes_leaves_the_history_as_it_was(watch: Watch) -> None:
+    watch.board.see([wrong()])
+    before = watch.board.alerts()
+    file = watch.directory / FILE_NAME
+    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WHILE_WRITING), str(file)], check=False)
+    assert file.with_name(f"{FILE_NAME}-journal").stat().st_size > 0
+    watch.again()
+    assert (watch.board.alerts(), watch.board.history.note) == (before, "")
 
 
 def test_a_history_that_was_made_and_never_written_is_no_damage(watch: Watch) -> None:

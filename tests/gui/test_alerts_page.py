@@ -102,6 +102,16 @@ def test_a_missing_backup_is_told_when_the_database_is_opened(
     assert "waiting" in window.navigation._buttons["alerts"].accessibleName()
 
 
+def test_what_nobody_has_answered_is_told_again_when_the_database_is_opened_next(
+    window: MainWindow, unproved: Path, until: Until
+) -> None:
+    with engine.open(unproved) as db:
+        db.keeper.look()
+        db.alerts.look()
+    opened(window, unproved, until)
+    until(lambda: not window.notice.isHidden())
+
+
 def test_what_an_alert_recommends_is_done_by_its_button(
     window: MainWindow, unproved: Path, until: Until
 ) -> None:
