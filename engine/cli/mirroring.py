@@ -147,10 +147,10 @@ def _add(args: argparse.Namespace, out: Output) -> int:
     with open_existing(args.path, out) as database:
         database.mirrors.add(args.mirror, synchronous=args.synchronous)
         info = out.follow(database.mirrors.level_task(args.mirror))
-    kind = "synchronous" if info.synchronous else "asynchronous"
+    kind = "a synchronous" if info.synchronous else "an asynchronous"
     out.result(
         {"mirror": asdict(info)},
-        [f"{info.path} is a {kind} mirror: it has everything up to LSN {info.shipped_lsn}."],
+        [f"{info.path} is {kind} mirror: it has everything up to LSN {info.shipped_lsn}."],
     )
     return FINE
 
@@ -166,7 +166,12 @@ def _remove(args: argparse.Namespace, out: Output) -> int:
 def _verify(args: argparse.Namespace, out: Output) -> int:
     proof: Proof = out.follow(verify_task(args.mirror, args.scratch))
     lines = [f"{proof.path} was recovered beside itself and checked: {counted(proof.pages, 'page')}."]
-    lines += proof.problems or ("It is whole, and could take over.",)
+    if proof.ok:
+        lines.append("It is whole, and could take over.")
+    else:
+        lines = lines if proof.pages else []
+        lines += [f"It is damaged: {problem}." for problem in proof.problems]
+        lines.append(f'From the database it is made whole: holdfast mirror "{args.path}" mend "{proof.path}"')
     out.result({"ok": proof.ok, "proof": {**asdict(proof), "path": str(proof.path)}}, lines)
     return FINE if proof.ok else PROBLEMS
 

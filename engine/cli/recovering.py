@@ -92,7 +92,7 @@ def _carry_out(manager: RecoveryManager, args: argparse.Namespace, out: Output) 
             for way in ways:
                 out.note("\n".join(_way_lines(way)))
         return ERROR
-    out.result(report.to_json(), _report_lines(report, manager.path))
+    out.result(report.to_json(), _report_lines(report, manager.path, args.fallback))
     for warning in report.warnings:
         out.note(f"Warning: {warning}")
     return FINE
@@ -171,7 +171,7 @@ def _speed(bytes_per_s: Any) -> str:
     return f"{format_size(float(bytes_per_s))}/s" if bytes_per_s else "-"
 
 
-def _report_lines(report: RecoveryReport, path: Path) -> list[str]:
+def _report_lines(report: RecoveryReport, path: Path, fallback: str | None) -> list[str]:
     analysis, redo, undo = report.analysis, report.redo, report.undo
     lines = [f"- {indicator.title}: {indicator.detail}" for indicator in report.indicators]
     lines += ["", *_stage_lines(report), ""]
@@ -184,13 +184,14 @@ def _report_lines(report: RecoveryReport, path: Path) -> list[str]:
         f"Undo: changes taken back: {undo['records']:,}, unfinished transactions: {undo['transactions']:,}.",
         f"{'Rehearsed' if report.rehearsal else 'Recovered'} in {report.seconds:.2f} s: "
         f"{_speed(report.log_bytes_per_s)} of log, {format_size(report.memory_bytes)} of memory, "
-        f"{report.processor_seconds:.2f} s of processor time. "
-        + ("Nothing that had been committed was lost." if not report.lost else ""),
+        f"{report.processor_seconds:.2f} s of processor time."
+        + (" Nothing that had been committed was lost." if not report.lost else ""),
     ]
     lines += [f"Lost: {loss['detail']}" for loss in report.lost]
     if report.rehearsal:
         lines += ["", "This was a rehearsal: the database is as it was. To do just this:"]
-        lines += [f"  holdfast recover {shlex.quote(str(path))} --plan-hash {report.plan_hash}"]
+        way = f" --fallback {fallback}" if fallback else ""
+        lines += [f"  holdfast recover {shlex.quote(str(path))}{way} --plan-hash {report.plan_hash}"]
     return lines
 
 

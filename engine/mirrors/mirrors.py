@@ -20,7 +20,7 @@ from engine.errors import (
 )
 from engine.mirrors import register
 from engine.mirrors.failover import FailOver, fail_over_task
-from engine.mirrors.outlook import Proof, known_mirrors, outlook, proof_of
+from engine.mirrors.outlook import Proof, known_mirrors, outlook, proved
 from engine.tasks import Task
 from engine.types import MirrorInfo, MirrorOutlook, MirrorPhase
 
@@ -165,7 +165,7 @@ class Mirrors:
         """Prove a mirror: recover it beside itself, in a scratch folder, and check all of it.
 
         The mirror goes on following meanwhile. Raises `MirrorIncomplete` (-111), and what a recovery
-        raises where the mirror is damaged.
+        raises where it cannot be carried out. Damage, of pages or of the log, is in the answer.
         """
         place = _place(path)
 
@@ -173,7 +173,7 @@ class Mirrors:
             job = bridge.Job()
             task.use(job)
             with tempfile.TemporaryDirectory(prefix="holdfast-proof-", dir=scratch) as folder:
-                return proof_of(place, self._database.store.mirror_verify(str(place), folder, job))
+                return proved(place, lambda: self._database.store.mirror_verify(str(place), folder, job))
 
         return Task(f"Prove the mirror {place.name}", work)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine import bridge
+from engine.errors import WalCorrupted
 from engine.tasks import Task
 from engine.types import MirrorOutlook
 
@@ -66,10 +68,21 @@ def verify_task(mirror: str | Path, scratch: str | Path | None = None) -> Task[P
         job = bridge.Job()
         task.use(job)
         with tempfile.TemporaryDirectory(prefix="holdfast-proof-", dir=scratch) as folder:
-            return proof_of(place, bridge.mirror_verify(str(place), folder, job))
+            return proved(place, lambda: bridge.mirror_verify(str(place), folder, job))
 
     return Task(f"Prove the mirror {place.name}", work)
 
 
-def proof_of(mirror: Path, raw: dict[str, Any]) -> Proof:
+def proved(mirror: Path, recover: Callable[[], dict[str, Any]]) -> Proof:
+    """What recovering a mirror beside itself has shown.
+
+    A damaged log is a finding of the proof: of a database its error says to restore a backup, and the log
+    of a mirror comes again from the database.
+    """
+    try:
+        raw = recover()
+    except WalCorrupted as error:
+        at = error.fields.get("lsn")
+        where = "" if at is None else f" at LSN {at}"
+        return Proof(mirror, 0, 0, 0, (f"its log is damaged{where}",))
     return Proof(mirror, raw["end_lsn"], raw["pages"], raw["records"], tuple(raw["problems"]))

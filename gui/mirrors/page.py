@@ -221,8 +221,14 @@ class MirrorsPage(Page):
         if proof.ok:
             self.shell.tell(self.tr("The mirror was recovered beside itself, and is whole"))
         else:
-            words = self.tr("The mirror is damaged: {problem}. Mend it from the database.")
-            self.shell.tell(words.format(problem=proof.problems[0]))
+            # Not told for a moment only: it could not take over as it is.
+            self._confirmed = self.mend_chosen
+            words = self.tr(
+                "The mirror {name} is damaged: {problem}. What is damaged can be replaced from the database, "
+                "while both are in use."
+            )
+            text = words.format(name=proof.path.name, problem=proof.problems[0])
+            self.question.ask(text, self.tr("Mend it"), self.tr("Leave it"), Tone.BAD)
 
     def mend_chosen(self) -> None:
         """Replace damaged pages of the chosen mirror by those of the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,22 @@ def test_a_first_copy_that_a_damaged_page_stops_each_time_is_told_and_not_waited
         with pytest.raises(errors.ChecksumMismatch) as told:
             Task("wait", lambda task: db.mirrors.wait_level(place, task, patience_s=0.2)).run()
     assert told.value.fields["page_id"] == page
+
+
+def test_a_proof_of_a_mirror_whose_log_is_damaged_says_so_and_what_makes_it_whole(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, mirror = pair
+    newest = sorted((mirror / "wal").glob("*.wal"))[-1]
+    log = bytearray(newest.read_bytes())
+    used = max(place for place, byte in enumerate(log) if byte)
+    log[used // 2] ^= 1
+    newest.write_bytes(log)
+    proof = verify_task(mirror).run()
+    assert not proof.ok
+    assert "log is damaged" in proof.problems[0]
+    assert main(["mirror", str(path), "verify", str(mirror)]) == 1
+    command = shlex.split(capsys.readouterr().out.strip().splitlines()[-1].partition(": ")[2])
+    assert command[0] == "holdfast"
+    assert main(command[1:]) == 0
+    assert verify_task(mirror).run().ok

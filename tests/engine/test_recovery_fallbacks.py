@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,19 @@ def test_the_command_line_offers_and_carries_out(
     assert main(["recover", str(damaged), "--fallback", "salvage", "--to", str(target), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["complete"] is False
     assert main(["recover", str(damaged), "--fallback", "last-valid", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["recovered"] is True
+    assert report["lost"][0]["what"] == "log"
+
+
+def test_the_command_after_a_rehearsal_does_just_what_was_rehearsed(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recover", str(damaged), "--fallback", "last-valid", "--rehearse"]) == 0
+    command = capsys.readouterr().out.strip().splitlines()[-1]
+    name, *words = shlex.split(command)
+    assert name == "holdfast"
+    assert main([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["recovered"] is True
     assert report["lost"][0]["what"] == "log"

@@ -219,3 +219,25 @@ def test_what_may_be_lost_is_said_first() -> None:
     assert "would be lost" in loss_words(seen)
     assert "cannot be told" in loss_words(MirrorOutlook("/m", "/p", 1, 900, 0.0, 0, None, None))
     assert "damaged" in loss_words(MirrorOutlook("/m", "/p", 1, 900, 0.0, 0, 0, 0, broken="bad checksum"))
+
+
+def test_a_mirror_that_is_not_whole_is_told_until_it_is_answered_and_mended(
+    filled: MainWindow, until: Until
+) -> None:
+    page = mirrored(filled, until)
+    chosen = page.view.current()
+    assert chosen is not None
+    with (Path(chosen.path) / "database.holdfast").open("r+b") as file:
+        file.seek(12 * 8192 + 300)
+        file.write(b"what a disk made up!")
+    told: list[str] = []
+    filled.shell.told.connect(told.append)
+    page.prove_chosen()
+    until(page.question.isVisible)
+    assert "is damaged" in page.question._text.text()
+    assert page.question._yes.text() == "Mend it"
+    page.question._confirm()
+    until(lambda: any(text.startswith("One damaged page of the mirror was replaced") for text in told))
+    page.prove_chosen()
+    until(lambda: any("is whole" in text for text in told))
+    assert not page.question.isVisible()
