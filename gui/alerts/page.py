@@ -299,4 +299,6 @@ class AlertsPage(Page):
             answer.failed(self._has_failed).finally_(self.refresh)
 
     def _has_failed(self, error: BaseException) -> None:
-        self.errors.show_error(error, self.tr("look after the alerts"))
+        # A look that the close of its database cut off is nobody's trouble.
+        if self.session is not None:
+            self.errors.show_error(error, self.tr("look after the alerts"))
