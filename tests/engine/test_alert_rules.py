@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from engine.types import (
     RecoveryStanding,
     Severity,
 )
+from tests.crash.faults import NO_SMALL_DISK, small_disk
 from tests.engine.test_alerts import Watch, wrong
 from tests.engine.test_health import EVIDENCE, FIGURES, GIB, STATUS
 
@@ -398,6 +400,28 @@ def test_a_health_check_that_fails_is_an_alert_and_clears_nothing(
         monkeypatch.undo()
         db.alerts.look()
         assert "health_check_failed" not in {alert.key for alert in db.alerts.list()}
+
+
+@pytest.mark.skipif(bool(NO_SMALL_DISK), reason=NO_SMALL_DISK or "small disks")
+def test_a_full_disk_is_told_although_nothing_can_be_kept_of_it(tmp_path: Path) -> None:
+    config = Config().changed(segment_size="1 MiB", cache_size="1 MiB")
+    with small_disk(tmp_path / "disk", 64 << 20) as disk:
+        path = disk.folder / "full.holdfast"
+        with engine.open(path, config=config) as db:
+            ballast = disk.folder / "ballast"
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            db.alerts.look()
+            (alert,) = [alert for alert in db.alerts.list() if alert.key == "low_disk"]
+            assert alert.severity is Severity.CRITICAL
+            assert "could not be written" in db.alerts.view().note
+            ballast.unlink()
+            db.alerts.look()
+            assert "low_disk" not in {a.key for a in db.alerts.list() if a.severity is Severity.CRITICAL}
+        with engine.open(path, config=config) as db:
+            known = (*db.alerts.list(), *db.alerts.list(cleared=True))
+            assert alert.id in {a.id for a in known}
 
 
 def test_a_damaged_history_keeps_no_database_from_being_opened(unproved: Path) -> None:
