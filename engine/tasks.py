@@ -134,6 +134,18 @@ class Task(Generic[T]):
         self._thread: threading.Thread | None = None
         self._began = self._finished = 0.0
 
+    def then(self, follow: Callable[[T], object]) -> Task[T]:
+        """Let `follow` have the result once the work has succeeded, within the task. Said before it runs."""
+        work = self._work
+
+        def whole(task: Task[T]) -> T:
+            result = work(task)
+            follow(result)
+            return result
+
+        self._work = whole
+        return self
+
     def start(self) -> Task[T]:
         """Run on a thread of its own; returns at once."""
         self._thread = threading.Thread(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QWidget
 
-from engine.errors import BackupLocked, Cancelled, IncrementRefused
+from engine.errors import BackupLocked, Cancelled, HoldfastError, IncrementRefused
 from engine.types import BackupInfo, ProofStep
 from gui.backups.key_choice import KeyFileChoice
 from gui.backups.key_question import GivenKey, KeyQuestion, key_on
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     # At run time the kernel is loaded on a worker, after the window was drawn.
     from engine.backups.history import KeptBackup
 
+_log = logging.getLogger(__name__)
 
 _ELSEWHERE = ("choose_another", "backup_folder")
 _AGAIN = ("retry", "wait", "back_up")
@@ -224,7 +226,6 @@ class BackupDialog(WorkDialog):
         self.adds.hide()
         self.rehearses.hide()
         self.key.hide()
-        self.shell.preferences.keep_backup_folder(self._session.path, folder)
         answer = self._session.run(
             lambda db: _backup_task(db, folder, adds, key, given), self, channel="files"
         )
@@ -248,6 +249,7 @@ class BackupDialog(WorkDialog):
 
     def _has_taken(self, info: BackupInfo) -> None:
         self._info = info
+        self.shell.preferences.keep_backup_folder(self._session.path, Path(info.path).parent)
         self.taken.emit(info)
         if not self.rehearses.isChecked():
             self._look(self._show_proof)
@@ -299,10 +301,19 @@ def _backup_task(
         key = key_file(key_path) if adds or key_path.exists() else make_key_file(key_path)
     backups = database.backups
     task = backups.increment_task(folder, key=key) if adds else backups.full_task(folder, key=key)
-    if folder.absolute() != database.keeper.folder:
-        # Where a backup was put by hand, those of the schedule and its proof are looked for too.
-        database.keeper.change(backup_folder=str(folder.absolute()))
-    return task
+    return task.then(lambda _info: _look_there(database, folder.absolute()))
+
+
+def _look_there(database: Any, folder: Path) -> None:
+    """Where a backup was put by hand, those of the schedule and its proof are looked for too."""
+    # Not before it is there: one that fails is no reason to lose sight of those in another folder.
+    if folder == database.keeper.folder or database.is_closed:
+        return
+    try:
+        database.keeper.change(backup_folder=str(folder))
+    except HoldfastError as error:
+        # The backup is taken all the same.
+        _log.warning("the folder of backups could not be kept: %s", error.title)
 
 
 def _rehearse_task(database: Any, path: Path, given: GivenKey | None) -> Any:

@@ -55,6 +55,8 @@ class PointCard(Card):
             "caption",
             wrap=True,
         )
+        # A layout asks wrapped words for the height of one line, and would put the second one over the list.
+        self._source.setMinimumHeight(2 * self._source.fontMetrics().lineSpacing())
         self.restore = button(self.tr("Restore to here…"), self.restore_asked.emit, "primary", "undo")
         self.rescue = button(self.tr("Compare…"), self.rescue_asked.emit, "", "search")
         self.restore.setToolTip(self.tr("Into a new database; this one stays as it is"))

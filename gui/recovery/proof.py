@@ -80,7 +80,7 @@ class Proof(QWidget):
         check = report.stages[_CONSISTENCY - 1].metrics
         self._checked.show_value(
             formats.count(check.get("pages", 0)),
-            self.tr("pages, {n} records, all well").format(n=formats.count(check.get("records", 0))),
+            self.tr("pages, {n} records").format(n=formats.count(check.get("records", 0))),
             Tone.GOOD,
         )
         seconds = float(redo.get("seconds") or 0)

@@ -221,3 +221,16 @@ def test_an_interrupt_is_a_cancel_and_still_interrupts() -> None:
         task.run()
     assert task.outcome is Outcome.CANCELLED
     assert isinstance(task.error, HoldfastError)
+
+
+def test_what_follows_a_task_has_its_result_and_runs_only_if_it_succeeded() -> None:
+    heard: list[int] = []
+    assert Task("Count", lambda task: 42).then(heard.append).run() == 42
+    assert heard == [42]
+
+    def fail(task: Task[int]) -> int:
+        raise DiskFull(path="/data", operation="write")
+
+    with pytest.raises(DiskFull):
+        Task("Count", fail).then(heard.append).run()
+    assert heard == [42]

@@ -426,3 +426,21 @@ def test_a_sound_database_is_found_sound(filled: MainWindow, until: Until) -> No
     until(lambda: page._stack.currentIndex() == 1)
     assert page.model.rowCount() == 0
     assert page._records.value() != "–"
+
+
+def test_a_backup_that_fails_in_another_folder_leaves_the_folder_of_backups_where_it_was(
+    filled: MainWindow, tmp_path: Path, until: Until
+) -> None:
+    page = page_of(filled)
+    filled.show_page("backups")
+    before = database_of(filled).keeper.folder
+    in_the_way = tmp_path / "notes.txt"
+    in_the_way.write_text("no folder")
+    page.back_up()
+    dialog = page.findChildren(BackupDialog)[0]
+    dialog.place.setText(str(in_the_way / "backups"))
+    dialog.start()
+    until(lambda: not dialog.errors.isHidden())
+    assert database_of(filled).keeper.folder == before
+    assert filled.preferences.chosen_backup_folder(database_of(filled).path) is None
+    dialog.close()
