@@ -34,6 +34,8 @@ _UNFINISHED_S = 7 * 86_400.0
 """A backup that was cut off longer ago is begun anew."""
 _NAMELESS_S = 3600.0
 """A claim that names no holder, of this age, is nobody's."""
+ELSEWHERE_S = 7 * 86_400.0
+"""What another machine holds, of which nothing else can be known, it holds no longer than this."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START_TICKS = 19
 """Its place in /proc/PID/stat, behind the name of the program."""
@@ -52,7 +54,7 @@ def claimed(chain: Path) -> Iterator[None]:
     try:
         chain.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not take_claim(claim):
-            raise BackupTargetInUse(path=str(chain), use="another backup goes there at this moment")
+            raise BackupTargetInUse(path=str(chain), use=_use(claim))
     except OSError as error:
         raise from_exception(error, "write the backup to") from error
     try:
@@ -171,12 +173,23 @@ def is_gone(told: Mapping[str, object]) -> bool:
 
 def _is_abandoned(claim: Path, text: bytes) -> bool:
     try:
-        return is_gone(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError):
         # Whichever way the clock was set meanwhile.
-        return abs(time.time() - claim.stat().st_mtime) > _NAMELESS_S
+        age_s = abs(time.time() - claim.stat().st_mtime)
+        try:
+            told = json.loads(text)
+            return is_gone(told) or (told["host"] != socket.gethostname() and age_s > ELSEWHERE_S)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return age_s > _NAMELESS_S
     except (OSError, psutil.Error):
         return False
+
+
+def _use(claim: Path) -> str:
+    """What is going on where a claim stands, in words."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        told = json.loads(claim.read_bytes())
+        return f"process {told['pid']} on {told['host']} writes a backup there, or removes old ones"
+    return "another backup goes there at this moment"
 
 
 def unfinished_of(left: Path) -> str:

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from engine.backups.claim import holder_of, is_gone
+from engine.backups.claim import ELSEWHERE_S, holder_of, is_gone
 
 _PREFIX = ".being-read-by-"
-_ELSEWHERE_S = 7 * 86_400.0
-"""A reader of another machine, of whom nothing else can be known, reads no longer than this."""
 _numbers = itertools.count()
 
 
@@ -48,10 +46,10 @@ def _reads(note: Path) -> bool:
     try:
         age_s = abs(time.time() - note.stat().st_mtime)
         try:
-            is_over = is_gone(json.loads(note.read_bytes())) or age_s > _ELSEWHERE_S
+            is_over = is_gone(json.loads(note.read_bytes())) or age_s > ELSEWHERE_S
         except (ValueError, TypeError, LookupError, AttributeError):
             # One that was cut off while it was written: its reader has long begun, or never will.
-            is_over = age_s > _ELSEWHERE_S
+            is_over = age_s > ELSEWHERE_S
         if is_over:
             note.unlink(missing_ok=True)
         return not is_over

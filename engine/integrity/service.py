@@ -44,7 +44,7 @@ class Integrity:
         self.halting = Halting(database)
         self.scrubber = Scrubber(database)
         """The background check of the pages; `Database` starts and stops it."""
-        database.events.subscribe(self._hear, ("page_repaired", "page_set_apart"))
+        database.events.subscribe(self._hear, ("page_repaired", "page_set_apart", "page_placed"))
         self._halt_for(self.findings())
 
     # What is known
@@ -249,6 +249,9 @@ class Integrity:
             words = "damaged in the file; whole in memory while the database is open"
             self.report_page(page, ChecksumMismatch.code, words, Checker.READ)
             return
+        if event.kind == "page_placed":
+            self._place_page(page)
+            return
         if event.kind == "page_set_apart":
             code = self._code_set_apart(page)
             if code is not None:
@@ -284,6 +287,15 @@ class Integrity:
                 verified=True,
             )
         self.close_finding(made, f"repaired when it was read, from: {source}", loss)
+
+    def _place_page(self, page: int) -> None:
+        """A read knew which record a page of a long value belongs to: the finding about it names its tree."""
+        reach = None if self._is_placed(page) else reach_of(self._database, (page,)).get(page)
+        with self._lock:
+            known = next((f for f in self._ledger.findings if f.is_open and f.page == page), None)
+        if known is not None and reach is not None:
+            self.note_reach(known, reach)
+            self._database.events.publish("finding_placed", finding=known.id, page=page)
 
     def _code_set_apart(self, page: int) -> int | None:
         """Why a page was set apart; None where it was repaired or given back since."""

@@ -24,9 +24,17 @@ FILE_NAME = "snapshots.json"
 IDLE_BYTES = 4096
 """Log that a checkpoint and its notes leave alone: a database that nobody changes takes no snapshots."""
 _MOST_GIVEN_UP = 100
+_LEAP_S = 60.0
+"""A clock that gains more than this on the time that has passed was set."""
 _TOLD = ("snapshot_given_up", "snapshot_taken")
 
 _log = logging.getLogger(__name__)
+
+
+def since_boot() -> float:
+    """Seconds that have passed since some moment, those among them in which the computer slept."""
+    boot_clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot_clock is None else time.clock_gettime(boot_clock)
 
 
 class SnapshotKeeper(Keeper[SnapshotInfo]):
@@ -40,8 +48,12 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        passed: Callable[[], float] = since_boot,
     ) -> None:
         super().__init__(database, clock=clock, monotonic=monotonic)
+        self._passed = passed
+        self._ahead = clock() - passed()
+        self._set_forward_at = _remembered(database.path)[1]
         self._tried_at = 0.0
         self._failure: HoldfastError | None = None
         self._given_up: dict[str, str] | None = None
@@ -89,6 +101,7 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
 
     def tick(self) -> float:
         """Do what is due now; returns the seconds until there may be more to do."""
+        self._watch_clock()
         due = self.next_at()
         if due is None:
             return IDLE_S
@@ -98,6 +111,22 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
         if self._has_changed():
             self._take()
         return 0.0
+
+    def _watch_clock(self) -> None:
+        """Notice a clock that was set forward: by it every snapshot would be old at once."""
+        now = self._clock()
+        ahead = now - self._passed()
+        if ahead - self._ahead > _LEAP_S:
+            with self._lock:
+                self._set_forward_at = now
+                self._keep(self._attend())
+        self._ahead = ahead
+
+    def _is_believed(self) -> bool:
+        """Whether what the clock says of the age of snapshots counts: all that were taken before it was set
+        are that old once it has gone on for as long."""
+        since = self._clock() - self._set_forward_at
+        return not 0 <= since <= self._database.config.keep_snapshots_for
 
     def _has_changed(self) -> bool:
         newest = next(iter(self._database.snapshots.list()), None)
@@ -111,7 +140,7 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
     def _note(self, error: HoldfastError | None) -> None:
         if error is None:
             try:
-                self._database.snapshots.prune()
+                self._database.snapshots.prune(now=self._clock(), by_age=self._is_believed())
             except HoldfastError as caught:
                 error = caught
         with self._lock:
@@ -150,14 +179,20 @@ class SnapshotKeeper(Keeper[SnapshotInfo]):
         # The disk may be full: it is told all the same, until the database is closed.
         if not self._database.status().read_only:
             with suppress(OSError):
-                text = json.dumps({"given_up": given_up}, indent=1)
+                text = json.dumps({"given_up": given_up, "clock_set_at": self._set_forward_at}, indent=1)
                 write_atomically(self._database.path / FILE_NAME, text)
 
 
 def read_given_up(directory: Path) -> dict[str, str]:
     """The snapshots of the database there that were given up, with the reasons; none where the file cannot
     be read: one that is damaged is made up for by the next snapshot."""
+    return _remembered(directory)[0]
+
+
+def _remembered(directory: Path) -> tuple[dict[str, str], float]:
+    """What was given up, and when the clock was set forward last; 0 for never."""
     with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raw = json.loads((directory / FILE_NAME).read_text("utf-8"))
-        return {str(name): str(why) for name, why in raw["given_up"].items()}
-    return {}
+        given_up = {str(name): str(why) for name, why in raw["given_up"].items()}
+        return given_up, float(raw.get("clock_set_at") or 0.0)
+    return {}, 0.0

@@ -77,9 +77,11 @@ class Snapshots:
         self._database.store.drop_snapshot(name)
         self._database.events.publish("snapshot_dropped", name=name)
 
-    def prune(self) -> tuple[SnapshotInfo, ...]:
-        """Remove the scheduled snapshots that no rule keeps; returns them."""
-        gone = expired(self.list(), self._database.config, time.time(), self.room())
+    def prune(self, *, now: float | None = None, by_age: bool = True) -> tuple[SnapshotInfo, ...]:
+        """Remove the scheduled snapshots that no rule keeps; returns them. Without `by_age`, as if none
+        were old: for a clock that cannot be believed."""
+        at = time.time() if now is None else now
+        gone = expired(self.list(), self._database.config, at, self.room(), by_age=by_age)
         for snapshot in gone:
             self.drop(snapshot.name)
         return gone

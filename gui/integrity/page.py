@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 UNCHECKED, CLEAN, LISTED = range(3)
 _TELLS = (
     "page_set_apart",
+    "finding_placed",
     "page_repaired",
     "finding_closed",
     "finding_opened",

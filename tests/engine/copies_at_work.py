@@ -19,6 +19,8 @@ from engine.backups.restore import restore_task
 from engine.backups.retention import remove_task
 from engine.config import Config
 from engine.database import Database
+from engine.integrity.plan import Elsewhere, plan_task
+from engine.integrity.repair import repair_task
 from engine.types import BackupOrigin
 
 SETTINGS = Config().changed(segment_size="1 MiB", cache_size="1 MiB", log_buffer="1 MiB", archive_log=True)
@@ -121,3 +123,20 @@ def first_copy(home: str) -> None:
     with opened(Path(home)) as database:
         database.mirrors.add(Path(home) / "mirror.holdfast")
         database.mirrors.level_task(Path(home) / "mirror.holdfast").run()
+
+
+def spoil(home: Path) -> int:
+    """Write rubbish into a page of the closed database that has rows; its history is in log and backups."""
+    with opened(home) as database:
+        infos = ((page, database.store.page_info(page)) for page in range(database.status().pages))
+        page = next(page for page, info in infos if info["kind"] == "leaf" and info["tree"] > 1)
+    with (home / "db.holdfast" / "database.holdfast").open("r+b") as file:
+        file.seek(page * 8192 + 300)
+        file.write(b"what a disk made up!")
+    return page
+
+
+def repair(home: str) -> None:
+    with opened(Path(home)) as database:
+        database.check()
+        repair_task(database, plan_task(database, Elsewhere(folders=(Path(home) / "chain",))).run()).run()

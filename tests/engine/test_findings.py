@@ -14,7 +14,7 @@ from engine.cli.__main__ import main
 from engine.config import Config
 from engine.database import Database
 from engine.integrity import findings as kept
-from engine.integrity.extent import extent_task
+from engine.integrity.extent import extent_at_once, extent_task
 from engine.integrity.findings import Checker, Ledger, Priority
 from engine.integrity.plan import plan_task
 from engine.integrity.repair import rehearse_task, repair_task
@@ -134,6 +134,40 @@ def test_a_page_that_is_set_apart_becomes_a_finding(tmp_path: Path) -> None:
         told(lambda: db.integrity.findings())
         (found,) = db.integrity.findings()
         assert (found.page, found.checker) == (page, Checker.READ)
+
+
+def test_a_finding_about_a_long_value_names_its_tree_its_row_and_its_key_as_the_read_knew_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "d.holdfast"
+    with engine.open(path, config=Config().changed(segment_size="1 MiB")) as db:
+        with db.transaction() as txn:
+            txn.create_table(json.dumps(SHIPS))
+        with db.transaction() as txn:
+            rows = [(i, "x" * 40_000 if i == 7 else f"ship {i}") for i in range(20)]
+            txn.table("ships").insert_many(rows)
+        for _ in range(3):
+            db.store.rotate_log()
+            db.checkpoint()
+        infos = [(page, db.store.page_info(page)) for page in range(db.status().pages)]
+        page = next(page for page, info in infos if info["ok"] and info["kind"] == "overflow")
+    with (path / "database.holdfast").open("r+b") as file:
+        file.seek(page * PAGE + 300)
+        file.write(b"what a disk made up!")
+    with engine.open(path, create=False) as db:
+        with db.transaction(read_only=True) as txn, pytest.raises(errors.ChecksumMismatch):
+            txn.table("ships").get(7)
+        told(lambda: [finding for finding in db.integrity.findings() if finding.tree])
+        (found,) = db.integrity.findings()
+        assert (found.page, found.tree, found.rows) == (page, "ships", 1)
+        assert (found.priority, found.checker) == (Priority.P0, Checker.READ)
+        extent = extent_at_once(db, found)
+        assert extent is not None
+        assert (extent.last_before, extent.first_after, extent.unreadable) == ("id 6", "id 8", 1)
+        content = (path / kept.FILE_NAME).read_text()
+        assert "id 7" not in content, "keys are kept nowhere"
+        with db.transaction(read_only=True) as txn:
+            assert txn.table("ships").get(8) == (8, "ship 8"), "the rest stays in use"
 
 
 def test_a_page_that_is_repaired_by_a_read_becomes_a_closed_finding_with_its_loss(tmp_path: Path) -> None:

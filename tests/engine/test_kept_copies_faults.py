@@ -178,6 +178,37 @@ def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(tmp_path: Path,
     assert len(list_backups(chain)) == 1
 
 
+def test_a_snapshot_of_a_database_with_a_damaged_page_is_not_proved_and_restores_nothing(
+    tmp_path: Path, config: Config
+) -> None:
+    path = tmp_path / "db.holdfast"
+    with engine.open(path, config=config.changed(segment_size="1 MiB")) as database:
+        fill(database, b"a", 3000)
+        for _ in range(3):
+            database.store.rotate_log()
+            database.checkpoint()
+        pages = ((page, database.store.page_info(page)) for page in range(database.status().pages))
+        page = next(page for page, info in pages if info["kind"] == "leaf" and info["tree"] > 1)
+    with (path / "database.holdfast").open("r+b") as file:
+        file.seek(page * 8192 + 300)
+        file.write(b"what a disk made up!")
+    with engine.open(path, create=False, config=config) as database:
+        with suppress(errors.ChecksumMismatch):
+            database.snapshots.take("then")
+        for info in database.snapshots.list():
+            with pytest.raises(errors.HoldfastError) as unproved:
+                database.snapshots.verify_task(info.name).run()
+            assert unproved.value.code in (errors.ChecksumMismatch.code, errors.SnapshotDamaged.code)
+            with pytest.raises(errors.HoldfastError) as unrestored:
+                database.snapshots.restore_task(info.name, tmp_path / "back.holdfast").run()
+            assert unrestored.value.suggested_action
+            assert not (tmp_path / "back.holdfast").exists()
+        with database.transaction() as txn:
+            txn.tree("another")[b"k"] = b"the rest stays in use"
+        with database.transaction(read_only=True) as txn:
+            assert txn.tree("t", create=False)[b"002999"] == b"a" * 1000
+
+
 @on_a_small_disk
 def test_a_full_disk_leaves_no_half_of_an_emergency_backup(database: Database, tmp_path: Path) -> None:
     fill(database, b"a", 3000)

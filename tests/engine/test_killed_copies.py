@@ -239,3 +239,18 @@ def test_a_first_copy_killed_at_any_call_is_no_database_and_is_made_again(
         assert verify_mirror_task(mirror).run().ok
         fail_over_task(mirror).run()
         assert letters(mirror) == {work.OF_NOW}
+
+
+def test_a_repair_killed_at_any_call_loses_nothing_and_is_done_again(
+    steps: Steps, home: Path, tmp_path: Path
+) -> None:
+    damaged = Path(shutil.copytree(home, tmp_path / "damaged"))
+    work.spoil(damaged)
+    for place in killed(steps, damaged, tmp_path, "repair"):
+        with work.opened(place) as database:
+            is_whole = database.check().ok
+            assert is_whole is not bool(database.integrity.findings()), "what is damaged is told as that"
+        if not is_whole:
+            work.repair(str(place))
+        assert_original(place)
+        assert_backups_whole(place)

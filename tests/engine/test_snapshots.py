@@ -216,7 +216,7 @@ def test_rules_drop_the_oldest_scheduled_ones_only() -> None:
     now = 10_000.0 + 60 * 6
 
     def names(snapshots: list[SnapshotInfo], total: int = 0, at: float = now) -> list[str]:
-        return [gone.name for gone in expired(snapshots, config, at, total)]
+        return [gone.name for gone in expired(snapshots[::-1], config, at, total)]
 
     assert names(made) == ["0", "1", "2"]
     assert names(made[:3]) == []

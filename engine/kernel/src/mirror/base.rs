@@ -2,7 +2,7 @@
 //! them to after the last, as in a backup.
 
 use super::shipper::Shipper;
-use super::standing::{Role, Standing};
+use super::standing::{self, Role, Standing};
 use crate::backup::{PageWriter, current};
 use crate::checkpoint::Checkpointer;
 use crate::control::{self, Control, ControlData};
@@ -29,12 +29,12 @@ pub struct Copied {
     pub pages: u64,
 }
 
-/// Makes `target` a mirror, whatever of a mirror was there before. `standing` says whose. Log from
+/// Makes `target`, which is at `path`, a mirror, whatever of a mirror was there before. `standing` says whose. Log from
 /// the copy's beginning on is held under `number`. After an error the target is no mirror yet, and
 /// says so.
 pub fn copy(
     source: &Source,
-    target: &Arc<dyn Disk>,
+    (target, path): (&Arc<dyn Disk>, &str),
     standing: &Standing,
     number: u64,
     progress: &Progress,
@@ -49,6 +49,7 @@ pub fn copy(
     source.checkpointer.hold(number, from);
     source.checkpointer.unpin(pin);
     let pages = copy_pages(shared, &**target, progress)?;
+    ensure_there(&**target, standing, path)?;
     let log = &shared.core.log;
     let end = log.end();
     log.flush_to(end)?;
@@ -56,11 +57,25 @@ pub fn copy(
     let mut shipper = Shipper::begin(Arc::clone(target), Arc::clone(log), from)?;
     shipper.ship(end, &|| progress.ensure_going())?;
     target.sync_dir(FOLDER)?;
+    ensure_there(&**target, standing, path)?;
     put_marker(&**target, RECOVERY_MARKER)?;
     // What is there up to here can be recovered: now it may have a control file, and be a mirror.
     Control::create(&**target, ControlData { clean_end: end, pages_lag: true, ..control })?;
     Standing { role: Role::Mirror, ..standing.clone() }.write(&**target)?;
+    if !target.exists(DATA_PATH)? {
+        // It went at the last moment: a mirror that has no pages must not say that it is one.
+        target.remove(standing::PATH)?;
+        return Err(super::not_there(path));
+    }
     Ok(Copied { shipper, pages })
+}
+
+/// Files of a directory that went away take what is written all the same, and new ones are made in a
+/// directory of their own: what is there now must be what the copy was begun in.
+fn ensure_there(target: &dyn Disk, standing: &Standing, path: &str) -> Result<()> {
+    let begun = Standing::read(target)?;
+    let is_ours = begun.is_some_and(|it| it.role == Role::Copying && it.database == standing.database);
+    if is_ours && target.exists(DATA_PATH)? { Ok(()) } else { Err(super::not_there(path)) }
 }
 
 fn copy_pages(shared: &Shared, target: &dyn Disk, progress: &Progress) -> Result<u64> {

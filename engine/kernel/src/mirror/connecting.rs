@@ -10,10 +10,11 @@ use super::log_mending::kept_nowhere;
 use super::rejoin;
 use super::shipper::{Shipper, durable_bytes, too_late};
 use super::standing::{Role, Standing, superseded};
-use super::{diverged, incomplete};
+use super::{diverged, incomplete, not_there};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
+use crate::recovery::DATA_PATH;
 use crate::sync::{Arc, Ordering};
 use crate::types::Lsn;
 
@@ -45,12 +46,9 @@ impl Follower {
             database: known.is_some_and(|known| known.is_given_up),
         };
         let was_copied = gives.mirror || known.is_some_and(|known| !known.hold.is_none());
-        if theirs.is_none() && was_copied {
+        if theirs.is_none() && (was_copied || self.facts.lock().is_begun) {
             // Its disk is not there: a copy would go to another one.
-            return Err(Error::new(Code::IoError)
-                .with("operation", "open the mirror")
-                .with("path", self.path.as_str())
-                .with("os_error", "there is no mirror in this directory"));
+            return Err(not_there(&self.path));
         }
         if let Some(claim) = &self.claim {
             let mut lock = self.lock.lock();
@@ -191,6 +189,9 @@ impl Follower {
 
     fn find_place(&self) -> Result<Shipper> {
         let log = &self.source.shared.core.log;
+        if !self.target.exists(DATA_PATH)? {
+            return Err(incomplete("the file of its pages is not there"));
+        }
         let at = log_end(&self.target, None)?.at;
         let found = segments::discover(&*self.target, log.database())?;
         let headers: Vec<SegmentHeader> = found.iter().filter_map(|info| info.header.ok()).collect();
@@ -248,7 +249,10 @@ impl Follower {
         self.tell("mirror_copy_started", vec![]);
         let _turn = self.pages.lock();
         let started = Instant::now();
-        let done = base::copy(&self.source, &self.target, ours, self.number, &self.copying)?;
+        Standing { role: Role::Copying, ..ours.clone() }.write(&*self.target)?;
+        self.facts.lock().is_begun = true;
+        let done =
+            base::copy(&self.source, (&self.target, &self.path), ours, self.number, &self.copying)?;
         self.remember_hold(done.shipper.at());
         self.facts.lock().copies += 1;
         let seconds = started.elapsed().as_secs_f64();

@@ -99,6 +99,8 @@ pub(super) struct Facts {
     pub is_log_damaged: bool,
     /// What is in its directory now is not what was connected to: files that are open may be gone.
     pub is_elsewhere: bool,
+    /// A copy was begun in its directory since then: that is there, unless its disk went.
+    pub is_begun: bool,
     pub mended: u64,
     pub log_mended: u64,
 }
@@ -174,6 +176,7 @@ impl Follower {
             is_damaged: false,
             is_log_damaged: false,
             is_elsewhere: false,
+            is_begun: false,
             mended: 0,
             log_mended: 0,
         };

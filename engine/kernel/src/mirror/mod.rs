@@ -39,6 +39,8 @@ mod follower;
 mod hang_tests;
 #[cfg(test)]
 mod kill_tests;
+#[cfg(test)]
+mod leaving_tests;
 mod log_mending;
 #[cfg(test)]
 mod log_mending_tests;
@@ -85,6 +87,14 @@ fn diverged(reason: &str) -> Error {
 /// `MirrorIncomplete`: it cannot be used as it is.
 fn incomplete(reason: &str) -> Error {
     Error::new(Code::MirrorIncomplete).with("reason", reason)
+}
+
+/// Nothing of a mirror is where it was: its disk may only be away.
+fn not_there(path: &str) -> Error {
+    Error::new(Code::IoError)
+        .with("operation", "open the mirror")
+        .with("path", path)
+        .with("os_error", "there is no mirror in this directory")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -15,7 +15,7 @@ use crate::backup;
 use crate::error::Result;
 use crate::mirror;
 use crate::recovery::Progress;
-use crate::repair::{Elsewhere, Remedy, Repairs, reach_of};
+use crate::repair::{Elsewhere, Remedy, Repairs};
 use crate::store::Store as OpenedStore;
 use crate::types::PageId;
 
@@ -169,7 +169,10 @@ impl Store {
     /// Which part of which tree each damaged page keeps from being read. Holds stored keys.
     fn reach_of_pages<'py>(&self, py: Python<'py>, pages: Vec<u32>) -> PyResult<Bound<'py, PyList>> {
         let pages: Vec<PageId> = pages.into_iter().map(PageId).collect();
-        let found = self.work(py, |open| Ok(reach_of(&open.store.shared().core, &pages)))?;
+        let found = self.work(py, |open| {
+            let shared = open.store.shared();
+            Ok(Repairs::of(shared)?.reach_of(shared, &pages))
+        })?;
         let bytes = |key: Option<Vec<u8>>| key.map(|key| PyBytes::new(py, &key).unbind());
         let list = PyList::empty(py);
         for (tree, reach) in found {

@@ -34,6 +34,7 @@ mod places;
 mod reach;
 #[cfg(test)]
 mod reach_tests;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,6 @@ pub use halt::Halt;
 pub use helpers::{Helper, Helpers, Lacking};
 pub use history::{Base, Origin, Rebuilt, Wanted, rebuild, sum_of};
 pub use places::Places;
-pub use reach::reach_of;
 
 /// Where the bytes of damaged pages are kept.
 pub const QUARANTINE: &str = "quarantine";
@@ -121,6 +121,7 @@ pub struct Repairs {
     disk: Arc<dyn Disk>,
     on_damage: OnDamage,
     set_apart: Mutex<HashMap<PageId, Error>>,
+    records: records::Records,
     /// Held while the log is read for a repair; nothing else is taken under it.
     places: Mutex<Places>,
 }
@@ -130,7 +131,8 @@ impl Repairs {
     pub fn attend(shared: &Arc<Shared>, disk: Arc<dyn Disk>, on_damage: OnDamage) {
         let weak = Arc::downgrade(shared);
         let (set_apart, places) = (Mutex::default(), Mutex::default());
-        let repairs = Arc::new(Repairs { shared: weak, disk, on_damage, set_apart, places });
+        let records = records::Records::default();
+        let repairs = Arc::new(Repairs { shared: weak, disk, on_damage, set_apart, records, places });
         shared.core.pool.set_mender(Arc::clone(&repairs) as Arc<dyn Mender>);
         let _ = shared.repairs.set(repairs);
     }
@@ -196,7 +198,7 @@ impl Repairs {
             // It changed meanwhile, and its newest form waits in memory: nothing is wrong.
             if pool.is_dirty(id) { Ok(()) } else { Err(error) }
         })?;
-        self.set_apart.lock().remove(&id);
+        self.take_back(id);
         Ok(remedy)
     }
 
@@ -215,7 +217,7 @@ impl Repairs {
         Self::install(&shared, &mut place, Page::format(pool.page_size(), shape))?;
         pool.note_redone(&place, id);
         drop(place);
-        self.set_apart.lock().remove(&id);
+        self.take_back(id);
         Ok(())
     }
 
@@ -386,6 +388,12 @@ impl Repairs {
                 ("seconds", started.elapsed().as_secs_f64().into()),
             ],
         );
+    }
+
+    /// It is whole again, and its readers are told nothing any more.
+    fn take_back(&self, id: PageId) {
+        self.set_apart.lock().remove(&id);
+        self.records.forget(id);
     }
 
     fn give_up(&self, shared: &Shared, id: PageId, error: Error) -> Error {

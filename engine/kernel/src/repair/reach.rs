@@ -6,6 +6,15 @@ use crate::txn::newest_rows;
 use crate::types::{PageId, TreeId};
 use crate::verify::shown_name;
 
+/// The name of a tree; `None` where there is none of that number.
+pub(super) fn named(core: &Core, tree: TreeId) -> Option<String> {
+    if tree == CATALOGUE {
+        return Some("catalogue".to_owned());
+    }
+    let rows = newest_rows(core).unwrap_or_default();
+    rows.iter().find(|row| row.tree.id == tree).map(|row| shown_name(row).to_owned())
+}
+
 /// For each of `pages` that a parent names: the name of its tree, and its part of it.
 ///
 /// Reads the inner pages of the trees, those first that the damaged pages say they belong to, until

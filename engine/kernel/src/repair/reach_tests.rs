@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::reach_of;
+use super::Repairs;
+use super::reach::reach_of;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Error, Field, KeyBounds};
@@ -152,7 +153,16 @@ fn damage_in_a_long_value_is_told_of_its_key_alone() {
     let store = Store::open(disk, &options()).unwrap();
     let (bounds, rows) = assert_told(&store, page);
     assert_eq!((rows, bounds), (vec![LONG], KeyBounds::only(&key(LONG))));
-    assert_eq!(reach_of(&store.shared().core, &[page]), vec![]);
+    assert_eq!(reach_of(&store.shared().core, &[page]), vec![], "no page leads to it");
+    // The read knew the record, and whoever tells of the page is told.
+    let shared = store.shared();
+    let told = shared.events.drain(100).0;
+    let place = |kind: &str| told.iter().position(|event| event.kind == kind).unwrap();
+    assert!(place("page_set_apart") < place("page_placed"), "{told:?}");
+    let known = Repairs::of(shared).unwrap().reach_of(shared, &[page]);
+    let (tree, reach) = known.first().unwrap();
+    assert_eq!((tree.as_str(), reach.page, reach.records), ("t", page, Some(1)));
+    assert_eq!(reach.bounds, KeyBounds::only(&key(LONG)));
 }
 
 #[test]

@@ -152,7 +152,8 @@ impl Transaction {
         let mut gone = None;
         loop {
             let found = self.find_waiting(at, key)?;
-            let settled = self.settle(at, found, &mut gone).map_err(|error| of_record(error, at, key));
+            let settled =
+                self.settle(at, found, &mut gone).map_err(|error| self.of_record(error, at, key));
             if let Some(value) = settled? {
                 return Ok(value);
             }
@@ -244,6 +245,19 @@ impl Transaction {
             }
             Found::Older(_) => None,
         })
+    }
+
+    /// Says of an error of a page of a long value which record it keeps from being read; whoever tells
+    /// of the page learns it too.
+    #[cold]
+    fn of_record(&self, error: Error, at: TreeRef, key: &[u8]) -> Error {
+        if !error.is_lost_page() {
+            return error;
+        }
+        if let Some(repairs) = self.shared.repairs.get() {
+            repairs.note_record(&error, at.id, key);
+        }
+        error.saying("tree", i64::from(at.id.0)).within(KeyBounds::only(key))
     }
 
     /// True where `key` has a value; a long one is not read.
@@ -345,12 +359,14 @@ impl Transaction {
                 complete.push_long(key, value)?;
                 continue;
             };
-            let value =
-                match self.settle(at, found, &mut None).map_err(|error| of_record(error, at, key))? {
-                    Some(value) => value,
-                    // Its long value went away under us: read the record by itself.
-                    None => self.read_record(at, key)?,
-                };
+            let value = match self
+                .settle(at, found, &mut None)
+                .map_err(|error| self.of_record(error, at, key))?
+            {
+                Some(value) => value,
+                // Its long value went away under us: read the record by itself.
+                None => self.read_record(at, key)?,
+            };
             if let Some(value) = value {
                 complete.push_long(key, &value)?;
             }
@@ -411,15 +427,6 @@ impl Transaction {
         };
         Ok((seen, next))
     }
-}
-
-/// Says of an error of a page of a long value which record it keeps from being read.
-#[cold]
-fn of_record(error: Error, at: TreeRef, key: &[u8]) -> Error {
-    if !error.is_lost_page() {
-        return error;
-    }
-    error.saying("tree", i64::from(at.id.0)).within(KeyBounds::only(key))
 }
 
 /// Where a scan goes on behind this key.
