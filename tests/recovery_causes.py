@@ -262,7 +262,7 @@ def _no_room_to_rebuild_an_index(path: Path) -> Iterator[None]:
 
     def misstate(page: bytearray) -> None:
         page[page.index(entry) + 50] -= 1
-        page[:16] = blake3.blake3(page[16:]).digest(length=16)
+        page[:16] = blake3.blake3(bytes(16) + page[16:]).digest(length=16)
 
     _change(path, lambda page: entry in page and b"grain" not in page, misstate)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -58,7 +58,8 @@ def verify_block(block: bytes, page: int | None = None) -> Verdict:
     """Verify one page by its checksum and, where `page` is given, by the place it says it belongs to."""
     if not any(block):
         return Verdict.ZEROED
-    if blake3(block[CHECKSUM_BYTES:]).digest(length=CHECKSUM_BYTES) != block[:CHECKSUM_BYTES]:
+    hashed = bytes(CHECKSUM_BYTES) + block[CHECKSUM_BYTES:]
+    if blake3(hashed).digest(length=CHECKSUM_BYTES) != block[:CHECKSUM_BYTES]:
         return Verdict.ALTERED
     said = int.from_bytes(block[_ID_AT : _ID_AT + _ID_BYTES], "little")
     return Verdict.WHOLE if page is None or said == page else Verdict.MISPLACED

@@ -22,7 +22,7 @@ pub const PATH: &str = "control";
 
 const MAGIC: [u8; 8] = *b"HOLDFCTL";
 /// The version of the format of a database.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const SLOT: usize = 512;
 const SLOTS: [u64; 2] = [0, 4096];
 const HASH_AT: usize = SLOT - 16;

@@ -119,7 +119,7 @@ impl Stretch {
                 page.seal();
                 return Ok(Some(page));
             }
-            let page = if look == 1 { self.page(pool, id)? } else { pool.read_raw(id)? };
+            let mut page = if look == 1 { self.page(pool, id)? } else { pool.read_raw(id)? };
             let error = match page.validate(id, pool.log().end()) {
                 Ok(()) => return Ok(Some(page)),
                 Err(error) => error,

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::types::Lsn;
 
 pub const MANIFEST: &str = "manifest.json";
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const KIND_FULL: &str = "full";
 const KIND_INCREMENT: &str = "increment";
 

@@ -236,7 +236,7 @@ pub fn verify(
     for id in 0..u32::try_from(pages).unwrap_or(u32::MAX) {
         progress.ensure_going()?;
         file.page(id, &mut page)?;
-        ensure_page(&page, PageId(id), end)
+        ensure_page(&mut page, PageId(id), end)
             .map_err(|error| damaged(name, format!("page {id} is damaged")).because(error))?;
         progress.add(1);
     }
@@ -244,7 +244,7 @@ pub fn verify(
 }
 
 /// A page that was never written is no damage: the log has it, or it is not in use.
-fn ensure_page(page: &Page, id: PageId, end: Lsn) -> Result<()> {
+fn ensure_page(page: &mut Page, id: PageId, end: Lsn) -> Result<()> {
     if page.bytes().iter().all(|byte| *byte == 0) { Ok(()) } else { page.validate(id, end) }
 }
 
@@ -309,7 +309,7 @@ fn copy(
             for (index, bytes) in chunk[..count].chunks_exact(page_size).enumerate() {
                 page.bytes_mut().copy_from_slice(bytes);
                 let id = (at / page_size as u64) as u32 + index as u32;
-                ensure_page(&page, PageId(id), Lsn::MAX)?;
+                ensure_page(&mut page, PageId(id), Lsn::MAX)?;
             }
         }
         to.write_at(&chunk[..count], at)?;

@@ -45,6 +45,8 @@ pub use records::{Record, Stamp};
 
 /// Bytes before the first slot.
 pub const HEADER: usize = 128;
+/// The checksum, at the beginning of a page.
+const CHECKSUM: usize = 16;
 pub(crate) const SLOT: usize = 8;
 const NO_FENCE: u16 = u16::MAX;
 
@@ -273,32 +275,40 @@ impl Page {
     /// As [`Page::seal`], for the bytes of a whole page.
     pub fn seal_bytes(bytes: &mut [u8]) {
         let checksum = Self::checksum_of(bytes);
-        bytes[..16].copy_from_slice(&checksum);
+        bytes[..CHECKSUM].copy_from_slice(&checksum);
     }
 
-    fn checksum_of(bytes: &[u8]) -> [u8; 16] {
-        let mut checksum = [0; 16];
-        checksum.copy_from_slice(&blake3::hash(&bytes[16..]).as_bytes()[..16]);
+    /// The checksum of a whole page, with zeros where it lies itself: these are there meanwhile.
+    ///
+    /// So as many bytes are hashed as the chunks of BLAKE3 hold, and all chunks of a page side by side;
+    /// without the first few the last chunk would be shorter, and the rest an odd number of them.
+    fn checksum_of(bytes: &mut [u8]) -> [u8; CHECKSUM] {
+        let mut told = [0; CHECKSUM];
+        told.swap_with_slice(&mut bytes[..CHECKSUM]);
+        let hash = blake3::hash(bytes);
+        bytes[..CHECKSUM].copy_from_slice(&told);
+        let mut checksum = [0; CHECKSUM];
+        checksum.copy_from_slice(&hash.as_bytes()[..CHECKSUM]);
         checksum
     }
 
     /// True where the checksum holds.
-    pub fn is_sealed(&self) -> bool {
-        Self::checksum_of(&self.bytes) == self.bytes[..16]
+    pub fn is_sealed(&mut self) -> bool {
+        Self::checksum_of(&mut self.bytes) == self.bytes[..CHECKSUM]
     }
 
     /// True where the bytes of a page hold what its number, checksum and LSN promise.
-    pub fn is_plausible(bytes: &[u8], expected: PageId, log_end: Lsn) -> bool {
-        Self::checksum_of(bytes) == bytes[..16]
+    pub fn is_plausible(bytes: &mut [u8], expected: PageId, log_end: Lsn) -> bool {
+        Self::checksum_of(bytes) == bytes[..CHECKSUM]
             && get_u32(bytes, 16) == expected.0
             && Lsn(get_u64(bytes, 24)) <= log_end
     }
 
     /// Checks bytes read from a file, in three levels: checksum; structure; is it the page asked
     /// for, and can its LSN be (`log_end`)?
-    pub fn validate(&self, expected: PageId, log_end: Lsn) -> Result<()> {
-        let checksum = Self::checksum_of(&self.bytes);
-        if checksum != self.bytes[..16] {
+    pub fn validate(&mut self, expected: PageId, log_end: Lsn) -> Result<()> {
+        let checksum = Self::checksum_of(&mut self.bytes);
+        if checksum != self.bytes[..CHECKSUM] {
             return Err(self.checksum_mismatch(expected, checksum));
         }
         self.validate_content(expected, log_end)
@@ -321,7 +331,7 @@ impl Page {
         self.validate_structure().map_err(damaged)
     }
 
-    fn checksum_mismatch(&self, page: PageId, actual: [u8; 16]) -> Error {
+    fn checksum_mismatch(&self, page: PageId, actual: [u8; CHECKSUM]) -> Error {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let corruption = if self.bytes.iter().all(|&b| b == 0) {
             "zeroed"
@@ -332,7 +342,7 @@ impl Page {
         };
         Error::new(Code::ChecksumMismatch)
             .with("page_id", page.0)
-            .with("expected", hex(&self.bytes[..16]))
+            .with("expected", hex(&self.bytes[..CHECKSUM]))
             .with("actual", hex(&actual))
             .with("corruption_type", corruption)
     }

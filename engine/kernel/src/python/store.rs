@@ -339,7 +339,7 @@ fn look_at(open: &OpenStore, id: PageId) -> Result<(Page, Option<Error>)> {
             .with("page_id", id.0)
             .with("available_pages", pool.file_pages()));
     }
-    let page = pool.read_raw(id)?;
+    let mut page = pool.read_raw(id)?;
     let problem = page.validate(id, pool.log().end()).err();
     Ok((page, problem))
 }

@@ -228,7 +228,7 @@ impl Repairs {
         elsewhere: &Elsewhere,
     ) -> Result<Remedy> {
         let pool = &shared.core.pool;
-        let damaged = pool.read_raw(id)?;
+        let mut damaged = pool.read_raw(id)?;
         let known = damaged.validate(id, shared.core.log.end());
         let end = shared.core.log.durable();
         let mut found = self.rebuild(shared, &[id], elsewhere, end, &mut || true)?;

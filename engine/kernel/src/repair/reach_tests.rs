@@ -55,7 +55,7 @@ fn spoil(disk: &Arc<dyn Disk>, wanted: impl Fn(&crate::page::Page) -> bool) -> P
     let store = Store::open(Arc::clone(disk), &options()).unwrap();
     let pool = &store.shared().core.pool;
     let is_wanted = |id: &PageId| {
-        let page = pool.read_raw(*id).unwrap();
+        let mut page = pool.read_raw(*id).unwrap();
         page.validate(*id, Lsn::MAX).is_ok() && wanted(&page)
     };
     let found = (3..pool.file_pages()).map(PageId).find(is_wanted).unwrap();

@@ -61,7 +61,7 @@ fn damage_all(store: &Store, disk: &Arc<dyn Disk>) -> Vec<PageId> {
     let size = pool.page_size();
     let mut damaged = Vec::new();
     for id in (0..pool.file_pages()).map(PageId) {
-        let page = pool.read_raw(id).unwrap();
+        let mut page = pool.read_raw(id).unwrap();
         if pool.read_cached(id).is_some() || page.validate(id, Lsn::MAX).is_err() {
             continue;
         }

@@ -96,7 +96,7 @@ impl<'s> Check<'s> {
             if pool.is_dirty(id) {
                 return Ok(None);
             }
-            let raw = match pool.read_raw(id) {
+            let mut raw = match pool.read_raw(id) {
                 Ok(raw) => raw,
                 Err(error) => {
                     found = Some(error);
@@ -178,7 +178,7 @@ impl Sweep<'_> {
         bytes[read..].fill(0);
         self.bytes.fetch_add(read as u64, Ordering::Relaxed);
         let log_end = self.pool.log().end();
-        for (id, bytes) in (first.0..).map(PageId).zip(bytes.chunks_exact(size)) {
+        for (id, bytes) in (first.0..).map(PageId).zip(bytes.chunks_exact_mut(size)) {
             if !self.is_used(id) || is_proved(id) {
                 continue;
             }

@@ -100,8 +100,8 @@ impl<'s> Check<'s> {
         }
         // What the file has of a page that is yet to be redone is not the page.
         if !pool.is_overdue(id)
-            && let Ok(raw) = pool.read_raw(id)
-            && self.holds(&raw, id)
+            && let Ok(mut raw) = pool.read_raw(id)
+            && self.holds(&mut raw, id)
         {
             return Ok(Some(raw));
         }
@@ -115,7 +115,7 @@ impl<'s> Check<'s> {
     }
 
     /// Is this, read from the file, the page? Its checksum may have been computed before.
-    fn holds(&self, raw: &Page, id: PageId) -> bool {
+    fn holds(&self, raw: &mut Page, id: PageId) -> bool {
         let log_end = self.shared.core.pool.log().end();
         match &self.proved {
             Some(proved) if proved.contains(id) => raw.validate_content(id, log_end).is_ok(),
