@@ -30,7 +30,6 @@ from engine.errors import (
     DiskFull,
     IncrementRefused,
     InvalidArgument,
-    IoError,
     from_exception,
 )
 from engine.files import sync_directory, write_atomically
@@ -226,15 +225,15 @@ def list_backups(target: str | Path) -> tuple[BackupInfo, ...]:
 def newest(target: str | Path) -> Path:
     """The directory of the newest backup in a chain, or `target` itself where it is a backup.
 
-    Raises `IoError` (-10) where there is no such directory, `BackupNotFound` (-99) where it holds
-    none, or only what was not finished.
+    Raises `BackupNotFound` (-99) where there is no such directory, and where it holds none, or only what
+    was not finished.
     """
     found = list_backups(target)
     if found:
         return Path(found[0].path)
     path = Path(target).expanduser().absolute()
     if not path.is_dir():
-        raise IoError(operation="read", path=str(path), os_error="there is no such directory")
+        raise BackupNotFound(path=str(path), detail="there is no such directory")
     if kept_backup(path) is not None or _has_lost_its_manifest(path):
         return path
     if any(entry.suffix == UNFINISHED for entry in path.iterdir()):

@@ -91,6 +91,8 @@ def answer_words(alert: Alert, state: AlertState) -> str:
         return words.format(who=alert.acknowledged_by, when=formats.moment(alert.acknowledged_at))
     if alert.severity is Severity.LOW:
         return tr("Nobody has answered; it is only summed up")
+    if alert.level and alert.waited_s < 1:
+        return tr("Nobody has answered yet: escalated to level {n}").format(n=alert.level)
     if alert.level:
         words = tr("Nobody has answered for {time}: escalated to level {n}")
         return words.format(time=formats.duration(alert.waited_s), n=alert.level)

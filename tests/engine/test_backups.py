@@ -136,7 +136,7 @@ def test_a_restore_never_touches_what_is_there(database: Database, tmp_path: Pat
 def test_places_that_make_no_sense_are_refused(database: Database, tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidArgument):
         database.backups.full_task(database.path / "backups")
-    with pytest.raises(errors.IoError):
+    with pytest.raises(errors.BackupNotFound):
         verify_task(tmp_path / "nothing").run()
     (tmp_path / "empty").mkdir()
     with pytest.raises(errors.BackupNotFound):
