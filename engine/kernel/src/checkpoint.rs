@@ -18,6 +18,7 @@ use crate::events::unix_micros;
 use crate::log::{NewEntry, Op};
 use crate::page::{get_u32, get_u64};
 use crate::stats::Timed;
+use crate::tree::overflow::REFERENCE;
 use crate::txn::{
     Counts, Garbage, Pending, Shared, Status, TxnState, decode_counts, encode_counts, take,
 };
@@ -50,8 +51,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + 12 * self.dirty.len() + 32 * self.active.len());
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let most = 64
+            + 12 * (self.counts.len() + self.dirty.len())
+            + 40 * self.active.len()
+            + (13 + REFERENCE) * self.pending.len()
+            + 16 * self.quiet.len();
+        let mut out = Vec::new();
+        crate::memory::reserve(&mut out, most, "write a checkpoint")?;
         out.extend_from_slice(&self.begin.0.to_le_bytes());
         out.extend_from_slice(&self.at.to_le_bytes());
         out.extend_from_slice(&self.next_txn.0.to_le_bytes());
@@ -80,10 +87,13 @@ impl Tables {
             out.extend_from_slice(&id.0.to_le_bytes());
             out.extend_from_slice(&started_at.to_le_bytes());
         }
-        out
+        Ok(out)
     }
 
     pub fn decode(mut bytes: &[u8]) -> Result<Tables> {
+        // No more pages than there are bytes for: each takes twelve.
+        let mut dirty = Vec::new();
+        crate::memory::reserve(&mut dirty, bytes.len() / 12, "read a checkpoint")?;
         let from = &mut bytes;
         (|| {
             let word = |from: &mut &[u8]| take(from, 8).map(|b| get_u64(b, 0));
@@ -93,6 +103,7 @@ impl Tables {
                 next_txn: TxnId(word(from)?),
                 next_tree: TreeId(get_u32(take(from, 4)?, 0)),
                 counts: decode_counts(from)?,
+                dirty,
                 ..Tables::default()
             };
             for _ in 0..get_u32(take(from, 4)?, 0) {
@@ -349,7 +360,7 @@ impl Checkpointer {
             next_txn: shared.txns.next_id(),
             next_tree: shared.txns.next_tree(),
             counts,
-            dirty: shared.core.pool.dirty_pages(),
+            dirty: shared.core.pool.dirty_pages()?,
             active: active
                 .iter()
                 .map(|txn| ActiveTxn {
@@ -364,7 +375,7 @@ impl Checkpointer {
             pending: shared.txns.pending(),
             quiet: quiet.iter().map(|txn| (txn.id, txn.started_at)).collect(),
         };
-        let body = tables.encode();
+        let body = tables.encode()?;
         let end =
             log.append(&NewEntry::new(TxnId::SYSTEM, Op::CheckpointEnd, Lsn::NONE, &[&body]), |_| {})?;
         log.flush_to(end.end)?;

@@ -256,6 +256,11 @@ impl Error {
         matches!(self.code, Code::ChecksumMismatch | Code::PageDamaged | Code::PageNotFound)
     }
 
+    /// True where something was not looked at to its end, so that nothing is known of it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self.code, Code::Cancelled | Code::OutOfMemory)
+    }
+
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }

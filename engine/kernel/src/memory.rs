@@ -3,6 +3,9 @@
 //! What there is not is `OutOfMemory` (-27), and never the end of the process. Sizes that the
 //! kernel chooses itself are small, and are not asked for here.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
 use crate::error::{Code, Error, Result};
 
 mod raw;
@@ -21,9 +24,7 @@ pub fn zeroed(bytes: usize, operation: &str) -> Result<Vec<u8>> {
 
 /// Makes room for so many more elements.
 pub fn reserve<T>(memory: &mut Vec<T>, more: usize, operation: &str) -> Result<()> {
-    memory
-        .try_reserve_exact(more)
-        .map_err(|_| Error::new(Code::OutOfMemory).with("operation", operation))
+    memory.try_reserve_exact(more).map_err(|_| lacking(operation))
 }
 
 /// Makes it so long, with zeros where it is longer than before.
@@ -51,6 +52,53 @@ pub fn copied(bytes: &[u8], operation: &str) -> Result<Vec<u8>> {
 /// by step.
 pub fn grow<T>(memory: &mut Vec<T>, more: usize, operation: &str) -> Result<()> {
     memory.try_reserve(more).or_else(|_| reserve(memory, more, operation))
+}
+
+/// Gives back what it has beyond `bytes` and what it holds, unless there is no memory to do that.
+pub fn shrink(memory: &mut Vec<u8>, bytes: usize) {
+    let mut smaller = Vec::new();
+    if smaller.try_reserve_exact(bytes.max(memory.len())).is_ok() {
+        smaller.extend_from_slice(memory);
+        *memory = smaller;
+    }
+}
+
+/// All of them, with room made as they come.
+pub fn gathered<T>(items: impl IntoIterator<Item = T>, operation: &str) -> Result<Vec<T>> {
+    let items = items.into_iter();
+    let mut memory = Vec::new();
+    reserve(&mut memory, items.size_hint().0, operation)?;
+    for item in items {
+        grow(&mut memory, 1, operation)?;
+        memory.push(item);
+    }
+    Ok(memory)
+}
+
+/// A copy of text that may be long.
+pub fn copied_text(text: &str, operation: &str) -> Result<String> {
+    let mut memory = String::new();
+    memory.try_reserve_exact(text.len()).map_err(|_| lacking(operation))?;
+    memory.push_str(text);
+    Ok(memory)
+}
+
+/// Makes room for one more key of a map that may grow large.
+pub fn widen<K: Eq + Hash, V, S: BuildHasher>(
+    map: &mut HashMap<K, V, S>,
+    operation: &str,
+) -> Result<()> {
+    map.try_reserve(1).map_err(|_| lacking(operation))
+}
+
+/// Sees whether there would be so many bytes, for what cannot be refused once it has begun.
+pub fn ensure_room(bytes: usize, operation: &str) -> Result<()> {
+    reserve(&mut Vec::<u8>::new(), bytes, operation)
+}
+
+/// The error of it.
+pub fn lacking(operation: &str) -> Error {
+    Error::new(Code::OutOfMemory).with("operation", operation)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Code, Error, Result};
 
-/// So large is each piece; what is asked for without a way to refuse it is smaller. The system has a
+/// So large is each piece; what is asked for without a way to refuse it is no larger. The system has a
 /// piece of this size back as soon as it is given up.
 pub const PIECE: usize = 256 << 10;
 const PIECES: usize = 16;

@@ -86,7 +86,7 @@ pub fn salvage(
     let mut report = SalvageReport::default();
     let raised = match raise(&base, scratch, options, &mut report, progress) {
         Ok(recovering) => Some(recovering),
-        Err(error) if error.code == Code::Cancelled => return Err(error),
+        Err(error) if error.is_interruption() => return Err(error),
         Err(error) => {
             report.without_log = error.to_string();
             report.has_unfinished = true;
@@ -124,7 +124,9 @@ fn raise(
         opening.redo(progress)?;
         // A loser that cannot be undone leaves its records as they are: better told than lost.
         if let Err(error) = opening.undo(progress) {
-            progress.ensure_going()?;
+            if error.is_interruption() {
+                return Err(error);
+            }
             report.has_unfinished = true;
             report.without_log = error.to_string();
         }
@@ -262,10 +264,14 @@ impl Saving<'_> {
                 report.pages += 1;
                 match self.source.page(id) {
                     Some(page) if page.kind() == Kind::Leaf => {
+                        memory::grow(&mut leaves, 1, "salvage")?;
                         leaves.push(Leaf { tree: page.tree(), lsn: page.lsn(), page: id });
                     }
                     Some(_) => {}
-                    None => report.damaged.push(id),
+                    None => {
+                        memory::grow(&mut report.damaged, 1, "salvage")?;
+                        report.damaged.push(id);
+                    }
                 }
             }
         }

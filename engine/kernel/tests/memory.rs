@@ -4,8 +4,10 @@
 // An allocator cannot be written without; it only counts and hands on to the system's.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
+#[path = "common/folder.rs"]
+mod folder;
+
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -14,6 +16,8 @@ use _kernel::log::SyncMode;
 use _kernel::recovery::{Opening, Progress};
 use _kernel::store::{Store, StoreOptions};
 use _kernel::txn::{Isolation, Transaction, TreeRef};
+
+use folder::Folder;
 
 struct Counting;
 
@@ -63,14 +67,6 @@ fn options() -> StoreOptions {
     options
 }
 
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn key(i: u64) -> [u8; 8] {
     i.to_be_bytes()
 }
@@ -94,9 +90,7 @@ struct Taken {
 }
 
 fn measure(count: u64) -> Taken {
-    let name = format!("holdfast-memory-{count}-{}", std::process::id());
-    let folder = Folder(std::env::temp_dir().join(name));
-    std::fs::create_dir_all(&folder.0).unwrap();
+    let folder = Folder::new(&format!("memory-{count}"));
     let disk = Arc::new(OsDisk::new(&folder.0));
     let store = Store::create(disk.clone(), &options()).unwrap();
     let begin = || store.begin(Isolation::RepeatableRead, false).unwrap();

@@ -89,7 +89,7 @@ fn copies_for(
                     elsewhere.unfound_from = elsewhere.unfound_from.or(Some(manifest.redo_lsn));
                 }
             }
-            Err(error) if error.code == Code::Cancelled => return Err(error),
+            Err(error) if error.is_interruption() => return Err(error),
             Err(error) if error.code == Code::BackupLocked => {
                 if let Some(Field::Text(reason)) = error.field("reason") {
                     elsewhere.locked.push((place.display().to_string(), reason.clone()));

@@ -31,10 +31,11 @@ struct Run {
 
 impl Run {
     /// Empties it, for pages from `at` on.
-    fn begin(&mut self, at: u64) {
+    fn begin(&mut self, at: u64) -> Result<()> {
         self.pages.clear();
-        self.pages.reserve_exact(CHUNK);
+        crate::memory::reserve(&mut self.pages, CHUNK, "restore a backup")?;
         self.at = at;
+        Ok(())
     }
 
     fn write_to(&self, file: &dyn File) -> Result<()> {
@@ -134,7 +135,7 @@ impl PageWriter {
         let is_full = self.run.pages.len() + self.size > CHUNK;
         if id != self.next || is_full {
             self.write(is_full)?;
-            self.run.begin(u64::from(id.0) * self.size as u64);
+            self.run.begin(u64::from(id.0) * self.size as u64)?;
         }
         self.run.pages.extend_from_slice(page.bytes());
         self.next = PageId(id.0 + 1);

@@ -17,12 +17,15 @@ use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::segments::{self, FOLDER};
 use crate::log::{EntryRef, LogReader, Op};
+use crate::memory::zeroed;
 use crate::page::get_u64;
 use crate::recovery::Progress;
 use crate::sync::Arc;
 use crate::types::{DatabaseId, Lsn, TxnId};
 
 const CHUNK: usize = 1 << 20;
+/// What memory is asked for.
+const OPERATION: &str = "restore to a point";
 
 /// Where a restored database is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,7 +321,7 @@ fn roll(
 }
 
 fn ensure_same(here: &dyn File, there: &dyn File, bytes: u64) -> Result<()> {
-    let (mut one, mut other) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut one, mut other) = (zeroed(CHUNK, OPERATION)?, zeroed(CHUNK, OPERATION)?);
     let mut at = 0;
     while at < bytes {
         let count = (bytes - at).min(CHUNK as u64) as usize;
@@ -335,7 +338,7 @@ fn ensure_same(here: &dyn File, there: &dyn File, bytes: u64) -> Result<()> {
 }
 
 fn copy_bytes(source: &dyn File, copy: &dyn File, end: u64, progress: &Progress) -> Result<()> {
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = zeroed(CHUNK, OPERATION)?;
     let mut at = 0;
     while at < end {
         progress.ensure_going()?;

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::error::Result;
+use crate::memory;
 use crate::types::PageId;
 
 pub(super) struct Hints {
@@ -16,9 +18,11 @@ pub(super) struct Hints {
 
 impl Hints {
     /// Hints for a pool of so many frames.
-    pub(super) fn new(frames: usize) -> Hints {
+    pub(super) fn new(frames: usize) -> Result<Hints> {
         let places = frames.next_power_of_two() * 2;
-        Hints { frames: (0..places).map(|_| AtomicU32::new(0)).collect(), mask: places - 1 }
+        let frames = (0..places).map(|_| AtomicU32::new(0));
+        let frames = memory::gathered(frames, "make a cache as large as cache_size says")?;
+        Ok(Hints { frames, mask: places - 1 })
     }
 
     /// The frame that may hold the page.

@@ -39,8 +39,9 @@ use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::memory::Slabs;
 use crate::page::Page;
-use crate::types::{Incarnation, Lsn, PageId};
+use crate::types::{Incarnation, PageId};
 
+mod dirty;
 mod doublewrite;
 mod frame;
 mod guard;
@@ -154,7 +155,7 @@ impl Pool {
         let file_pages = file.size()? / options.page_size as u64;
         Ok(Pool {
             page_size: options.page_size,
-            hints: Hints::new(frames.len()),
+            hints: Hints::new(frames.len())?,
             dirty: AtomicUsize::new(0),
             frames,
             slabs: Slabs::default(),
@@ -467,35 +468,5 @@ impl Pool {
         self.file.truncate(u64::from(page.0) * self.page_size as u64)?;
         self.file_pages.store(page.0, Ordering::Release);
         Ok(())
-    }
-
-    /// The dirty page table: pages with changes that the data file lacks, and since when. Those
-    /// that are yet to be redone come first: one that is redone meanwhile is in both, never in none.
-    pub fn dirty_pages(&self) -> Vec<(PageId, Lsn)> {
-        let mut pages = self.overdue_pages();
-        pages.extend(self.frames.iter().filter_map(|frame| {
-            let rec_lsn = frame.rec_lsn();
-            (rec_lsn != 0).then(|| (frame.page(), Lsn(rec_lsn)))
-        }));
-        pages
-    }
-
-    /// Frames in use and dirty frames.
-    pub fn usage(&self) -> (usize, usize) {
-        (self.frames.iter().filter(|f| !f.page().is_none()).count(), self.dirty_count())
-    }
-
-    pub fn dirty_count(&self) -> usize {
-        self.dirty.load(Ordering::Relaxed)
-    }
-
-    /// Every change of a frame's `rec_lsn` comes through here, so that dirty frames are counted.
-    fn set_rec_lsn(&self, frame: &Frame, rec_lsn: u64) {
-        match (frame.swap_rec_lsn(rec_lsn), rec_lsn) {
-            (0, 0) => {}
-            (0, _) => drop(self.dirty.fetch_add(1, Ordering::Relaxed)),
-            (_, 0) => drop(self.dirty.fetch_sub(1, Ordering::Relaxed)),
-            _ => {}
-        }
     }
 }

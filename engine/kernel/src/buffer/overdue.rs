@@ -17,7 +17,7 @@ pub trait Overdue: Send + Sync {
     /// From which entry on the page may lack changes; `None` where it lacks none.
     fn rec_lsn(&self, page: PageId) -> Option<Lsn>;
     /// All of them.
-    fn pages(&self) -> Vec<(PageId, Lsn)>;
+    fn pages(&self) -> Result<Vec<(PageId, Lsn)>>;
     /// Brings `page` up to date, in the frame of the page `id`, whose reading gave `read`; or the
     /// error that is to be mended. Called under the page's latch: it may take no other page's.
     fn redo(&self, page: &mut Page, id: PageId, read: Result<()>) -> Result<()>;
@@ -47,8 +47,8 @@ impl Pool {
     }
 
     /// The pages that are yet to be redone, and since when they lack changes.
-    pub fn overdue_pages(&self) -> Vec<(PageId, Lsn)> {
-        self.overdue.get().map(|overdue| overdue.pages()).unwrap_or_default()
+    pub fn overdue_pages(&self) -> Result<Vec<(PageId, Lsn)>> {
+        self.overdue.get().map_or_else(|| Ok(Vec::new()), |overdue| overdue.pages())
     }
 
     /// A page that is damaged is not given up yet: somebody may have a copy.

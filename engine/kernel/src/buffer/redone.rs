@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::{PageWrite, Pool};
 use crate::error::Result;
 use crate::log::{NewEntry, Op};
+use crate::memory;
 use crate::types::{Lsn, PageId, TxnId};
 
 /// Bytes written at a time where pages are neighbours.
@@ -18,6 +19,9 @@ const RUN_BYTES: usize = 1 << 20;
 const BATCH_BYTES: usize = 16 << 20;
 /// Pages that one entry of the log tells of.
 const TOLD: usize = 4096;
+
+/// What memory is asked for.
+const OPERATION: &str = "write pages that were redone";
 
 /// A page that redo holds for itself.
 pub struct Redone<'p> {
@@ -37,16 +41,17 @@ impl Pool {
     fn write_all_redone(&self, mut pages: Vec<Redone<'_>>) -> Result<()> {
         let newest = pages.iter().map(|redone| redone.page.lsn()).max().unwrap_or(Lsn::NONE);
         self.log.flush_to(newest)?;
-        pages.sort_unstable_by_key(|redone| redone.id);
+        // Those that need no copy first, each kind in the order of its pages.
+        pages.sort_unstable_by_key(|redone| (!redone.is_rebuilt, redone.id));
         pages.iter_mut().for_each(|redone| redone.page.seal());
         let size = self.page_size as u64;
-        let places: Vec<(u64, u64)> =
-            pages.iter().map(|redone| (u64::from(redone.id.0) * size, size)).collect();
+        let places = pages.iter().map(|redone| (u64::from(redone.id.0) * size, size));
+        let mut places = memory::gathered(places, OPERATION)?;
+        places.sort_unstable();
         self.file.will_write(&places);
         self.counters.pages_written.fetch_add(pages.len() as u64, Ordering::Relaxed);
-        let (rebuilt, patched): (Vec<_>, Vec<_>) =
-            pages.into_iter().partition(|redone| redone.is_rebuilt);
-        self.write_runs(&rebuilt)?;
+        let (rebuilt, patched) = pages.split_at(pages.partition_point(|redone| redone.is_rebuilt));
+        self.write_runs(rebuilt)?;
         if patched.is_empty() {
             return Ok(());
         }
@@ -64,7 +69,7 @@ impl Pool {
     fn write_runs(&self, pages: &[Redone<'_>]) -> Result<()> {
         let mut run = Vec::new();
         let bytes = RUN_BYTES.min(pages.len() * self.page_size);
-        crate::memory::reserve(&mut run, bytes, "write pages that were redone")?;
+        memory::reserve(&mut run, bytes, OPERATION)?;
         let most = (RUN_BYTES / self.page_size).max(1);
         for neighbours in pages.chunk_by(|a, b| b.id.0 == a.id.0 + 1) {
             for part in neighbours.chunks(most) {

@@ -6,6 +6,7 @@ use super::doublewrite::SLOTS;
 use super::{Frame, Pool};
 use crate::disk::AlignedBuffer;
 use crate::error::Result;
+use crate::memory;
 use crate::page::Page;
 use crate::types::{Lsn, PageId};
 
@@ -22,8 +23,10 @@ const MOST_DIRTY_IF_FULL: usize = 40;
 
 /// Neighbours go out together. Each frame is asked once: one that somebody else has written out may
 /// get another page meanwhile, and a sort that is told now this, now that may panic.
-fn sort_by_page(frames: &mut [&Frame]) {
-    frames.sort_by_cached_key(|frame| frame.page());
+fn by_page<'f>(frames: impl Iterator<Item = &'f Frame>) -> Result<Vec<(PageId, &'f Frame)>> {
+    let mut frames = memory::gathered(frames.map(|frame| (frame.page(), frame)), "write out pages")?;
+    frames.sort_unstable_by_key(|(page, _)| *page);
+    Ok(frames)
 }
 
 impl Pool {
@@ -83,11 +86,10 @@ impl Pool {
         let mut idle_rounds = 0;
         loop {
             let is_old = |frame: &&Frame| (1..lsn.0).contains(&frame.rec_lsn());
-            let mut old: Vec<&Frame> = self.frames.iter().filter(is_old).collect();
+            let old = by_page(self.frames.iter().filter(is_old))?;
             if old.is_empty() || !keep_on() {
                 return Ok(written);
             }
-            sort_by_page(&mut old);
             let round = self.write_out_all_of(&old, &mut keep_on)?;
             written += round;
             if !keep_on() {
@@ -104,16 +106,21 @@ impl Pool {
     }
 
     /// Writes these out, which are in the order of their pages, in large batches where there are many.
-    fn write_out_all_of(&self, frames: &[&Frame], keep_on: &mut impl FnMut() -> bool) -> Result<usize> {
+    fn write_out_all_of(
+        &self,
+        frames: &[(PageId, &Frame)],
+        keep_on: &mut impl FnMut() -> bool,
+    ) -> Result<usize> {
         let slots = match frames.len() {
             ..=SLOTS => SLOTS,
             _ => self.writer.lock().reserve(BATCH_BYTES / self.page_size)?,
         };
         let mut written = 0;
         for told in frames.chunks(TOLD.next_multiple_of(slots)) {
-            self.tell_ahead(told.iter().copied());
+            self.tell_ahead(told.iter().map(|(_, frame)| *frame));
             for batch in told.chunks(slots) {
-                written += self.write_out(batch)?;
+                let batch: Vec<&Frame> = batch.iter().map(|(_, frame)| *frame).collect();
+                written += self.write_out(&batch)?;
                 if !keep_on() {
                     return Ok(written);
                 }
@@ -125,8 +132,7 @@ impl Pool {
     /// One batch, as many frames as the double-write file has slots at most. Any failure stops the
     /// store: what the medium holds is then unknown until a recovery has looked.
     fn write_out(&self, picks: &[&Frame]) -> Result<usize> {
-        let mut picks = picks.to_vec();
-        sort_by_page(&mut picks);
+        let picks = by_page(picks.iter().copied())?;
         let mut doublewrite = self.writer.lock();
         let batch = self.copy_dirty(&picks, doublewrite.begin_batch(picks.len())?);
         // Asked after the copies were made: one of them may be what a panic left half changed.
@@ -159,11 +165,11 @@ impl Pool {
     /// writer's mutex: a dirty frame keeps its page there, so no pin is needed.
     fn copy_dirty<'f>(
         &self,
-        picks: &[&'f Frame],
+        picks: &[(PageId, &'f Frame)],
         copies: &mut AlignedBuffer,
     ) -> Vec<(&'f Frame, PageId, Lsn)> {
         let mut batch = Vec::with_capacity(picks.len());
-        for frame in picks {
+        for (_, frame) in picks {
             let Some(page) = frame.latch.try_read() else { continue };
             if page.id() != frame.page() {
                 // A fresh page whose entry could not be appended: nobody refers to it.

@@ -184,7 +184,7 @@ impl LogReader {
         self.buffer.drain(..from.min(self.buffer.len()));
         self.buffer_start = self.at;
         if count <= WINDOW && self.buffer.capacity() > 2 * WINDOW {
-            self.buffer.shrink_to(WINDOW);
+            crate::memory::shrink(&mut self.buffer, WINDOW);
         }
         let wanted = count.max(WINDOW);
         let more = wanted.saturating_sub(self.buffer.len());

@@ -71,7 +71,7 @@ impl Recent {
         Recent {
             frozen: VecDeque::new(),
             frozen_bytes: 0,
-            active: Vec::with_capacity(chunk_bytes),
+            active: Vec::new(),
             active_start: start.0,
             chunk_bytes,
             keep_bytes,

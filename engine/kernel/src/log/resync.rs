@@ -34,7 +34,7 @@ impl Core {
         lsn: Lsn,
         counts: impl Fn(Lsn, Incarnation) -> Result<bool>,
     ) -> Result<Option<Lsn>> {
-        let mut window = vec![0; WINDOW];
+        let mut window = crate::memory::zeroed(WINDOW, "look for entries")?;
         let mut at = lsn;
         while at.0 < self.written.load(Ordering::Acquire) {
             let (have, incarnation) = self.read_stream(at, &mut window)?;
@@ -86,7 +86,7 @@ pub struct Remains {
 pub fn commits_in(file: &dyn File, from: u64, header: &SegmentHeader) -> Result<Remains> {
     let size = file.size()?;
     let (mut remains, mut last_used) = (Remains::default(), from);
-    let mut window = vec![0; WINDOW];
+    let mut window = crate::memory::zeroed(WINDOW, "look for entries")?;
     let mut at = from;
     while at < size {
         let wanted = ((size - at) as usize).min(WINDOW);

@@ -52,7 +52,7 @@ impl Window {
             crate::memory::resize(&mut self.bytes, bytes, "read the log")?;
         } else if self.bytes.len() > bytes + 4 * WINDOW {
             self.bytes.truncate(bytes);
-            self.bytes.shrink_to_fit();
+            crate::memory::shrink(&mut self.bytes, bytes);
         }
         Ok(())
     }

@@ -168,7 +168,7 @@ impl PageMemory {
 /// Asks again for each piece that is given back, until there is an answer.
 fn insist(bytes: usize, mut ask: impl FnMut() -> *mut u8) -> *mut u8 {
     let mut at = ask();
-    while at.is_null() && bytes < reserve::PIECE && reserve::give_back() {
+    while at.is_null() && bytes <= reserve::PIECE && reserve::give_back() {
         at = ask();
     }
     at

@@ -13,6 +13,7 @@ use crate::disk::{Disk, File, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::record;
 use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader};
+use crate::memory::zeroed;
 use crate::sync::Arc;
 use crate::types::{Incarnation, Lsn};
 
@@ -171,7 +172,7 @@ fn opened(
 /// Makes the stream bytes in `file` those of `original`; returns how many were replaced.
 fn mend_stream(file: &dyn File, original: &Original) -> Result<u64> {
     let start = original.header.start;
-    let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut ours, mut theirs) = (zeroed(CHUNK, "mend the log")?, zeroed(CHUNK, "mend the log")?);
     let (mut at, mut mended) = (start, 0);
     while at < original.limit {
         let count = (original.limit.0 - at.0).min(CHUNK as u64) as usize;

@@ -13,6 +13,7 @@
 use super::chain::{BATCH, Chain, Keeper, Link};
 use super::{FOLDER, path_of};
 use crate::error::{Code, Result};
+use crate::memory;
 use crate::sync::Ordering;
 
 /// So many more turns than there are batches to move; then the rest goes in one turn, so that who
@@ -33,10 +34,11 @@ impl Link {
     }
 
     /// The pages that this one needs from `later`, the next one.
-    fn owed_by(&self, later: &Link) -> Vec<u32> {
-        let mut owed: Vec<u32> = later.frames.numbers().filter(|page| self.needs(*page)).collect();
+    fn owed_by(&self, later: &Link) -> Result<Vec<u32>> {
+        let owed = later.frames.numbers().filter(|page| self.needs(*page));
+        let mut owed = memory::gathered(owed, "drop a snapshot")?;
         owed.sort_unstable();
-        owed
+        Ok(owed)
     }
 }
 
@@ -63,7 +65,7 @@ impl Chain {
         loop {
             let mut keeper = self.keeper.lock();
             self.prune(&mut keeper)?;
-            let Some(leaving) = self.next_leaving(passed) else { return Ok(()) };
+            let Some(leaving) = self.next_leaving(passed)? else { return Ok(()) };
             if current != leaving.gone {
                 (current, turns) = (leaving.gone, leaving.owed.len().div_ceil(BATCH) + GRACE);
             }
@@ -79,14 +81,15 @@ impl Chain {
     }
 
     /// The oldest one behind `passed` that can go once what it owes is moved.
-    fn next_leaving(&self, passed: u64) -> Option<Leaving> {
+    fn next_leaving(&self, passed: u64) -> Result<Option<Leaving>> {
         let links = self.links.read();
-        links.windows(2).find_map(|pair| {
+        let leaving = links.windows(2).find(|pair| {
             let (below, gone) = (&pair[0], &pair[1]);
             let is_damaged = below.frames.is_damaged || gone.frames.is_damaged;
-            let goes = gone.number > passed && !gone.is_wanted() && !is_damaged;
-            goes.then(|| Leaving { below: below.number, gone: gone.number, owed: below.owed_by(gone) })
-        })
+            gone.number > passed && !gone.is_wanted() && !is_damaged
+        });
+        let Some([below, gone]) = leaving else { return Ok(None) };
+        Ok(Some(Leaving { below: below.number, gone: gone.number, owed: below.owed_by(gone)? }))
     }
 
     /// Moves the first `most` pages; durable on return. False where they have to stay: what was kept
@@ -103,7 +106,7 @@ impl Chain {
             let (mut batch, file) = (below.frames.batch(), below.frames.file());
             for page in pages {
                 match gone.frames.stored(*page) {
-                    Some(Ok((raw, stored))) => batch.put_stored(*page, raw, &stored),
+                    Some(Ok((raw, stored))) => batch.put_stored(*page, raw, &stored)?,
                     Some(Err(_)) | None => return Ok(false),
                 }
             }
@@ -115,7 +118,7 @@ impl Chain {
             }
             let mut links = self.links.write();
             if let Some(below) = links.iter_mut().find(|link| link.number == leaving.below) {
-                below.frames.note(batch);
+                below.frames.note(batch)?;
             }
         }
         Ok(true)

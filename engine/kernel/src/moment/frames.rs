@@ -17,6 +17,7 @@ use std::collections::hash_map::Entry;
 
 use crate::disk::{Disk, File, OpenMode, secure};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::page::{get_u32, get_u64};
 use crate::sync::Arc;
 
@@ -57,6 +58,9 @@ struct Head {
     batch: u64,
     hash: [u8; 16],
 }
+
+/// What memory is asked for.
+const KEEPING: &str = "keep pages for snapshots";
 
 /// A batch to be appended: its bytes, and where in it each frame begins.
 pub(super) struct Batch {
@@ -130,12 +134,13 @@ impl Batch {
         } else {
             compressor.compress(content).map_err(|error| Error::io("compress", "a page", &error))?
         };
-        self.put_stored(number, content.len() as u32, &stored);
-        Ok(())
+        self.put_stored(number, content.len() as u32, &stored)
     }
 
     /// Adds a frame of `raw` bytes whose content is `stored` already, as [`Frames::stored`] answers.
-    pub fn put_stored(&mut self, number: u32, raw: u32, stored: &[u8]) {
+    pub fn put_stored(&mut self, number: u32, raw: u32, stored: &[u8]) -> Result<()> {
+        memory::grow(&mut self.bytes, HEAD + stored.len(), KEEPING)?;
+        memory::grow(&mut self.places, 1, KEEPING)?;
         let head = Head {
             number,
             stored: stored.len() as u32,
@@ -147,6 +152,7 @@ impl Batch {
         self.places.push((number, Place { at, stored: head.stored }));
         self.bytes.extend_from_slice(&head.encode());
         self.bytes.extend_from_slice(stored);
+        Ok(())
     }
 
     pub fn len(&self) -> u64 {
@@ -236,6 +242,7 @@ impl Frames {
             if next > size {
                 break;
             }
+            memory::widen(&mut self.places, KEEPING)?;
             if let Entry::Vacant(place) = self.places.entry(head.number) {
                 place.insert(Place { at, stored: head.stored });
             }
@@ -248,13 +255,10 @@ impl Frames {
     /// The last batch may be whole in its heads and torn in its contents: then it was never synced.
     fn ensure_last_batch(&mut self) -> Result<()> {
         let Some(start) = self.last_batch()? else { return Ok(()) };
-        let mut behind: Vec<(u32, Place)> = self
-            .places
-            .iter()
-            .filter(|(_, place)| place.at >= start)
-            .map(|(number, place)| (*number, *place))
-            .collect();
-        behind.sort_by_key(|(_, place)| place.at);
+        let behind = self.places.iter().filter(|(_, place)| place.at >= start);
+        let behind = behind.map(|(number, place)| (*number, *place));
+        let mut behind = memory::gathered(behind, KEEPING)?;
+        behind.sort_unstable_by_key(|(_, place)| place.at);
         for index in 0..behind.len() {
             if self.read_place(behind[index].0, behind[index].1).is_err() {
                 // Those before it are whole, and pages that nobody has overwritten since.
@@ -288,7 +292,7 @@ impl Frames {
         let (mut at, mut look) = (from + 1, FIRST_LOOK);
         let mut bytes = Vec::new();
         while at + HEAD as u64 <= size {
-            bytes.resize(look + HEAD, 0);
+            memory::resize(&mut bytes, look + HEAD, KEEPING)?;
             let read = self.file.read_at(&mut bytes, at)?;
             let heads = (0..read.saturating_sub(HEAD - 1).min(look))
                 .filter(|i| get_u32(&bytes, *i) == MAGIC)
@@ -311,12 +315,15 @@ impl Frames {
         Arc::clone(&self.file)
     }
 
-    /// Takes a batch in that was written at its place and synced.
-    pub fn note(&mut self, batch: Batch) {
+    /// Takes a batch in that was written at its place and synced. After an error it is as if it had
+    /// not been written: the next one goes to its place.
+    pub fn note(&mut self, batch: Batch) -> Result<()> {
+        self.places.try_reserve(batch.places.len()).map_err(|_| memory::lacking(KEEPING))?;
         self.end = batch.start + batch.bytes.len() as u64;
         for (number, place) in batch.places {
             self.places.entry(number).or_insert(place);
         }
+        Ok(())
     }
 
     pub fn has(&self, number: u32) -> bool {

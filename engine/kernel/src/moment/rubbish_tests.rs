@@ -46,7 +46,7 @@ fn kept() -> &'static (Vec<u8>, Vec<usize>) {
             }
             starts.push(frames.bytes() as usize);
             batch.write(&*frames.file()).unwrap();
-            frames.note(batch);
+            frames.note(batch).unwrap();
         }
         (disk.snapshot().remove(PATH).unwrap(), starts)
     })
@@ -81,7 +81,7 @@ fn a_file_that_is_damaged_everywhere_is_read_in_bounded_time_and_stack() {
         let mut batch = frames.batch();
         batch.put(&mut compressor, number, &[0; 512]).unwrap();
         batch.write(&*frames.file()).unwrap();
-        frames.note(batch);
+        frames.note(batch).unwrap();
     }
     let mut bytes = disk.snapshot().remove(PATH).unwrap();
     // Each second head is spoiled.

@@ -178,7 +178,7 @@ impl LogCopy<'_> {
             }
             self.chain.ensure_room(batch.len())?;
             batch.write(&*self.frames.file())?;
-            self.frames.note(batch);
+            self.frames.note(batch)?;
         }
         Ok(())
     }

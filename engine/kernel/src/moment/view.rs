@@ -297,7 +297,7 @@ fn copy(
     let to = target.open(name, OpenMode::Create)?;
     let size = from.size()?;
     to.allocate(size)?;
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = crate::memory::zeroed(CHUNK, "restore a snapshot")?;
     let mut page = Page::zeroed(page_size);
     let mut at = 0;
     while at < size {

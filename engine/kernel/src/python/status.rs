@@ -201,7 +201,7 @@ fn recovery_dict<'py>(py: Python<'py>, recovery: &RecoveryStanding) -> PyResult<
 pub fn redo_bytes(open: &OpenStore, last: &CheckpointStatus) -> u64 {
     let core = &open.shared().core;
     let end = core.log.end();
-    let dirty_since = core.pool.dirty_pages().into_iter().map(|(_, lsn)| lsn).min().unwrap_or(end);
+    let dirty_since = core.pool.dirty_since().ok().flatten().unwrap_or(end);
     end.0.saturating_sub(dirty_since.min(last.redo_lsn.max(last.lsn)).0)
 }
 

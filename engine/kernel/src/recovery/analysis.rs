@@ -10,12 +10,16 @@ use crate::checkpoint::Tables;
 use crate::control::ControlData;
 use crate::error::Result;
 use crate::log::{EntryRef, LogReader, Op};
+use crate::memory;
 use crate::page::{Change, PartReader, get_u32, get_u64};
 use crate::txn::{Counts, Ended, Garbage, Pending, read_compensation, take};
 use crate::types::{Lsn, PageId, TreeId, TxnId};
 
 /// Leaves with deleted records are noted up to this many: to clean them is a courtesy.
 const MOST_DELETIONS: usize = 1 << 16;
+
+/// What memory is asked for.
+const OPERATION: &str = "analyse the log";
 
 /// Since when a page may lack changes, the end of the last entry that changed it, and that of
 /// the last one that holds it in full.
@@ -63,7 +67,7 @@ pub(super) fn analyse(
         }
     }
     let end = reader.tail().map_or(reader.position(), |tail| tail.end);
-    Ok(analyser.finish(end))
+    analyser.finish(end)
 }
 
 impl Analyser {
@@ -145,6 +149,7 @@ impl Analyser {
         let tree = parts.tree();
         while let Some((page, _, change)) = parts.next_raw()? {
             let new = Dirty { rec_lsn: lsn, last_end: Lsn::NONE, image_end: Lsn::NONE };
+            memory::widen(&mut self.dirty, OPERATION)?;
             let dirty = self.dirty.entry(page).or_insert(new);
             // What came before an image is in it, unless this entry changed the page before that.
             if Change::is_image(change) && dirty.last_end < end {
@@ -152,6 +157,7 @@ impl Analyser {
             }
             dirty.last_end = end;
             if is_deletion {
+                memory::widen(&mut self.deletions, OPERATION)?;
                 self.deletions.insert(page, (tree, entry.header.txn));
             }
         }
@@ -212,6 +218,7 @@ impl Analyser {
         }
         for (page, rec_lsn) in tables.dirty {
             let new = Dirty { rec_lsn, last_end: tables.begin, image_end: Lsn::NONE };
+            memory::widen(&mut self.dirty, OPERATION)?;
             let dirty = self.dirty.entry(page).or_insert(new);
             if dirty.image_end == Lsn::NONE {
                 dirty.rec_lsn = dirty.rec_lsn.min(rec_lsn);
@@ -235,7 +242,7 @@ impl Analyser {
     }
 
     /// What was found, the valid log ending at `end`.
-    pub fn finish(mut self, end: Lsn) -> Analysis {
+    pub fn finish(mut self, end: Lsn) -> Result<Analysis> {
         let mut result = self.result;
         result.end = end;
         for (loser, claims) in self.active.into_values() {
@@ -244,9 +251,10 @@ impl Analyser {
         }
         result.losers.sort_by_key(|loser| loser.id);
         result.redo_lsn = self.dirty.values().map(|dirty| dirty.rec_lsn).min().unwrap_or(end);
-        result.dirty = self.dirty.into_iter().map(|(page, dirty)| (page, dirty.rec_lsn)).collect();
-        result.deletions =
-            self.deletions.into_iter().map(|(page, (tree, by))| (tree, page, by)).collect();
+        result.dirty.try_reserve(self.dirty.len()).map_err(|_| memory::lacking(OPERATION))?;
+        result.dirty.extend(self.dirty.into_iter().map(|(page, dirty)| (page, dirty.rec_lsn)));
+        let deletions = self.deletions.into_iter().map(|(page, (tree, by))| (tree, page, by));
+        result.deletions = memory::gathered(deletions, OPERATION)?;
         result.counts = self.counts;
         result.counts.retain(|_, count| *count != 0);
         self.pending.sort_by_key(|pending| pending.by);
@@ -255,6 +263,6 @@ impl Analyser {
                 result.pending.push(pending);
             }
         }
-        result
+        Ok(result)
     }
 }

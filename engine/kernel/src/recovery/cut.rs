@@ -15,10 +15,14 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::{Code, Error, Result};
 use crate::log::segments::{self, FOLDER, HEADER_BYTES, SegmentHeader, SegmentInfo};
 use crate::log::{LogReader, Op, commits_in};
+use crate::memory;
 use crate::page::Page;
 use crate::recovery::DATA_PATH;
 use crate::sync::Arc;
 use crate::types::{Incarnation, Lsn, PageId};
+
+/// What memory is asked for.
+const OPERATION: &str = "look at pages beyond the cut";
 
 /// Pages read at a time.
 const RUN: usize = 128;
@@ -210,7 +214,7 @@ fn find_pages(
     let file = disk.open(DATA_PATH, OpenMode::Write)?;
     let pages = file.size()? / size as u64;
     progress.begin("pages beyond the cut", "pages", pages);
-    let (mut highest, mut run) = (Lsn::NONE, vec![0; RUN * size]);
+    let (mut highest, mut run) = (Lsn::NONE, memory::zeroed(RUN * size, OPERATION)?);
     let zeros = vec![0; size];
     let mut page = Page::zeroed(size);
     for first in (0..pages).step_by(RUN) {
@@ -225,6 +229,7 @@ fn find_pages(
             }
             highest = highest.max(page.lsn());
             if page.lsn() > cut.at {
+                memory::grow(&mut cut.pages, 1, OPERATION)?;
                 cut.pages.push(id);
                 if beyond == Beyond::Rebuild {
                     file.write_at(&zeros, u64::from(id.0) * size as u64)?;

@@ -8,8 +8,12 @@
 use crate::buffer::PageMap;
 use crate::error::Result;
 use crate::log::EntryRef;
+use crate::memory;
 use crate::page::{PartReader, get_u32};
 use crate::types::{Lsn, PageId};
+
+/// What memory is asked for.
+const OPERATION: &str = "index the log";
 
 /// Neighbouring pages that share a list.
 pub const GROUP_PAGES: u32 = 64;
@@ -69,6 +73,10 @@ impl LogIndex {
             return;
         }
         let group = group_of(page);
+        if memory::widen(&mut self.lists, OPERATION).is_err() {
+            *self = LogIndex::none();
+            return;
+        }
         let list = self.lists.entry(group).or_insert(List {
             first: NO_CHUNK,
             last: NO_CHUNK,
@@ -83,7 +91,11 @@ impl LogIndex {
         loop {
             let low = (distance & 0x7F) as u8;
             distance >>= 7;
-            push(list, &mut self.chunks, if distance > 0 { low | 0x80 } else { low });
+            if push(list, &mut self.chunks, if distance > 0 { low | 0x80 } else { low }).is_err() {
+                // Redo reads the log once more then, as where there is too much for an index.
+                *self = LogIndex::none();
+                return;
+            }
             if distance == 0 {
                 break;
             }
@@ -123,9 +135,10 @@ impl LogIndex {
     }
 }
 
-fn push(list: &mut List, chunks: &mut Vec<u8>, byte: u8) {
+fn push(list: &mut List, chunks: &mut Vec<u8>, byte: u8) -> Result<()> {
     if usize::from(list.fill) == CHUNK - LINK {
         let new = (chunks.len() / CHUNK) as u32;
+        memory::grow(chunks, CHUNK, OPERATION)?;
         chunks.resize(chunks.len() + CHUNK, 0);
         if list.last == NO_CHUNK {
             list.first = new;
@@ -137,6 +150,7 @@ fn push(list: &mut List, chunks: &mut Vec<u8>, byte: u8) {
     }
     chunks[list.last as usize * CHUNK + usize::from(list.fill)] = byte;
     list.fill += 1;
+    Ok(())
 }
 
 /// The positions of a group's entries.

@@ -223,7 +223,7 @@ impl OnDemand {
             }
         }
         // Others may be at work on what is no longer queued: their latches are waited for here.
-        for (page, _) in self.pages() {
+        for (page, _) in self.pages()? {
             progress.ensure_going()?;
             if !self.failed.lock().contains_key(&page) {
                 at_work(|| self.touch(pool, page));
@@ -364,8 +364,9 @@ impl Overdue for OnDemand {
         self.left.lock().get(&page).copied()
     }
 
-    fn pages(&self) -> Vec<(PageId, Lsn)> {
-        self.left.lock().iter().map(|(page, lsn)| (*page, *lsn)).collect()
+    fn pages(&self) -> Result<Vec<(PageId, Lsn)>> {
+        let left = self.left.lock();
+        crate::memory::gathered(left.iter().map(|(page, lsn)| (*page, *lsn)), "name the overdue pages")
     }
 
     fn redo(&self, page: &mut Page, id: PageId, read: Result<()>) -> Result<()> {

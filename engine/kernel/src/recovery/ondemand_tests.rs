@@ -149,7 +149,8 @@ fn a_checkpoint_keeps_the_pages_and_the_log_that_redo_still_needs() {
         store.redo_some(steps).unwrap();
         put(&store, 9_000..9_050);
         let told = store.checkpoint().unwrap();
-        let oldest = store.shared().core.pool.overdue_pages().into_iter().map(|(_, lsn)| lsn).min();
+        let oldest =
+            store.shared().core.pool.overdue_pages().unwrap().into_iter().map(|(_, lsn)| lsn).min();
         assert!(oldest.is_none_or(|oldest| told.redo_lsn <= oldest), "{told:?} {oldest:?}");
         store.redo_some(1).unwrap();
         store.checkpoint().unwrap();
@@ -371,7 +372,7 @@ fn a_page_that_cannot_be_redone_is_set_apart_and_never_shown_as_it_was() {
     let mut txn = store.begin(Isolation::ReadCommitted, true).unwrap();
     let at = txn.tree("one", false).unwrap().unwrap();
     assert_eq!(txn.get(at, &[8]).err().unwrap().code, Code::PageDamaged);
-    let as_of = store.shared().core.pool.overdue_pages()[0].1;
+    let as_of = store.shared().core.pool.overdue_pages().unwrap()[0].1;
     let (source, place) = (Source::Backup, String::new());
     let copy = Copy { page: whole, source, place, as_of, is_own: true, changes: 0 };
     let mut elsewhere = Elsewhere::default();

@@ -207,7 +207,7 @@ impl Opening {
         }
         self.validity = Some(validity);
         if let Ok(Takers { analyser, index }) = takers {
-            (self.analysis, self.index) = (Some(analyser.finish(validity.end)), index);
+            (self.analysis, self.index) = (Some(analyser.finish(validity.end)?), index);
         }
         Ok(validity)
     }

@@ -20,8 +20,12 @@ use crate::buffer::{PageMap, Pool};
 use crate::error::{Error, Result};
 use crate::log::EntryHeader;
 use crate::log::windows::Stretch;
+use crate::memory;
 use crate::sync::begin_scoped;
 use crate::types::{Lsn, PageId};
+
+/// What memory is asked for.
+const OPERATION: &str = "redo pages";
 
 /// What a redo works with.
 pub(super) struct Redo<'r> {
@@ -103,8 +107,8 @@ pub(super) struct Work<'w> {
 /// Redoes every page of the dirty page table, and brings all of them to the medium.
 pub(super) fn redo(pool: &Pool, work: Work<'_>, progress: &Progress) -> Result<RedoReport> {
     let Work { log, analysis, index, workers, is_lenient } = work;
-    let mut sorted: Vec<(PageId, Lsn)> =
-        analysis.dirty.iter().map(|(page, lsn)| (*page, *lsn)).collect();
+    let dirty = analysis.dirty.iter().map(|(page, lsn)| (*page, *lsn));
+    let mut sorted = memory::gathered(dirty, OPERATION)?;
     sorted.sort_unstable();
     let redo = Redo {
         pool,
@@ -136,6 +140,7 @@ impl RedoReport {
             report.skipped += worker.skipped;
             report.pages += worker.pages;
             report.damaged.extend(worker.damaged);
+            memory::grow(&mut written, worker.written.len(), OPERATION)?;
             written.append(&mut worker.written);
         }
         report.written = written.len() as u64;

@@ -11,8 +11,12 @@ use super::redo::Redo;
 use crate::buffer::{PageMap, Pool, Redone};
 use crate::error::{Code, Error, Result};
 use crate::log::EntryHeader;
+use crate::memory;
 use crate::page::{Change, EntryMark, Page, Part, PartReader};
 use crate::types::{Lsn, PageId};
+
+/// What memory is asked for.
+const OPERATION: &str = "redo pages";
 
 #[derive(Default)]
 pub(super) struct Worked {
@@ -108,22 +112,32 @@ impl<'p> Replay<'p> {
     /// Writes the pages at hand to their places and lets them go. Damaged ones stay as they were,
     /// unless all is wanted that redo can give.
     pub fn write_out(&mut self) -> Result<()> {
-        let pages = self.pages.drain().map(|(_, held)| held.redone).collect();
+        let mut pages = self.room()?;
+        pages.extend(self.pages.drain().map(|(_, held)| held.redone));
         self.write(pages)
     }
 
     /// As [`Replay::write_out`], for pages that can go one by one. Those that need a double-write
     /// copy stay until there are many, for each batch of copies costs two syncs.
     pub fn write_out_rebuilt(&mut self) -> Result<()> {
-        let pages = self.pages.extract_if(|_, held| held.redone.is_rebuilt);
-        let pages = pages.map(|(_, held)| held.redone).collect();
+        let mut pages = self.room()?;
+        let rebuilt = self.pages.extract_if(|_, held| held.redone.is_rebuilt);
+        pages.extend(rebuilt.map(|(_, held)| held.redone));
         self.write(pages)
     }
 
-    fn write(&mut self, pages: Vec<Redone<'p>>) -> Result<()> {
-        let is_kept = |redone: &Redone<'_>| self.is_lenient || !self.damaged.contains_key(&redone.id);
-        let (pages, damaged): (Vec<_>, Vec<_>) = pages.into_iter().partition(is_kept);
-        damaged.into_iter().for_each(|redone| self.pool.discard_redone(redone));
+    /// For all pages at hand.
+    fn room(&self) -> Result<Vec<Redone<'p>>> {
+        let mut pages = Vec::new();
+        memory::reserve(&mut pages, self.pages.len(), OPERATION)?;
+        Ok(pages)
+    }
+
+    fn write(&mut self, mut pages: Vec<Redone<'p>>) -> Result<()> {
+        let is_lost =
+            |redone: &mut Redone<'_>| !self.is_lenient && self.damaged.contains_key(&redone.id);
+        pages.extract_if(.., is_lost).for_each(|redone| self.pool.discard_redone(redone));
+        memory::grow(&mut self.worked.written, pages.len(), OPERATION)?;
         self.worked.written.extend(pages.iter().map(|redone| (redone.id, redone.page.lsn())));
         self.pool.write_redone(pages)
     }
@@ -223,6 +237,7 @@ fn hold<'h, 'p>(
     id: PageId,
     is_image: bool,
 ) -> Result<&'h mut Held<'p>> {
+    memory::widen(pages, OPERATION)?;
     let vacant = match pages.entry(id) {
         Entry::Occupied(held) => return Ok(held.into_mut()),
         Entry::Vacant(vacant) => vacant,

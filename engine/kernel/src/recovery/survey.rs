@@ -12,6 +12,7 @@ use super::opening::LogValidity;
 use crate::error::{Error, Result};
 use crate::log::record::{self, CRC_BYTES, HEADER_BYTES};
 use crate::log::{EntryRef, LogReader, TailReason};
+use crate::memory;
 use crate::sync::begin_scoped;
 use crate::types::Lsn;
 
@@ -73,6 +74,7 @@ fn validate(
         if batch.bytes.is_empty() {
             batch.start = header.lsn;
         }
+        memory::grow(&mut batch.bytes, header.len as usize, "validate the log")?;
         batch.bytes.extend_from_slice(reader.bytes_of_last(&header));
         if batch.bytes.len() >= BATCH_BYTES {
             progress.ensure_going()?;
@@ -115,7 +117,9 @@ fn take_all(
         progress.set_unfinished(takers.analyser.unfinished_changes());
         batch.bytes.clear();
         // Not what one long entry once needed.
-        batch.bytes.shrink_to(2 * BATCH_BYTES);
+        if batch.bytes.capacity() > 2 * BATCH_BYTES {
+            memory::shrink(&mut batch.bytes, 2 * BATCH_BYTES);
+        }
         // The reader may be through.
         let _ = back.send(batch);
     }

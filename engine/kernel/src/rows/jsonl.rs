@@ -7,19 +7,24 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use super::output::{Files, hex};
-use super::schema::same_name;
+use super::output::{Files, Gathered, hex};
+use super::schema::{COLUMN_LIMIT, Names, too_many_columns};
 use super::source::{
     EachRow, Source, SourceTable, Target, at_line, bad_input, io_error, table_name, unsupported,
 };
 use super::{Column, ColumnType, Row, Schema, Value};
 use crate::error::{Error, Result};
+use crate::memory;
 
+/// What memory is asked for.
+const READING: &str = "read a line of JSON";
+/// What takes less memory than this is not asked for.
+const SMALL: usize = 64 << 10;
 /// Integers beyond this lose digits as reals.
 const EXACT_INTEGERS: u64 = 1 << 53;
 
@@ -45,8 +50,7 @@ impl JsonlSource {
         let mut rows = 0;
         each_object(file, &mut |object, _, _| {
             rows += 1;
-            object.iter().for_each(|(name, json)| found.see(name, json));
-            Ok(())
+            object.iter().try_for_each(|(name, json)| found.see(name, json))
         })?;
         let schema = Schema {
             name: table_name(file),
@@ -92,7 +96,7 @@ impl Source for JsonlSource {
                     )
                 };
                 let place = self.places.get(&name).ok_or_else(changed)?;
-                row[*place] = value_of(json);
+                row[*place] = value_of(json)?;
             }
             rows += 1;
             each(&mut row, done).map_err(|error| at_line(error, Some(line)))
@@ -106,14 +110,14 @@ pub struct JsonlTarget {
     files: Files,
     /// Each column's name as a member: quoted, with its colon.
     names: Vec<String>,
-    line: Vec<u8>,
+    line: Gathered,
 }
 
 impl JsonlTarget {
     /// Writes one table to the file `place`, or several into files of a folder of that name.
     pub fn create(place: &Path, tables: usize) -> Result<Self> {
         let files = Files::create(place, tables, "jsonl")?;
-        Ok(JsonlTarget { files, names: Vec::new(), line: Vec::new() })
+        Ok(JsonlTarget { files, names: Vec::new(), line: Gathered::default() })
     }
 }
 
@@ -125,15 +129,17 @@ impl Target for JsonlTarget {
     }
 
     fn write(&mut self, row: &[Value]) -> Result<()> {
-        self.line.clear();
+        let line = &mut self.line;
+        line.0.clear();
         for (number, (name, value)) in self.names.iter().zip(row).enumerate() {
-            self.line.extend_from_slice(if number == 0 { b"{" } else { b", " });
-            self.line.extend_from_slice(name.as_bytes());
-            let written = serde_json::to_writer(&mut self.line, &json_of(value));
-            written.map_err(|_| Error::internal("a value was not written as JSON"))?;
+            let begin = if number == 0 { "{" } else { ", " };
+            let written = line.write_all(begin.as_bytes());
+            let written = written.and_then(|()| line.write_all(name.as_bytes()));
+            written.map_err(|error| unwritten(&error))?;
+            write_value(line, value)?;
         }
-        self.line.extend_from_slice(b"}\n");
-        self.files.write(&self.line)
+        line.write_all(b"}\n").map_err(|error| unwritten(&error))?;
+        self.files.write(&line.0)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
@@ -149,25 +155,66 @@ fn each_object(file: &Path, each: &mut dyn FnMut(Object, u64, u64) -> Result<()>
     let (mut line, mut done) = (0, 0);
     loop {
         bytes.clear();
-        let read =
-            reader.read_until(b'\n', &mut bytes).map_err(|error| io_error("read", file, &error))?;
-        if read == 0 {
+        read_line(&mut reader, &mut bytes).map_err(|error| io_error("read", file, &error))?;
+        if bytes.is_empty() {
             return Ok(());
         }
         line += 1;
-        done += read as u64;
+        done += bytes.len() as u64;
         let text = bytes.trim_ascii();
         let text =
             if line == 1 { text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text) } else { text };
         if text.is_empty() {
             continue;
         }
+        ensure_memory(text)?;
         let object: Object = serde_json::from_slice(text).map_err(|error| {
             let issue =
                 if error.is_data() { "the line is no JSON object" } else { "the line is no valid JSON" };
             bad_input(file, Some(line), Some(&error.column().to_string()), issue)
         })?;
         each(object, line, done)?;
+    }
+}
+
+/// Appends the next line, with its end; nothing at the end of the file. However long it is, it is read, or
+/// there is told to be too little memory for it.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let found = match reader.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            found => found?,
+        };
+        let end = found.iter().position(|byte| *byte == b'\n');
+        let count = end.map_or(found.len(), |end| end + 1);
+        memory::grow(line, count, READING).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
+        line.extend_from_slice(&found[..count]);
+        reader.consume(count);
+        if end.is_some() || count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Sees whether there is the memory for what a line says: the library that reads JSON would end the
+/// process where it finds none.
+fn ensure_memory(line: &[u8]) -> Result<()> {
+    // A string is copied twice as it grows. Each member of a list or an object takes so much, in a list
+    // that grows to twice its length from one that is there meanwhile.
+    const MEMBER: usize = 3 * (2 * size_of::<Json>() + size_of::<String>());
+    let (mut members, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in line {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => members += 1,
+            _ => {}
+        }
+    }
+    match 4 * line.len() + members * MEMBER {
+        ..SMALL => Ok(()),
+        most => memory::ensure_room(most, READING),
     }
 }
 
@@ -188,44 +235,45 @@ struct Seen {
 struct Columns {
     places: HashMap<String, usize>,
     seen: Vec<(String, Seen)>,
+    names: Names,
 }
 
 impl Columns {
-    fn see(&mut self, name: &str, json: &Json) {
+    fn see(&mut self, name: &str, json: &Json) -> Result<()> {
         let place = match self.places.get(name) {
             Some(place) => *place,
-            None => self.add(name),
+            None => self.add(name)?,
         };
         let seen = &mut self.seen[place].1;
         match json {
             Json::Null => {}
             Json::Bool(_) => seen.boolean = true,
             Json::String(_) => seen.text = true,
-            _ => match value_of(json.clone()) {
-                Value::Integer(integer) => {
+            Json::Number(number) => match number.as_i64() {
+                Some(integer) => {
                     seen.integer = true;
                     seen.wide |= integer.unsigned_abs() > EXACT_INTEGERS;
                 }
-                Value::Real(_) => seen.real = true,
-                Value::Blob(_) => seen.blob = true,
-                _ => seen.json = true,
+                None => seen.real = true,
+            },
+            _ => match special(json) {
+                Some(Special::Blob(_)) => seen.blob = true,
+                Some(Special::Real(_)) => seen.real = true,
+                None => seen.json = true,
             },
         }
+        Ok(())
     }
 
     /// Members that differ only in case are one name to SQL; the later ones get a number.
-    fn add(&mut self, member: &str) -> usize {
-        let is_taken = |name: &str| self.seen.iter().any(|(other, _)| same_name(other, name));
-        let wanted = if member.is_empty() { "column" } else { member };
-        let mut name = wanted.to_owned();
-        let mut number = 2;
-        while is_taken(&name) {
-            name = format!("{wanted}_{number}");
-            number += 1;
+    fn add(&mut self, member: &str) -> Result<usize> {
+        if self.seen.len() == COLUMN_LIMIT {
+            return Err(too_many_columns());
         }
+        let name = self.names.distinct(if member.is_empty() { "column" } else { member });
         self.seen.push((name, Seen::default()));
         self.places.insert(member.to_owned(), self.seen.len() - 1);
-        self.seen.len() - 1
+        Ok(self.seen.len() - 1)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -254,8 +302,8 @@ impl Seen {
     }
 }
 
-fn value_of(json: Json) -> Value {
-    match json {
+fn value_of(json: Json) -> Result<Value> {
+    Ok(match json {
         Json::Null => Value::Null,
         Json::Bool(flag) => Value::Integer(i64::from(flag)),
         Json::String(text) => Value::Text(text),
@@ -263,31 +311,61 @@ fn value_of(json: Json) -> Value {
             Some(integer) => Value::Integer(integer),
             None => number.as_f64().map_or(Value::Null, Value::Real),
         },
-        json => special(&json).unwrap_or_else(|| Value::Text(json.to_string())),
-    }
+        json => match special(&json) {
+            Some(Special::Real(real)) => Value::Real(real),
+            Some(Special::Blob(digits)) => {
+                super::csv::parse_hex(digits)?.map_or(Value::Null, Value::Blob)
+            }
+            None => Value::Text(text_of(&json)?),
+        },
+    })
 }
 
-/// The blob or the number that an object of one member stands for.
-fn special(json: &Json) -> Option<Value> {
+fn text_of(json: &Json) -> Result<String> {
+    let mut text = Gathered::default();
+    serde_json::to_writer(&mut text, json).map_err(|error| unwritten(&error.into()))?;
+    String::from_utf8(text.0).map_err(|_| Error::internal("JSON was not written as text"))
+}
+
+/// What an object of one member stands for.
+enum Special<'j> {
+    /// Its hexadecimal digits.
+    Blob(&'j str),
+    Real(f64),
+}
+
+fn special(json: &Json) -> Option<Special<'_>> {
     let object = json.as_object().filter(|object| object.len() == 1)?;
     let (name, text) = object.iter().next()?;
     match (name.as_str(), text.as_str()?) {
-        ("$hex", digits) => super::csv::parse_hex(digits).map(Value::Blob),
-        ("$real", "inf") => Some(Value::Real(f64::INFINITY)),
-        ("$real", "-inf") => Some(Value::Real(f64::NEG_INFINITY)),
+        ("$hex", digits) if super::csv::is_hex(digits) => Some(Special::Blob(digits)),
+        ("$real", "inf") => Some(Special::Real(f64::INFINITY)),
+        ("$real", "-inf") => Some(Special::Real(f64::NEG_INFINITY)),
         _ => None,
     }
 }
 
-fn json_of(value: &Value) -> Json {
-    match value {
-        Value::Null => Json::Null,
-        Value::Integer(integer) => Json::from(*integer),
-        Value::Real(real) if real.is_finite() => Json::from(*real),
-        Value::Real(real) => serde_json::json!({"$real": format!("{real:?}")}),
-        Value::Text(text) => Json::from(text.as_str()),
-        Value::Blob(blob) => serde_json::json!({"$hex": hex(blob)}),
-    }
+fn write_value(line: &mut Gathered, value: &Value) -> Result<()> {
+    let written = match value {
+        Value::Null => line.write_all(b"null"),
+        Value::Integer(integer) => write!(line, "{integer}"),
+        Value::Real(real) if real.is_finite() => {
+            serde_json::to_writer(line, real).map_err(io::Error::from)
+        }
+        Value::Real(real) => write!(line, "{{\"$real\":\"{real:?}\"}}"),
+        Value::Text(text) => serde_json::to_writer(line, text).map_err(io::Error::from),
+        Value::Blob(blob) => {
+            let digits = hex(blob)?;
+            let begun = line.write_all(b"{\"$hex\":\"").and_then(|()| line.write_all(&digits));
+            begun.and_then(|()| line.write_all(b"\"}"))
+        }
+    };
+    written.map_err(|error| unwritten(&error))
+}
+
+/// Where the bytes go is memory, which may be lacking.
+fn unwritten(error: &io::Error) -> Error {
+    Error::io("write a row", "a file of JSON lines", error)
 }
 
 #[cfg(test)]
@@ -390,6 +468,15 @@ mod tests {
         assert_eq!(read, written);
         assert_eq!(found.columns[1].kind, ColumnType::Real);
         assert_eq!(found.columns[2].kind, ColumnType::Blob);
+    }
+
+    #[test]
+    fn an_object_with_more_members_than_a_table_has_columns_is_refused_at_once() {
+        let file = place("wide.jsonl");
+        let members: Vec<String> = (0..100_000).map(|member| format!("\"m{member}\": 1")).collect();
+        fs::write(&file, format!("{{{}}}\n", members.join(","))).unwrap();
+        let refused = JsonlSource::open(&file).err().map(|error| error.code);
+        assert_eq!(refused, Some(Code::SchemaInvalid));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::source::io_error;
 use crate::error::Result;
+use crate::memory;
+
+/// What memory is asked for.
+const WRITING: &str = "write a row";
 
 /// A file written beside its place and moved there when it is whole.
 pub struct PartFile {
@@ -18,7 +22,7 @@ impl PartFile {
     pub fn create(place: &Path) -> Result<Self> {
         let part = part_path(place);
         let file = File::create(&part).map_err(|error| io_error("create", &part, &error))?;
-        let writer = Some(BufWriter::with_capacity(1 << 18, file));
+        let writer = Some(BufWriter::with_capacity(1 << 17, file));
         Ok(PartFile { place: place.to_owned(), part, writer })
     }
 
@@ -101,11 +105,31 @@ impl Files {
     }
 }
 
+/// Bytes that wait for the file. Where they are too many for the memory there is, the writer is told
+/// `ErrorKind::OutOfMemory`.
+#[derive(Default)]
+pub struct Gathered(pub Vec<u8>);
+
+impl Write for Gathered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let lacking = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+        memory::grow(&mut self.0, bytes.len(), WRITING).map_err(lacking)?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Lower case hexadecimal digits of a blob.
-pub fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> Result<Vec<u8>> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut digits = Vec::new();
+    memory::reserve(&mut digits, 2 * bytes.len(), WRITING)?;
+    let digit = |nibble: u8| DIGITS[usize::from(nibble)];
+    digits.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    Ok(digits)
 }
 
 /// A table's name without what some file system refuses.

@@ -143,8 +143,7 @@ fn value(tag: u64, payload: &[u8], limit: usize) -> Result<Value> {
 
 /// A copy of what may be long.
 pub(super) fn copied_text(text: &str) -> Result<String> {
-    let bytes = memory::copied(text.as_bytes(), "read a row")?;
-    String::from_utf8(bytes).map_err(|_| damaged())
+    memory::copied_text(text, "read a row")
 }
 
 /// The largest place of a character that is not beyond `limit`.

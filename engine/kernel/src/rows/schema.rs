@@ -11,6 +11,8 @@
 //! its columns; where they are missing they are those of the columns. Names are compared
 //! without regard to the case of ASCII letters, as SQL does.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::key::Collation;
@@ -276,6 +278,36 @@ pub fn same_name(a: &str, b: &str) -> bool {
 pub(super) fn invalid(table: &str, issue: impl Into<String>) -> Error {
     let error = Error::new(Code::SchemaInvalid).with("issue", issue.into());
     if table.is_empty() { error } else { error.with("table", table) }
+}
+
+/// A file, or a plan, with more columns than a table may have.
+pub(super) fn too_many_columns() -> Error {
+    invalid("", format!("a table has 1 to {COLUMN_LIMIT} columns"))
+}
+
+/// Names of columns that are made distinct: those that differ only in case are one name to SQL.
+#[derive(Default)]
+pub(super) struct Names {
+    /// In lower case, with the number that the next one of this name gets.
+    taken: HashMap<String, u32>,
+}
+
+impl Names {
+    /// The name itself, or with a number behind it.
+    pub fn distinct(&mut self, wanted: &str) -> String {
+        let wanted_lower = wanted.to_ascii_lowercase();
+        let Some(next) = self.taken.get(&wanted_lower).copied() else {
+            self.taken.insert(wanted_lower, 2);
+            return wanted.to_owned();
+        };
+        let mut number = next;
+        while self.taken.contains_key(&format!("{wanted_lower}_{number}")) {
+            number += 1;
+        }
+        self.taken.insert(format!("{wanted_lower}_{number}"), 2);
+        self.taken.insert(wanted_lower, number + 1);
+        format!("{wanted}_{number}")
+    }
 }
 
 fn check_name(name: &str, what: &str, table: &str) -> Result<()> {

@@ -58,7 +58,7 @@ impl OlderLog {
         let mut problems = Vec::new();
         while at < self.redo_lsn {
             let Err((place, error)) = self.read_on(shared, at, from, progress) else { break };
-            if error.code == Code::Cancelled {
+            if error.is_interruption() {
                 return Err(error);
             }
             at = match oldest() {

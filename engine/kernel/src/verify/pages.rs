@@ -54,7 +54,7 @@ impl<'s> Check<'s> {
         self.report.pages = sweep.pages.into_inner();
         self.report.bytes += sweep.bytes.into_inner();
         let mut suspects = sweep.suspects.into_inner();
-        suspects.extend(self.shared.core.pool.overdue_pages().into_iter().map(|(page, _)| page));
+        suspects.extend(self.shared.core.pool.overdue_pages()?.into_iter().map(|(page, _)| page));
         suspects.sort_unstable();
         suspects.dedup();
         for page in suspects {

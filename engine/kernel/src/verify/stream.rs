@@ -43,7 +43,7 @@ pub(super) fn read_log(shared: &Shared, progress: &Progress, from: Lsn) -> Resul
     });
     match outcome {
         Ok(end) => Ok(LogFindings { bytes: end.0.saturating_sub(from.0), problem: None }),
-        Err(error) if error.code == Code::Cancelled => Err(error),
+        Err(error) if error.is_interruption() => Err(error),
         Err(error) => {
             let problem = Some(format!("the log cannot be read on: {}", super::describe(&error)));
             Ok(LogFindings { bytes: 0, problem })

@@ -5,6 +5,7 @@
 //! of values in a column of any kind: use SQLite or JSON lines where that matters.
 
 mod reader;
+mod records;
 mod sniff;
 mod writer;
 
@@ -17,6 +18,11 @@ pub use writer::CsvTarget;
 
 use super::encoding::Encoding;
 use super::{Column, ColumnType, Value};
+use crate::error::Result;
+use crate::memory;
+
+/// What memory is asked for.
+const READING: &str = "read a field";
 
 /// How a file is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,24 +40,38 @@ impl Default for Format {
     }
 }
 
-/// The value of a field in a column; an error says what the field is not.
-fn parse(column: &Column, field: &[u8]) -> std::result::Result<Value, &'static str> {
+/// The value of a field in a column, or in words what the field is not. Raises `OutOfMemory`.
+fn parse(column: &Column, field: &[u8]) -> Result<std::result::Result<Value, &'static str>> {
     if field.is_empty() {
         let is_text = column.kind == ColumnType::Text && column.not_null;
-        return Ok(if is_text { Value::Text(String::new()) } else { Value::Null });
+        return Ok(Ok(if is_text { Value::Text(String::new()) } else { Value::Null }));
     }
-    let text = std::str::from_utf8(field).map_err(|_| "the text is not valid UTF-8")?;
-    match column.kind {
-        ColumnType::Text => Ok(Value::Text(text.to_owned())),
+    let Ok(text) = std::str::from_utf8(field) else {
+        return Ok(Err("the text is not valid UTF-8"));
+    };
+    let number = match column.kind {
         ColumnType::Integer => text.trim().parse().map(Value::Integer).map_err(|_| "this is no integer"),
         ColumnType::Real => parse_real(text.trim()).map(Value::Real).ok_or("this is no number"),
-        ColumnType::Blob => parse_hex(text).map(Value::Blob).ok_or("these are no hexadecimal digits"),
         ColumnType::Null => Err("the column takes no values"),
-        ColumnType::Any => Ok(match guess_kind(text) {
-            Some(ColumnType::Integer) => text.parse().map_or_else(|_| text.into(), Value::Integer),
-            Some(ColumnType::Real) => parse_real(text).map_or_else(|| text.into(), Value::Real),
-            _ => Value::Text(text.to_owned()),
-        }),
+        ColumnType::Blob => {
+            let bytes = parse_hex(text)?.map(Value::Blob);
+            return Ok(bytes.ok_or("these are no hexadecimal digits"));
+        }
+        ColumnType::Any => guess_number(text).ok_or(""),
+        ColumnType::Text => Err(""),
+    };
+    match column.kind {
+        ColumnType::Text | ColumnType::Any if number.is_err() => {
+            memory::copied_text(text, READING).map(|text| Ok(Value::Text(text)))
+        }
+        _ => Ok(number),
+    }
+}
+
+fn guess_number(text: &str) -> Option<Value> {
+    match guess_kind(text)? {
+        ColumnType::Integer => text.parse().ok().map(Value::Integer),
+        _ => parse_real(text).map(Value::Real),
     }
 }
 
@@ -67,12 +87,18 @@ fn parse_real(text: &str) -> Option<f64> {
     }
 }
 
-pub(super) fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    if text.len() % 2 == 1 {
-        return None;
+pub(super) fn is_hex(text: &str) -> bool {
+    text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The bytes that hexadecimal digits stand for; none where there is anything else.
+pub(super) fn parse_hex(text: &str) -> Result<Option<Vec<u8>>> {
+    if !is_hex(text) {
+        return Ok(None);
     }
-    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
+    let pairs = text.as_bytes().chunks_exact(2);
+    memory::gathered(pairs.map(|pair| digit(pair[0]) << 4 | digit(pair[1])), READING).map(Some)
 }
 
 /// The kind of number that a field is beyond doubt. Leading zeros and plus signs belong to

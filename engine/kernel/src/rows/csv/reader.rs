@@ -1,10 +1,12 @@
 //! Reading a CSV file as typed rows.
 
 use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::records::{Fields, Records};
 use super::{Format, parse};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rows::source::{
     Counted, EachRow, Source, SourceTable, at_line, bad_input, io_error, unsupported,
 };
@@ -30,28 +32,20 @@ impl CsvSource {
         Ok(CsvSource { file: file.to_owned(), format, tables, bytes: metadata.len() })
     }
 
-    fn convert(&self, record: &::csv::ByteRecord, row: &mut Row) -> Result<()> {
+    fn convert(&self, record: &Fields, row: &mut Row) -> Result<()> {
         let columns = &self.tables[0].schema.columns;
-        let line = record.position().map(::csv::Position::line);
+        let line = Some(record.line);
         if record.len() != columns.len() {
             let issue = format!("fields: {}, expected: {}", record.len(), columns.len());
             let first = (record.len().min(columns.len()) + 1).to_string();
             return Err(bad_input(&self.file, line, Some(&first), issue));
         }
         row.clear();
-        for (column, field) in columns.iter().zip(record) {
-            let value = parse(column, field);
+        for (column, field) in columns.iter().zip(record.iter()) {
+            let value = parse(column, field)?;
             row.push(value.map_err(|issue| bad_input(&self.file, line, Some(&column.name), issue))?);
         }
         Ok(())
-    }
-
-    fn translate(&self, error: &::csv::Error) -> Error {
-        let line = error.position().map(::csv::Position::line);
-        match error.kind() {
-            ::csv::ErrorKind::Io(error) => io_error("read", &self.file, error),
-            _ => bad_input(&self.file, line, None, "the record cannot be read"),
-        }
     }
 }
 
@@ -71,20 +65,18 @@ impl Source for CsvSource {
     fn read(&mut self, _table: usize, each: &mut EachRow<'_>) -> Result<u64> {
         let file = File::open(&self.file).map_err(|error| io_error("open", &self.file, &error))?;
         let (counted, done) = Counted::new(file);
-        let mut reader = ::csv::ReaderBuilder::new()
-            .has_headers(self.format.header)
-            .flexible(true)
-            .delimiter(self.format.delimiter)
-            .quote(self.format.quote)
-            .buffer_capacity(1 << 16)
-            .from_reader(self.format.encoding.reader(counted));
-        let mut record = ::csv::ByteRecord::new();
+        let input = BufReader::with_capacity(1 << 16, self.format.encoding.reader(counted));
+        let mut records = Records::new(&self.format, input);
+        let failed = |error: io::Error| io_error("read", &self.file, &error);
+        let mut record = Fields::default();
+        if self.format.header {
+            records.read(&mut record).map_err(failed)?;
+        }
         let mut row = Row::new();
         let mut rows = 0;
-        while reader.read_byte_record(&mut record).map_err(|error| self.translate(&error))? {
+        while records.read(&mut record).map_err(failed)? {
             self.convert(&record, &mut row)?;
-            let line = record.position().map(::csv::Position::line);
-            each(&mut row, done.get()).map_err(|error| at_line(error, line))?;
+            each(&mut row, done.get()).map_err(|error| at_line(error, Some(record.line)))?;
             rows += 1;
         }
         Ok(rows)

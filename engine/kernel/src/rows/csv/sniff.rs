@@ -2,17 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use super::records::{Fields, Records};
 use super::{Format, guess_kind};
 use crate::error::Result;
+use crate::memory;
 use crate::rows::encoding::Encoding;
-use crate::rows::schema::{NAME_LIMIT, same_name};
+use crate::rows::schema::{COLUMN_LIMIT, NAME_LIMIT, Names};
 use crate::rows::source::io_error;
 use crate::rows::{Column, ColumnType};
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+/// What memory is asked for.
+const OPERATION: &str = "guess how a file is written";
+/// A file with more columns is refused, so no more are looked at.
+const MOST_COLUMNS: usize = COLUMN_LIMIT + 1;
 /// Records looked at for the delimiter; types are guessed from all of the sample.
 const RECORDS: usize = 200;
 const SHOWN: usize = 20;
@@ -39,34 +45,36 @@ pub fn sniff(file: &Path, sample_bytes: u64) -> Result<Sniffed> {
         raw.truncate(sample_bytes as usize);
     }
     let encoding = Encoding::guess(&raw, is_cut);
-    Ok(sniff_text(&decode(&raw, encoding), is_cut, encoding))
+    sniff_text(&decode(raw, encoding)?, is_cut, encoding)
 }
 
 /// Columns whose types hold for every record of a file; reads it once, with little memory.
 pub fn guess_all_columns(file: &Path, format: &Format) -> Result<Vec<Column>> {
     let opened = File::open(file).map_err(|error| io_error("open", file, &error))?;
-    let mut reader = ::csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(format.delimiter)
-        .quote(format.quote)
-        .buffer_capacity(1 << 16)
-        .from_reader(format.encoding.reader(opened));
-    let mut record = ::csv::ByteRecord::new();
-    let mut names = Vec::new();
-    let mut guesses: Vec<Guess> = Vec::new();
-    let mut is_header = format.header;
-    // What cannot be read ends the guess; the import itself will name it.
-    while reader.read_byte_record(&mut record).unwrap_or(false) {
+    let input = BufReader::with_capacity(1 << 16, format.encoding.reader(opened));
+    guess_columns(Records::new(format, input), format.header, None)
+}
+
+/// The kinds of columns that hold for every record; so many of them as there are in the first one, where
+/// nobody has told.
+fn guess_columns(
+    mut records: Records<impl BufRead>,
+    has_header: bool,
+    width: Option<usize>,
+) -> Result<Vec<Column>> {
+    let mut record = Fields::default();
+    let mut names: Vec<String> = Vec::new();
+    let mut guesses = vec![Guess::Nothing; width.unwrap_or(0).min(MOST_COLUMNS)];
+    let mut is_header = has_header;
+    while next(&mut records, &mut record)? {
+        if guesses.is_empty() {
+            guesses.resize(record.len().min(MOST_COLUMNS), Guess::Nothing);
+        }
         if std::mem::take(&mut is_header) {
-            names = record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
-            guesses.resize(names.len(), Guess::Nothing);
+            names = record.iter().take(MOST_COLUMNS).map(name_of).collect();
             continue;
         }
-        if guesses.is_empty() {
-            guesses.resize(record.len(), Guess::Nothing);
-        }
-        for (guess, field) in guesses.iter_mut().zip(&record) {
+        for (guess, field) in guesses.iter_mut().zip(record.iter()) {
             guess.see(std::str::from_utf8(field).unwrap_or("text"));
         }
     }
@@ -74,44 +82,82 @@ pub fn guess_all_columns(file: &Path, format: &Format) -> Result<Vec<Column>> {
     Ok(name_columns(&names, &kinds))
 }
 
-fn sniff_text(text: &str, is_cut: bool, encoding: Encoding) -> Sniffed {
+/// What cannot be read ends a guess, for the import itself will name it; a lack of memory does not.
+fn next(records: &mut Records<impl BufRead>, record: &mut Fields) -> Result<bool> {
+    records.read(record).or_else(|error| match memory::lacks(&error) {
+        true => Err(memory::lacking(OPERATION)),
+        false => Ok(false),
+    })
+}
+
+/// As much of a name as it takes to see that it is too long.
+fn name_of(field: &[u8]) -> String {
+    String::from_utf8_lossy(&field[..field.len().min(NAME_LIMIT + 1)]).into_owned()
+}
+
+fn sniff_text(text: &str, is_cut: bool, encoding: Encoding) -> Result<Sniffed> {
     // What is cut would look like a record with too few fields.
     let text = if is_cut { text.rsplit_once('\n').map_or(text, |(whole, _)| whole) } else { text };
-    let (delimiter, quote) = guess_marks(text);
-    let mut records = records(text, delimiter, quote, usize::MAX);
-    let width = usual_width(&records);
-    let header = has_header(&records, width);
-    let names = if header { records.remove(0) } else { Vec::new() };
-    let columns = guess_columns(&names, &records, width);
-    records.truncate(SHOWN);
-    Sniffed { format: Format { delimiter, quote, encoding, header }, columns, sample: records }
+    let (delimiter, quote) = guess_marks(text)?;
+    let mut format = Format { delimiter, quote, encoding, header: false };
+    let first = first_records(text, &format)?;
+    let width = usual_width(&first);
+    format.header = has_header(&first, width);
+    let all = Records::new(&format, text.as_bytes());
+    let columns = guess_columns(all, format.header, Some(width))?;
+    let shown = first.iter().skip(usize::from(format.header)).take(SHOWN);
+    let sample = shown.map(shown_fields).collect::<Result<_>>()?;
+    Ok(Sniffed { format, columns, sample })
 }
 
-fn decode(raw: &[u8], encoding: Encoding) -> String {
+fn shown_fields(record: &Fields) -> Result<Vec<String>> {
+    let text = |field| memory::copied_text(std::str::from_utf8(field).unwrap_or_default(), OPERATION);
+    record.iter().take(MOST_COLUMNS).map(text).collect()
+}
+
+/// The text of a sample; what is no text in it is replaced.
+fn decode(raw: Vec<u8>, encoding: Encoding) -> Result<String> {
     let mut text = Vec::new();
-    // An error can only be a character that the end of the sample cuts, or rubbish that the
+    // Another error can only be a character that the end of the sample cuts, or rubbish that the
     // import will name; what came before is enough to guess from.
-    let _ = encoding.reader(raw).read_to_end(&mut text);
-    String::from_utf8_lossy(&text).into_owned()
+    if let Err(error) = encoding.reader(raw.as_slice()).read_to_end(&mut text)
+        && memory::lacks(&error)
+    {
+        return Err(memory::lacking(OPERATION));
+    }
+    drop(raw);
+    let text = match String::from_utf8(text) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    let mut whole = Vec::new();
+    for chunk in text.utf8_chunks() {
+        let replaced = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
+        memory::grow(&mut whole, chunk.valid().len() + replaced.len(), OPERATION)?;
+        whole.extend_from_slice(chunk.valid().as_bytes());
+        whole.extend_from_slice(replaced.as_bytes());
+    }
+    Ok(String::from_utf8(whole).unwrap_or_default())
 }
 
-fn records(text: &str, delimiter: u8, quote: u8, limit: usize) -> Vec<Vec<String>> {
-    let mut reader = ::csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .quote(quote)
-        .from_reader(text.as_bytes());
-    let fields = |record: ::csv::StringRecord| record.iter().map(str::to_owned).collect();
-    reader.records().take(limit).filter_map(|record| record.ok().map(fields)).collect()
+/// Those that are looked at before the types.
+fn first_records(text: &str, format: &Format) -> Result<Vec<Fields>> {
+    let mut records = Records::new(format, text.as_bytes());
+    let mut first = Vec::new();
+    let mut record = Fields::default();
+    while first.len() < RECORDS && next(&mut records, &mut record)? {
+        first.push(std::mem::take(&mut record));
+    }
+    Ok(first)
 }
 
 /// The delimiter that cuts the most records into the same number of fields, and its quote.
-fn guess_marks(text: &str) -> (u8, u8) {
+fn guess_marks(text: &str) -> Result<(u8, u8)> {
     let quote = if !text.contains('"') && quotes_fields(text, '\'') { b'\'' } else { b'"' };
     let mut best = (b',', 0.0, 0);
     for delimiter in DELIMITERS {
-        let records = records(text, delimiter, quote, RECORDS);
+        let format = Format { delimiter, quote, ..Format::default() };
+        let records = first_records(text, &format)?;
         let width = usual_width(&records);
         if width < 2 {
             continue;
@@ -123,7 +169,7 @@ fn guess_marks(text: &str) -> (u8, u8) {
             best = (delimiter, share, width);
         }
     }
-    (best.0, quote)
+    Ok((best.0, quote))
 }
 
 /// True where a mark stands on both sides of fields, not only within words.
@@ -134,56 +180,44 @@ fn quotes_fields(text: &str, mark: char) -> bool {
     text.lines().take(RECORDS).map(fields).sum::<usize>() >= 2
 }
 
-fn usual_width(records: &[Vec<String>]) -> usize {
+fn usual_width(records: &[Fields]) -> usize {
     let mut counts: HashMap<usize, usize> = HashMap::new();
-    for record in records.iter().take(RECORDS) {
+    for record in records {
         *counts.entry(record.len()).or_default() += 1;
     }
     counts.into_iter().max_by_key(|(width, count)| (*count, *width)).map_or(0, |(width, _)| width)
 }
 
 /// A first record of distinct words, none of which comes again below it, is a header.
-fn has_header(records: &[Vec<String>], width: usize) -> bool {
+fn has_header(records: &[Fields], width: usize) -> bool {
     let Some((first, rest)) = records.split_first() else { return false };
     if first.len() != width {
         return false;
     }
-    let distinct: HashSet<&str> = first.iter().map(|field| field.trim()).collect();
-    let are_words = first.iter().all(|field| {
+    if first.len() > MOST_COLUMNS {
+        return false;
+    }
+    let text = |field| std::str::from_utf8(field).unwrap_or_default();
+    let distinct: HashSet<&str> = first.iter().map(|field| text(field).trim()).collect();
+    let are_words = first.iter().map(text).all(|field| {
         !field.trim().is_empty() && field.len() <= NAME_LIMIT && guess_kind(field.trim()).is_none()
     });
     if distinct.len() < first.len() || !are_words {
         return false;
     }
-    let recurs = |record: &Vec<String>| record.iter().zip(first).any(|(field, name)| field == name);
-    !rest.iter().take(RECORDS).any(recurs)
-}
-
-fn guess_columns(names: &[String], records: &[Vec<String>], width: usize) -> Vec<Column> {
-    let mut guesses = vec![Guess::Nothing; width];
-    for record in records {
-        guesses.iter_mut().zip(record).for_each(|(guess, field)| guess.see(field));
-    }
-    let kinds: Vec<ColumnType> = guesses.into_iter().map(Guess::kind).collect();
-    name_columns(names, &kinds)
+    let recurs = |record: &Fields| record.iter().zip(first.iter()).any(|(field, name)| field == name);
+    !rest.iter().any(recurs)
 }
 
 /// Columns of these kinds, with names that are complete and distinct.
 fn name_columns(names: &[String], kinds: &[ColumnType]) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::with_capacity(kinds.len());
-    for (place, kind) in kinds.iter().enumerate() {
+    let mut distinct = Names::default();
+    let columns = kinds.iter().enumerate().map(|(place, kind)| {
         let wanted = names.get(place).map(|name| name.trim()).filter(|name| !name.is_empty());
         let wanted = wanted.map_or_else(|| format!("column{}", place + 1), str::to_owned);
-        let is_taken = |name: &str| columns.iter().any(|column| same_name(&column.name, name));
-        let mut name = wanted.clone();
-        let mut number = 2;
-        while is_taken(&name) {
-            name = format!("{wanted}_{number}");
-            number += 1;
-        }
-        columns.push(Column::new(name, *kind));
-    }
-    columns
+        Column::new(distinct.distinct(&wanted), *kind)
+    });
+    columns.collect()
 }
 
 /// What the fields of a column have been so far.
@@ -218,10 +252,12 @@ impl Guess {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn guessed(text: &str) -> (char, char, bool, Vec<(String, &'static str)>) {
-        let Sniffed { format, columns, .. } = sniff_text(text, false, Encoding::Utf8);
+        let Sniffed { format, columns, .. } = sniff_text(text, false, Encoding::Utf8).unwrap();
         let columns = columns.into_iter().map(|column| (column.name, column.kind.name())).collect();
         (char::from(format.delimiter), char::from(format.quote), format.header, columns)
     }
@@ -253,7 +289,7 @@ mod tests {
     fn names_are_made_distinct_and_complete() {
         let expected = [("a", "text"), ("b", "text"), ("a_2", "text"), ("column4", "text")];
         let names = ["a", "b", "A", ""].map(str::to_owned);
-        let found = guess_columns(&names, &[vec!["x".to_owned(); 4]], 4);
+        let found = name_columns(&names, &[ColumnType::Text; 4]);
         let found: Vec<_> = found.into_iter().map(|column| (column.name, column.kind.name())).collect();
         let expected: Vec<_> =
             expected.iter().map(|(name, kind)| (name.replace("a_2", "A_2"), *kind)).collect();

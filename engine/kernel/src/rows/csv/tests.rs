@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::error::{Code, Error, Field};
+use crate::error::{Code, Field};
 use crate::rows::source::{Source, Target};
 use crate::rows::{Row, Schema};
 
@@ -19,7 +19,7 @@ fn schema(columns: Vec<Column>) -> Schema {
     Schema { name: "t".into(), columns, primary_key: vec![], indexes: vec![] }
 }
 
-fn read(file: &Path, format: Format, columns: Vec<Column>) -> Result<Vec<Row>, Error> {
+fn read(file: &Path, format: Format, columns: Vec<Column>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     CsvSource::open(file, format, schema(columns))?.read(0, &mut |row, _| {
         rows.push(row.clone());
@@ -108,6 +108,21 @@ fn a_target_that_is_dropped_leaves_nothing() {
     target.write(&["x".into()]).unwrap();
     drop(target);
     assert_eq!(fs::read_dir(place.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_with_more_columns_than_a_table_may_have_is_refused_at_once() {
+    let file = folder("wide").join("wide.csv");
+    // All of one name: to make each distinct from all others would take a while.
+    for line in ["1,".repeat(200_000), "name,".repeat(200_000)] {
+        fs::write(&file, format!("{line}\n{line}\n")).unwrap();
+        let sniffed = sniff(&file, 0).unwrap();
+        for columns in [sniffed.columns, guess_all_columns(&file, &sniffed.format).unwrap()] {
+            assert_eq!(columns.len(), crate::rows::schema::COLUMN_LIMIT + 1);
+            let source = CsvSource::open(&file, Format::default(), schema(columns));
+            assert_eq!(source.err().map(|error| error.code), Some(Code::SchemaInvalid));
+        }
+    }
 }
 
 /// Prints rows per second of reading, typing and encoding; run with `--ignored --nocapture`.

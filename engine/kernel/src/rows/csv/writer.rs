@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::rows::output::{Files, hex};
+use crate::rows::output::{Files, Gathered, hex};
 use crate::rows::source::Target;
 use crate::rows::{Schema, Value};
 
 /// Writes UTF-8 with commas, a header, and lines that end as RFC 4180 has them.
 pub struct CsvTarget {
     files: Files,
-    writer: ::csv::Writer<Vec<u8>>,
+    writer: ::csv::Writer<Gathered>,
 }
 
 /// Bytes gathered before they go to the file.
@@ -24,18 +24,18 @@ impl CsvTarget {
 
     fn flush(&mut self) -> Result<()> {
         let writer = std::mem::replace(&mut self.writer, new_writer());
-        let bytes = writer.into_inner().map_err(|_| Error::internal("a CSV record was not written"))?;
-        self.files.write(&bytes)
+        let bytes = writer.into_inner().map_err(|error| told(error.error()))?;
+        self.files.write(&bytes.0)
     }
 
     fn field(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_field(bytes).map_err(|_| Error::internal("a CSV field was not written"))
+        self.writer.write_field(bytes).map_err(|error| unwritten(&error))
     }
 
     fn end_record(&mut self) -> Result<()> {
         let ended = self.writer.write_record(None::<&[u8]>);
-        ended.map_err(|_| Error::internal("a CSV record was not written"))?;
-        if self.writer.get_ref().len() > BATCH { self.flush() } else { Ok(()) }
+        ended.map_err(|error| unwritten(&error))?;
+        if self.writer.get_ref().0.len() > BATCH { self.flush() } else { Ok(()) }
     }
 }
 
@@ -57,7 +57,7 @@ impl Target for CsvTarget {
                 Value::Integer(integer) => self.field(integer.to_string().as_bytes())?,
                 // The shortest digits that lead back to the same number.
                 Value::Real(real) => self.field(format!("{real:?}").as_bytes())?,
-                Value::Blob(blob) => self.field(hex(blob).as_bytes())?,
+                Value::Blob(blob) => self.field(&hex(blob)?)?,
             }
         }
         self.end_record()
@@ -69,10 +69,22 @@ impl Target for CsvTarget {
     }
 }
 
-fn new_writer() -> ::csv::Writer<Vec<u8>> {
+fn unwritten(error: &::csv::Error) -> Error {
+    match error.kind() {
+        ::csv::ErrorKind::Io(error) => told(error),
+        _ => Error::internal("a CSV record was not written"),
+    }
+}
+
+/// Where the bytes go is memory, which may be lacking.
+fn told(error: &std::io::Error) -> Error {
+    Error::io("write a row", "a CSV file", error)
+}
+
+fn new_writer() -> ::csv::Writer<Gathered> {
     ::csv::WriterBuilder::new()
         .flexible(true)
         .terminator(::csv::Terminator::CRLF)
         .buffer_capacity(1 << 13)
-        .from_writer(Vec::with_capacity(BATCH + (1 << 13)))
+        .from_writer(Gathered(Vec::with_capacity(BATCH + (1 << 13))))
 }

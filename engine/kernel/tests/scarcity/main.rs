@@ -4,53 +4,22 @@
 // An allocator cannot be written without; it only counts, refuses, and hands on to the system's.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::path::PathBuf;
+mod budget;
+#[path = "../common/folder.rs"]
+mod folder;
+mod refusals;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use _kernel::disk::os::OsDisk;
 use _kernel::error::{Code, Result};
 use _kernel::recovery::Progress;
-use _kernel::reserve::{self, Reserved};
+use _kernel::reserve;
 use _kernel::store::{Store, StoreOptions};
 use _kernel::txn::{Isolation, Range, Transaction, TreeRef};
 
-struct Budget;
-
-static NOW: AtomicI64 = AtomicI64::new(0);
-static MOST: AtomicI64 = AtomicI64::new(0);
-static LIMIT: AtomicI64 = AtomicI64::new(i64::MAX);
-static REFUSED: AtomicU64 = AtomicU64::new(0);
-
-/// Takes so many bytes of the budget; false where it has them not.
-fn take(bytes: i64) -> bool {
-    let now = NOW.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    if bytes > 0 && now > LIMIT.load(Ordering::Relaxed) {
-        NOW.fetch_sub(bytes, Ordering::Relaxed);
-        REFUSED.fetch_add(1, Ordering::Relaxed);
-        return false;
-    }
-    MOST.fetch_max(now, Ordering::Relaxed);
-    true
-}
-
-// SAFETY: what is not refused is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Budget {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !take(layout.size() as i64) {
-            return std::ptr::null_mut();
-        }
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        take(-(layout.size() as i64));
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Reserved<Budget> = Reserved(Budget);
+use budget::within;
+use folder::Folder;
 
 const LONG: usize = 3 << 20;
 const STEPS: i64 = 48;
@@ -61,14 +30,6 @@ fn options() -> StoreOptions {
     options.opening.log.segment_bytes = 4 << 20;
     options.opening.log.background = false;
     options
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 fn long(number: u64) -> Vec<u8> {
@@ -128,21 +89,16 @@ fn work(store: &Store, values: &[Vec<u8>], told: &mut dyn FnMut(Result<()>)) -> 
 /// A life with a budget of so many bytes beyond what there is once the database is open; returns how many
 /// times memory was refused, and how much there was at most beyond that.
 fn live(budget: i64) -> (u64, i64) {
-    let name = format!("holdfast-scarcity-{}-{budget}", std::process::id());
-    let folder = Folder(std::env::temp_dir().join(name));
-    std::fs::create_dir_all(&folder.0).unwrap();
+    let folder = Folder::new(&format!("scarcity-{budget}"));
     let values: Vec<Vec<u8>> = (0..3).map(long).collect();
     assert!(reserve::set_aside());
     let store = Store::create(Arc::new(OsDisk::new(&folder.0)), &options()).unwrap();
-    let before = NOW.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    REFUSED.store(0, Ordering::Relaxed);
-    LIMIT.store(before.saturating_add(budget), Ordering::Relaxed);
     let mut codes = Vec::with_capacity(100);
-    let committed = work(&store, &values, &mut |done| codes.push(done.err().map(|error| error.code)));
-    let closed = store.close().map_err(|error| error.code);
-    LIMIT.store(i64::MAX, Ordering::Relaxed);
-    let (refused, most) = (REFUSED.load(Ordering::Relaxed), MOST.load(Ordering::Relaxed) - before);
+    let (refused, most, (committed, closed)) = within(budget, || {
+        let mut told = |done: Result<()>| codes.push(done.err().map(|error| error.code));
+        let committed = work(&store, &values, &mut told);
+        (committed, store.close().map_err(|error| error.code))
+    });
     drop(store);
     let is_allowed = |code: &Code| matches!(code, Code::OutOfMemory);
     assert!(codes.iter().flatten().all(is_allowed), "{budget} bytes: {codes:?}");
@@ -167,6 +123,7 @@ fn live(budget: i64) -> (u64, i64) {
 
 #[test]
 fn memory_that_runs_out_at_any_point_is_told_and_loses_nothing() {
+    let _alone = budget::alone();
     let (refused, most) = live(i64::MAX / 2);
     assert_eq!(refused, 0);
     // Some of it is there again for the next one: below it, and down to nothing.
