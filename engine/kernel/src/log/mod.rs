@@ -17,6 +17,7 @@ use crate::types::{Incarnation, Lsn, TxnId};
 
 mod archive;
 mod bounce;
+mod entries;
 mod flush;
 pub mod gate;
 mod lead;

@@ -16,8 +16,6 @@ use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, RwLock};
 
 /// Pages in one batch: read, compressed, written, synced.
 pub(super) const BATCH: usize = 256;
-/// Pages that are looked for at once.
-const MOST_MISSING: usize = 16 << 10;
 /// What is left to the database of its disk: snapshots end before they take that too.
 pub const SPARE_BYTES: u64 = 256 << 20;
 
@@ -101,14 +99,13 @@ impl Link {
         u64::from(page) * size < self.frames.head.data_bytes && !self.frames.has(page)
     }
 
-    /// The first pages in these stretches of the data file that it has not kept.
+    /// The pages in these stretches of the data file that it has not kept.
     fn missing(&self, ranges: &[(u64, u64)]) -> Vec<u32> {
         let size = u64::from(self.frames.head.page_size);
         let pages = ranges.iter().filter(|(_, count)| *count > 0).flat_map(|(offset, count)| {
             offset / size..(offset + count).min(self.frames.head.data_bytes).div_ceil(size)
         });
-        let pages = pages.filter_map(|page| u32::try_from(page).ok());
-        pages.filter(|page| self.needs(*page)).take(MOST_MISSING).collect()
+        pages.filter_map(|page| u32::try_from(page).ok()).filter(|page| self.needs(*page)).collect()
     }
 }
 
@@ -229,9 +226,7 @@ impl Chain {
         let mut keeper = self.keeper.lock();
         loop {
             let newest = self.links.read().last().map(|link| (link.number, link.missing(ranges)));
-            let Some((number, missing)) = newest.filter(|(_, missing)| !missing.is_empty()) else {
-                return;
-            };
+            let Some((number, missing)) = newest else { return };
             let keep = |pages: &[u32]| match self.keep_batch(&mut keeper, data, pages) {
                 // There may be memory for one at a time.
                 Err(error) if error.code == Code::OutOfMemory => {
@@ -241,9 +236,8 @@ impl Chain {
             };
             let kept =
                 self.make_writable(number).and_then(|()| missing.chunks(BATCH).try_for_each(keep));
-            if let Err(error) = kept {
-                self.give_up(&error);
-            }
+            let Err(error) = kept else { return };
+            self.give_up(&error);
         }
     }
 
