@@ -17,6 +17,7 @@ from engine import errors
 from engine.backups.backup import list_backups, verify_task
 from engine.backups.emergency import emergency_task
 from engine.backups.keys import passphrase
+from engine.backups.point import AT_END, preview_task, restore_point_task
 from engine.backups.restore import restore_task
 from engine.config import Config
 from engine.database import Database
@@ -207,6 +208,40 @@ def test_a_snapshot_of_a_database_with_a_damaged_page_is_not_proved_and_restores
             txn.tree("another")[b"k"] = b"the rest stays in use"
         with database.transaction(read_only=True) as txn:
             assert txn.tree("t", create=False)[b"002999"] == b"a" * 1000
+
+
+def test_log_that_is_damaged_before_it_is_archived_is_told_until_there_is_a_newer_backup(
+    tmp_path: Path, config: Config
+) -> None:
+    path, chain = tmp_path / "db.holdfast", tmp_path / "chain"
+    settings = config.changed(archive_log=True, backup_folder=str(chain))
+    with engine.open(path, config=settings) as database:
+        fill(database, b"a")
+        taken = database.backups.full_task(chain).run()
+        heard = listen(database, "backups_changed", "archive_broken")
+        fill(database, b"b")
+        database.store.rotate_log()
+        # The disk loses some of what came after the backup, before it goes to the archive.
+        segment = min((path / "wal").iterdir())
+        with segment.open("r+b") as file:
+            file.seek(taken.end_lsn + 100_000)
+            file.write(b"what a disk made up!")
+        database.checkpoint()
+        database.checkpoint()
+        while not database.keeper.standing().has_archive_gap:
+            heard.get(timeout=30)
+        assert deductions(database)["archive_gap"] == "back_up"
+        assert rows_of_open(database) == 300
+        with pytest.raises(errors.PointNotReached) as refused:
+            preview_task(chain, AT_END).run()
+        assert refused.value.suggested_action
+        database.backups.full_task(chain).run()
+        assert "archive_gap" not in deductions(database), "every moment from here on can be restored"
+        fill(database, b"c")
+        database.checkpoint()
+        restore_point_task(chain, tmp_path / "back.holdfast", AT_END).run()
+        assert database.check().ok
+    assert rows_of(tmp_path / "back.holdfast") == 300
 
 
 @on_a_small_disk

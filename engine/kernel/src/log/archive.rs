@@ -6,10 +6,11 @@
 //!
 //! It does not wait for ever. Beyond a limit, or where the disk of the database is about to be full,
 //! the oldest segments go without a copy, and the archive has a gap, which is told: a database that
-//! stops would be worse.
+//! stops would be worse. So is a segment whose entries are found damaged as it is archived.
 
 use std::path::Path;
 
+use super::reader::LogReader;
 use super::segments::{self, ARCHIVE, HEADER_BYTES};
 use super::space::BLOCK;
 use super::writer::Core;
@@ -88,6 +89,38 @@ impl Core {
             // A part of a copy only takes room on a disk that may be full; the next try begins anew.
             let _ = disk.remove(&name);
         })
+    }
+}
+
+impl Core {
+    /// Reads the entries of a segment that goes: one that was damaged before it was copied is damaged in the
+    /// copy too, and whoever counts on it has to know while another backup can be taken. Notes in `checked`
+    /// up to where they were whole. The copy stays: it is good up to the damage.
+    pub(super) fn ensure_archived_whole(
+        &self,
+        (start, limit): (Lsn, Lsn),
+        checked: &mut Lsn,
+    ) -> Result<()> {
+        let database = self.state.lock().slots.database();
+        // The last entry of the segment before may have run into this one, and was read with that.
+        let goes_on = *checked >= start;
+        let from = if goes_on { Some(*checked) } else { self.first_sign(start)? };
+        let Some(from) = from.filter(|from| *from < limit) else { return Ok(()) };
+        *checked = Lsn::NONE;
+        let mut reader = LogReader::open(Arc::clone(&self.disk), database, from, limit)?;
+        loop {
+            match reader.next()? {
+                Some(entry) if entry.header.end() >= limit => {
+                    *checked = entry.header.end();
+                    return Ok(());
+                }
+                Some(_) => {}
+                None => {
+                    return Err(Error::new(Code::WalCorrupted)
+                        .with("details", format!("the log before LSN {} ends too early", limit.0)));
+                }
+            }
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Log {
             lead: Mutex::default(),
             sync_ns: AtomicU64::new(0),
             preparing: Mutex::new(()),
-            removing: Mutex::new(()),
+            removing: Mutex::new(Lsn::NONE),
             archive_failure: Mutex::new(None),
             archive_gap: Mutex::new(None),
             wishes: Mutex::default(),

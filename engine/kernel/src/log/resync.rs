@@ -23,11 +23,16 @@ impl Log {
 
     /// As [`Log::first_entry_from`], also of an entry that is not whole: it says where it lies.
     pub fn first_sign_from(&self, lsn: Lsn) -> Result<Option<Lsn>> {
-        self.core.first_from(lsn.max(self.status().oldest), |_, _| Ok(true))
+        self.core.first_sign(lsn.max(self.status().oldest))
     }
 }
 
 impl Core {
+    /// Where the first entry at or after `lsn` says that it lies, whole or not.
+    pub(super) fn first_sign(&self, lsn: Lsn) -> Result<Option<Lsn>> {
+        self.first_from(lsn, |_, _| Ok(true))
+    }
+
     /// The first place from `lsn` on that says it is one, and that `counts`.
     fn first_from(
         &self,

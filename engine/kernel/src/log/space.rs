@@ -307,7 +307,7 @@ impl Core {
     /// A segment that cannot be archived stays, and those after it, as long as that can be afforded;
     /// [`Core::archive_failure`] tells why, [`Core::archive_gap`] what went all the same.
     pub(super) fn truncate_before(&self, lsn: Lsn) -> Result<u32> {
-        let _turn = self.removing.lock();
+        let mut checked = self.removing.lock();
         let lsn = lsn.0.min(self.durable.load(Ordering::Acquire));
         let mut removed = 0;
         loop {
@@ -327,6 +327,8 @@ impl Core {
                     if !self.waits_no_longer(start, Lsn(lsn)) {
                         break;
                     }
+                    self.note_archive_gap(oldest, limit, error);
+                } else if let Err(error) = self.ensure_archived_whole((start, limit), &mut checked) {
                     self.note_archive_gap(oldest, limit, error);
                 }
             }

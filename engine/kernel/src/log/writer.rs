@@ -57,8 +57,8 @@ pub(super) struct Core {
     /// What a sync has taken of late, in nanoseconds.
     pub sync_ns: AtomicU64,
     pub preparing: Mutex<()>,
-    /// Held while segments are archived and removed.
-    pub removing: Mutex<()>,
+    /// Held while segments are archived and removed. Entries before it were found whole as they were archived.
+    pub removing: Mutex<Lsn>,
     pub archive_failure: Mutex<Option<Error>>,
     /// What has gone without a copy since somebody last asked.
     pub archive_gap: Mutex<Option<ArchiveGap>>,

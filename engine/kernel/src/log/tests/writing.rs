@@ -193,6 +193,35 @@ fn truncation_removes_whole_segments_and_archives_them_when_asked() {
 }
 
 #[test]
+fn a_segment_that_was_damaged_before_it_is_archived_is_told_as_a_gap() {
+    for damaged in [false, true] {
+        let disk = MemoryDisk::new(1);
+        let log = Log::create(disk.clone(), LogOptions { archive: true, ..small() }, ID).unwrap();
+        let spans: Vec<Span> = (0..100).map(|n| append(&log, n, 100).unwrap()).collect();
+        log.flush_to(log.end()).unwrap();
+        // Some go while all is well; entries run across segments.
+        let before = log.truncate_before(spans[30].lsn).unwrap();
+        assert!(before > 0 && log.take_archive_gap().is_none());
+        let oldest = disk.list("wal").unwrap().into_iter().min().unwrap();
+        let path = format!("wal/{oldest}");
+        let size = disk.snapshot()[&path].len() as u64;
+        if damaged {
+            disk.flip_bit(&path, size / 2, 3).unwrap();
+        }
+        let removed = log.truncate_before(spans[90].lsn).unwrap();
+        assert!(removed > 1, "the database does not wait for what no longer exists");
+        let gap = log.take_archive_gap();
+        assert_eq!(gap.as_ref().map(|gap| gap.why.code), damaged.then_some(Code::WalCorrupted));
+        if let Some(gap) = gap {
+            assert_eq!(gap.first, gap.last, "the segments after it are whole");
+        }
+        let kept = disk.list("archive").unwrap().len() as u32;
+        assert_eq!(kept, before + removed, "the copy stays: it is good up to the damage");
+        log.close().unwrap();
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_appends_before_anything_is_placed_and_undo_still_fits() {
     let disk = MemoryDisk::new(1);
     disk.set_capacity(Some(20_000));
