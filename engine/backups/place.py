@@ -10,6 +10,8 @@ from pathlib import Path
 from engine.backups.claim import take_claim
 from engine.errors import DatabaseNotFound, TargetNotEmpty, from_exception
 
+_CUT_OFF = "a restore into it was cut off, so it may not be whole"
+
 
 @contextmanager
 def filling(place: Path) -> Iterator[None]:
@@ -20,10 +22,15 @@ def filling(place: Path) -> Iterator[None]:
     file system says.
     """
     with ExitStack() as held:
-        _claim(place, held)
+        cut_off = _claim(place, held)
         existed = place.exists()
         if existed and (not place.is_dir() or any(place.iterdir())):
-            raise TargetNotEmpty(path=str(place))
+            if not cut_off:
+                raise TargetNotEmpty(path=str(place))
+            # It is told as often as anybody asks.
+            held.pop_all()
+            _claim_of(place).write_bytes(cut_off)
+            raise TargetNotEmpty(path=str(place), detail=_CUT_OFF)
         if not place.parent.is_dir():
             raise DatabaseNotFound(path=str(place.parent))
         try:
@@ -37,12 +44,20 @@ def filling(place: Path) -> Iterator[None]:
             raise
 
 
-def _claim(place: Path, held: ExitStack) -> None:
+def _claim_of(place: Path) -> Path:
     # Beside it, for the kernel wants it empty: two that both saw it empty would fill it together, and
     # the one that fails would clear away what the other has written.
-    claim = place.with_name(f".{place.name}.being-restored")
+    return place.with_name(f".{place.name}.being-restored")
+
+
+def _claim(place: Path, held: ExitStack) -> bytes:
+    """Hold `place`; returns the claim of a restore that held it and never came to its end, or nothing."""
+    claim = _claim_of(place)
     # A disk may be restored to whose parent belongs to somebody else, or the parent is missing.
     with suppress(OSError):
+        left = claim.read_bytes() if claim.exists() else b""
         if not take_claim(claim):
-            raise TargetNotEmpty(path=str(place))
+            raise TargetNotEmpty(path=str(place), detail="another restore fills it at this moment")
         held.callback(claim.unlink, missing_ok=True)
+        return left
+    return b""
