@@ -38,7 +38,7 @@ from engine.types import (
     Severity,
 )
 from tests.crash.faults import NO_SMALL_DISK, small_disk
-from tests.engine.test_alerts import Watch, wrong
+from tests.engine.alert_watch import Watch, wrong
 from tests.engine.test_health import EVIDENCE, FIGURES, GIB, STATUS
 
 DAY = 86400.0
