@@ -24,10 +24,11 @@ use super::budget::{alone, within, without_large};
 use super::folder::Folder;
 
 const LONG: usize = 3 << 20;
-/// Amounts of memory that are too little.
-const STEPS: i64 = 12;
-/// Runs of each work; where it asks for more pieces than that, the refusals begin at some of them.
-const MOST_RUNS: u64 = 12;
+/// Amounts of memory that are too little, and runs of each work: where it asks for more large pieces than
+/// that, the refusals begin at some of them. `HOLDFAST_REFUSALS=12` looks more closely.
+fn runs() -> u32 {
+    std::env::var("HOLDFAST_REFUSALS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
 
 /// A database at work, and what goes into and comes out of it.
 struct Scene {
@@ -163,9 +164,10 @@ fn write_sources(folder: &std::path::Path) {
 fn starve(name: &str, scene: &Scene, mut work: impl FnMut() -> Result<()>) {
     let (_, most, done) = within(i64::MAX / 2, &mut work);
     done.unwrap_or_else(|error| panic!("{name}: {error}"));
-    for step in 0..STEPS {
+    let steps = i64::from(runs());
+    for step in 0..steps {
         assert!(reserve::set_aside());
-        let (_, _, done) = within(most * step / STEPS, &mut work);
+        let (_, _, done) = within(most * step / steps, &mut work);
         let code = done.err().map(|error| error.code);
         assert!(matches!(code, None | Some(Code::OutOfMemory)), "{name}, step {step}: {code:?}");
         scene.store.maintain().unwrap();
@@ -179,7 +181,7 @@ fn refuse_each(name: &str, scene: &Scene, mut work: impl FnMut() -> Result<()>) 
     let (asked, done) = without_large(u64::MAX, &mut work);
     done.unwrap_or_else(|error| panic!("{name}: {error}"));
     println!("{name}: {asked} large pieces");
-    let runs = asked.min(MOST_RUNS);
+    let runs = asked.min(u64::from(runs()));
     for first in (0..runs).map(|run| run * asked / runs) {
         let (_, done) = without_large(first, &mut work);
         let code = done.err().map(|error| error.code);
