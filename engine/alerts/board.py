@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from engine.alerts.alert import RANK, Alert, AlertState, AlertType, Condition, News, NewsKind, Silence
 from engine.alerts.escalation import Policy
@@ -19,6 +20,7 @@ from engine.errors import InvalidArgument
 from engine.types import Severity
 
 REOPENED_S = 600.0
+_TOLD = tuple({field.name for field in fields(Condition)} & {field.name for field in fields(Alert)} - {"key"})
 
 
 class Board:
@@ -151,23 +153,16 @@ def _is_told(alert: Alert) -> bool:
     return alert.told_level >= 0
 
 
+def _told(condition: Condition) -> dict[str, Any]:
+    """What an alert says of its condition."""
+    return {name: getattr(condition, name) for name in _TOLD}
+
+
 def _seen_again(alert: Alert, condition: Condition, now: float) -> Alert:
     """The alert with the words of today. One that has become graver is told and waits for an answer anew."""
     if RANK[condition.severity] < RANK[alert.severity]:
         alert = replace(alert, waited_s=0.0, level=0, told_level=-1, acknowledged_at=None, acknowledged_by="")
-    return replace(
-        alert,
-        type=condition.type,
-        severity=condition.severity,
-        component=condition.component,
-        impact=condition.impact,
-        summary=condition.summary,
-        recommended_action=condition.recommended_action,
-        action=condition.action,
-        runbook=condition.runbook,
-        code=condition.code,
-        last_seen_at=now,
-    )
+    return replace(alert, last_seen_at=now, **_told(condition))
 
 
 def _raise(kept: Ledger, condition: Condition, now: float) -> None:
@@ -178,23 +173,7 @@ def _raise(kept: Ledger, condition: Condition, now: float) -> None:
         again = replace(last, cleared_at=None, count=last.count + 1)
         kept.put(_seen_again(again, condition, now))
         return
-    kept.put(
-        Alert(
-            id=kept.next_id,
-            key=condition.key,
-            type=condition.type,
-            severity=condition.severity,
-            component=condition.component,
-            impact=condition.impact,
-            summary=condition.summary,
-            recommended_action=condition.recommended_action,
-            action=condition.action,
-            runbook=condition.runbook,
-            code=condition.code,
-            raised_at=now,
-            last_seen_at=now,
-        )
-    )
+    kept.put(Alert(id=kept.next_id, key=condition.key, raised_at=now, last_seen_at=now, **_told(condition)))
 
 
 def _wait(kept: Ledger, policy: Policy, passed: float, now: float) -> list[News]:

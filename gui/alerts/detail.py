@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QMenu, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QWidget
 
 from engine.alerts.alert import Alert, AlertState, AlertType
 from gui.alerts.words import (
@@ -20,6 +20,7 @@ from gui.alerts.words import (
 )
 from gui.theme import Space
 from gui.widgets import Pill, button, column, label, row
+from gui.widgets.facts import Facts
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 
@@ -41,7 +42,7 @@ class AlertDetail(QFrame):
         self._can_do = can_do
         self._severity = Pill()
         self._title = label("", "section", wrap=True)
-        self._lines: dict[str, QLabel] = {}
+        self._facts = self._make_facts()
         self._action = ""
         self.act = button("", lambda: self.action_wanted.emit(self._action), "primary")
         self.acknowledge = button(self.tr("Acknowledge"), self._ask_acknowledge, "", "check")
@@ -55,28 +56,19 @@ class AlertDetail(QFrame):
         head.addWidget(self._title, 1)
         head.addWidget(self._severity, 0, Qt.AlignmentFlag.AlignTop)
         buttons = row(self.act, self.acknowledge, self.silence, self.unsilence, self.runbook, None)
-        self.setLayout(column(head, self._make_grid(), buttons, gap=Space.M, margin=Space.M))
+        self.setLayout(column(head, self._facts, buttons, gap=Space.M, margin=Space.M))
         self.hide()
 
-    def _make_grid(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.XS)
-        grid.setColumnStretch(1, 1)
-        names = {
-            "do": self.tr("What to do"),
-            "impact": self.tr("Impact"),
-            "kind": self.tr("Type"),
-            "since": self.tr("Since"),
-            "answer": self.tr("Answer"),
-        }
-        for line, (name, title) in enumerate(names.items()):
-            self._lines[name] = label("", wrap=True)
-            title_label = label(title, "caption")
-            title_label.setBuddy(self._lines[name])
-            grid.addWidget(title_label, line, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(self._lines[name], line, 1)
-        return grid
+    def _make_facts(self) -> Facts:
+        return Facts(
+            {
+                "do": self.tr("What to do"),
+                "impact": self.tr("Impact"),
+                "kind": self.tr("Type"),
+                "since": self.tr("Since"),
+                "answer": self.tr("Answer"),
+            }
+        )
 
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -100,11 +92,11 @@ class AlertDetail(QFrame):
         self._title.setText(alert.summary)
         self._severity.show_state(severity_word(alert.severity), TONES[alert.severity])
         code = "" if alert.code is None else self.tr(", code {code}").format(code=alert.code)
-        self._lines["do"].setText(alert.recommended_action)
-        self._lines["impact"].setText(impact_words(alert.impact))
-        self._lines["kind"].setText(f"{type_words(alert.type)}, {alert.component}{code}")
-        self._lines["since"].setText(since_words(alert))
-        self._lines["answer"].setText(answer_words(alert, state))
+        self._facts.lines["do"].setText(alert.recommended_action)
+        self._facts.lines["impact"].setText(impact_words(alert.impact))
+        self._facts.lines["kind"].setText(f"{type_words(alert.type)}, {alert.component}{code}")
+        self._facts.lines["since"].setText(since_words(alert))
+        self._facts.lines["answer"].setText(answer_words(alert, state))
         self._show_buttons(alert, state)
         self._fit()
 

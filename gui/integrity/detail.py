@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QWidget
 
 from engine.errors import by_code
 from engine.integrity.findings import Finding, Priority
@@ -20,6 +20,7 @@ from gui.integrity.words import (
 )
 from gui.theme import Space, Tone
 from gui.widgets import ConfirmBar, ElidedLabel, Pill, button, column, formats, label, row
+from gui.widgets.facts import Facts
 
 if TYPE_CHECKING:
     from engine.integrity.extent import Extent
@@ -48,8 +49,10 @@ class FindingDetail(QFrame):
         self._title.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self._priority = Pill()
         self._means = label("", "muted", wrap=True)
-        self._lines: dict[str, QLabel] = {}
-        self._titles: dict[str, QLabel] = {}
+        self._facts = self._make_facts()
+        for line in self._facts.lines.values():
+            # A name without a space in it cannot be wrapped; the page is no wider for it.
+            line.setMinimumWidth(_LEAST_LINE)
         self.repair = button(self.tr("Repair…"), self._ask_repair, "primary", "recovery")
         self.extent = button(self.tr("Count the rows"), self._ask_extent, "", "search")
         self.salvage = button(self.tr("Save what can be read…"), self.salvage_wanted.emit, "", "export")
@@ -62,7 +65,7 @@ class FindingDetail(QFrame):
         whole = column(
             row(self._title, self._priority, None, self._close),
             self._means,
-            self._make_grid(),
+            self._facts,
             row(self.repair, self.extent, None),
             row(self.salvage, None),
             self._confirm,
@@ -72,28 +75,16 @@ class FindingDetail(QFrame):
         self.setLayout(whole)
         self.hide()
 
-    def _make_grid(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.XS)
-        grid.setColumnStretch(1, 1)
-        names = {
-            "found": self.tr("What was found"),
-            "rows": self.tr("Rows out of reach"),
-            "keys": self.tr("Keys"),
-            "when": self.tr("Found"),
-            "outcome": self.tr("Closed"),
-        }
-        for line, (name, title) in enumerate(names.items()):
-            self._lines[name] = label("", wrap=True)
-            # A name without a space in it cannot be wrapped; the page is no wider for it.
-            self._lines[name].setMinimumWidth(_LEAST_LINE)
-            title_label = label(title, "caption")
-            title_label.setBuddy(self._lines[name])
-            self._titles[name] = title_label
-            grid.addWidget(title_label, line, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(self._lines[name], line, 1)
-        return grid
+    def _make_facts(self) -> Facts:
+        return Facts(
+            {
+                "found": self.tr("What was found"),
+                "rows": self.tr("Rows out of reach"),
+                "keys": self.tr("Keys"),
+                "when": self.tr("Found"),
+                "outcome": self.tr("Closed"),
+            }
+        )
 
     def show_finding(self, finding: Finding | None) -> None:
         """Show a finding; None for none."""
@@ -153,12 +144,12 @@ class FindingDetail(QFrame):
     def wants_keys(self) -> bool:
         """Whether the keys that the shown finding keeps out of reach are still to be told."""
         finding = self.finding
-        is_told = bool(self._lines["keys"].text())
+        is_told = bool(self._facts.lines["keys"].text())
         return finding is not None and finding.is_open and finding.page is not None and not is_told
 
     def _tell(self, name: str, words: str) -> None:
-        self._lines[name].setText(words)
-        for widget in (self._titles[name], self._lines[name]):
+        self._facts.lines[name].setText(words)
+        for widget in (self._facts.titles[name], self._facts.lines[name]):
             widget.setVisible(bool(words))
 
     def _ask_repair(self) -> None:

@@ -22,6 +22,7 @@ from engine.database import Database
 from engine.integrity.plan import Elsewhere, plan_task
 from engine.integrity.repair import repair_task
 from engine.types import BackupOrigin
+from tests.engine.damaged import spoil_leaf
 
 SETTINGS = Config().changed(segment_size="1 MiB", cache_size="1 MiB", log_buffer="1 MiB", archive_log=True)
 ROWS = 60
@@ -127,13 +128,7 @@ def first_copy(home: str) -> None:
 
 def spoil(home: Path) -> int:
     """Write rubbish into a page of the closed database that has rows; its history is in log and backups."""
-    with opened(home) as database:
-        infos = ((page, database.store.page_info(page)) for page in range(database.status().pages))
-        page = next(page for page, info in infos if info["kind"] == "leaf" and info["tree"] > 1)
-    with (home / "db.holdfast" / "database.holdfast").open("r+b") as file:
-        file.seek(page * 8192 + 300)
-        file.write(b"what a disk made up!")
-    return page
+    return spoil_leaf(home / "db.holdfast", SETTINGS)
 
 
 def repair(home: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine import Config
 from engine.cli.__main__ import main
 
 PAGE = 8192
@@ -24,6 +25,17 @@ def damage(path: Path, first: int = 3, every: int = 1) -> list[int]:
             damaged.append(page)
     data.write_bytes(content)
     return damaged
+
+
+def spoil_leaf(path: Path, config: Config | None = None) -> int:
+    """Writes rubbish into a page with rows of the closed database; returns its number."""
+    with engine.open(path, create=False, config=config) as db:
+        infos = ((page, db.store.page_info(page)) for page in range(db.status().pages))
+        leaf = next(page for page, info in infos if info["kind"] == "leaf" and info["tree"] > 1)
+    with (path / "database.holdfast").open("r+b") as file:
+        file.seek(leaf * PAGE + 300)
+        file.write(b"what a disk made up!")
+    return leaf
 
 
 def rows_of(path: Path) -> dict[bytes, bytes]:

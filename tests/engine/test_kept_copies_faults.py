@@ -23,6 +23,7 @@ from engine.config import Config
 from engine.database import Database
 from engine.types import Event
 from tests.crash.faults import NO_SMALL_DISK, small_disk
+from tests.engine.damaged import spoil_leaf
 
 MIB = 1 << 20
 on_a_small_disk = pytest.mark.skipif(bool(NO_SMALL_DISK), reason=NO_SMALL_DISK or "small disks")
@@ -157,11 +158,7 @@ def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(tmp_path: Path,
         for _ in range(3):
             database.store.rotate_log()
             database.checkpoint()
-        pages = ((page, database.store.page_info(page)) for page in range(database.status().pages))
-        page = next(page for page, info in pages if info["kind"] == "leaf" and info["tree"] > 1)
-    with (path / "database.holdfast").open("r+b") as file:
-        file.seek(page * 8192 + 300)
-        file.write(b"what a disk made up!")
+    page = spoil_leaf(path, config)
     with engine.open(path, create=False, config=config) as database:
         for task in (database.backups.full_task(chain), database.backups.increment_task(tmp_path / "other")):
             with pytest.raises(errors.HoldfastError) as caught:
@@ -188,11 +185,7 @@ def test_a_snapshot_of_a_database_with_a_damaged_page_is_not_proved_and_restores
         for _ in range(3):
             database.store.rotate_log()
             database.checkpoint()
-        pages = ((page, database.store.page_info(page)) for page in range(database.status().pages))
-        page = next(page for page, info in pages if info["kind"] == "leaf" and info["tree"] > 1)
-    with (path / "database.holdfast").open("r+b") as file:
-        file.seek(page * 8192 + 300)
-        file.write(b"what a disk made up!")
+    spoil_leaf(path, config)
     with engine.open(path, create=False, config=config) as database:
         with suppress(errors.ChecksumMismatch):
             database.snapshots.take("then")

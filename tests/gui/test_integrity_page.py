@@ -88,7 +88,7 @@ def test_damage_is_listed_with_its_detail_and_marked_on_the_map(
     assert (page.detail.finding.page, page.detail.finding.tree) == (SPOILED, "stock")
     view = page.map_card.view
     assert view.state_at(SPOILED) is PageState.DAMAGED
-    keys, rows = page.detail._lines["keys"], page.detail._lines["rows"]
+    keys, rows = page.detail._facts.lines["keys"], page.detail._facts.lines["rows"]
     until(lambda: keys.text().startswith("stock: after "))
     assert rows.text().startswith("about ")
     page.detail.extent.click()
@@ -138,10 +138,10 @@ def test_a_page_that_a_read_sets_apart_appears_by_itself(
 
     window.opening.session.run(read, channel="reader")
     until(lambda: page.model.rowCount() == 1)
-    until(lambda: page.detail._lines["keys"].text().startswith("stock: after "))
+    until(lambda: page.detail._facts.lines["keys"].text().startswith("stock: after "))
     assert page.detail.finding is not None
     assert page.detail.finding.tree == "stock"
-    assert page.detail._lines["rows"].text().startswith("about ")
+    assert page.detail._facts.lines["rows"].text().startswith("about ")
 
 
 def test_the_background_check_finds_damage_that_nobody_reads_and_shows_it(
